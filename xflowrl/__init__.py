@@ -1,0 +1,1 @@
+"""xflowrl: faster neural networks by graph substitutions."""
