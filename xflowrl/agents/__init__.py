@@ -1,0 +1,1 @@
+"""The agents: one file each, every one an `xflowrl.problem.Agent`."""

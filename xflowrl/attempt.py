@@ -1,0 +1,144 @@
+"""One agent's attempt at one problem: the bookkeeping that all agents share.
+
+The attempt lists matches, spends the budget through the meter, keeps the best state seen and the
+trace that leads there, logs, and becomes a result. Every agent goes through this one code path, so
+that their figures can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from xflowrl.problem import Improvement, Log, Meter, Problem, Result, Step, StopReason, Trace
+
+if TYPE_CHECKING:
+    from xflowrl._engine import Match, State
+
+# A cost counts as lower only beyond what rounding can do to a sum of operator costs; without it
+# two rewrites that undo each other could take turns at "improving" the graph for ever.
+_ROUNDING = 1e-9
+
+
+class Attempt:
+    """One agent's attempt at one problem: spends the budget, keeps the best, logs.
+
+    An iteration is: `matches`, or whatever else lists the matches of one state; `reached` for each
+    state taken from it; `over`, which logs the iteration and says whether a limit is reached.
+    """
+
+    def __init__(self, problem: Problem, log: Log) -> None:
+        self.problem = problem
+        self.meter = Meter(problem.budget)
+        self.initial = problem.initial_state(self.meter)
+        self.best = self.initial
+        self.origin = Trace(problem.model.graph.hash)
+        self.best_trace = self.origin
+        self.current_cost_ms = self.initial.cost.ms
+        self.improvements = [Improvement(0, 0.0, self.initial.cost.ms)]
+        self._log = log
+        self._stop_reason: StopReason | None = None
+
+    @property
+    def rounding_ms(self) -> float:
+        """A difference of costs that may be rounding alone."""
+        return _ROUNDING * self.initial.cost.ms
+
+    def matches(self, state: State) -> list[Match]:
+        """The matches of `state`, counted as one iteration and so many candidates."""
+        matches = self.problem.matches(state, self.meter)
+        self.meter.spend(iterations=1, candidates=len(matches))
+        if state.hash == self.initial.hash and not matches:
+            self._stop_reason = StopReason.NO_MATCH
+        return matches
+
+    def step(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
+        """The state after `match`, with its trace; it is the new best if it is cheaper."""
+        after = state.apply(match)
+        trace = trace.extended(Step(match.rule, tuple(match.tensors), after.cost.ms))
+        self.reached(after, trace)
+        return after, trace
+
+    def reached(self, state: State, trace: Trace) -> bool:
+        """Notes a state that the agent came to; True if it is the new best."""
+        self.current_cost_ms = state.cost.ms
+        if not state.cost.ms < self.best.cost.ms - self.rounding_ms:
+            return False
+        self.best, self.best_trace = state, trace
+        self.meter.improved()
+        self.improvements.append(
+            Improvement(self.meter.iterations, self.meter.seconds, state.cost.ms)
+        )
+        return True
+
+    def over(self, **metrics: float) -> bool:
+        """Logs the iteration, `metrics` with it; True if a limit of the budget is reached."""
+        with self.meter.paused():
+            self._log(self._metrics() | self._named(metrics), self.meter.iterations)
+        self._stop_reason = self._stop_reason or self.meter.exceeded()
+        return self._stop_reason is not None
+
+    def result(self, stop_reason: StopReason | None = None) -> Result:
+        """The result so far; without a reason, that of the limit reached, else exhausted."""
+        meter, best = self.meter, self.best
+        return Result(
+            graph=self.problem.name,
+            original=self.problem.model,
+            model=self.problem.model.with_graph(best.graph),
+            trace=self.best_trace,
+            improvements=tuple(self.improvements),
+            stop_reason=stop_reason or self._stop_reason or StopReason.EXHAUSTED,
+            cost_initial_ms=self.initial.cost.ms,
+            cost_best_ms=best.cost.ms,
+            num_nodes_initial=self.initial.num_nodes,
+            num_nodes_best=best.num_nodes,
+            num_kernels_initial=self.initial.cost.num_kernels,
+            num_kernels_best=best.cost.num_kernels,
+            iterations=meter.iterations,
+            candidates=meter.candidates,
+            measurements=meter.measurements,
+            best_iteration=meter.best_iteration,
+            best_seconds=self.improvements[-1].seconds,
+            optimisation_s=meter.seconds,
+            measure_s=meter.measure_s,
+            memory_mb=meter.memory_mb,
+        )
+
+    def _metrics(self) -> dict[str, float]:
+        meter = self.meter
+        return self._named(
+            {
+                "iteration": meter.iterations,
+                "seconds": meter.seconds,
+                "current_cost_ms": self.current_cost_ms,
+                "best_cost_ms": self.best.cost.ms,
+                "candidates": meter.candidates,
+                "measurements": meter.measurements,
+                "measure_s": meter.measure_s,
+                "memory_mb": meter.memory_mb,
+            }
+        )
+
+    def _named(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        return {f"{self.problem.log_as}/{name}": value for name, value in metrics.items()}
+
+
+def attempt_each(
+    problems: Sequence[Problem], log: Log, attempt_fn: Callable[[Attempt], None]
+) -> list[Result]:
+    """Makes one attempt at each problem.
+
+    Ctrl-C ends the attempt it falls into with its best so far, and the problems after it with
+    their originals.
+    """
+    results = []
+    interrupted = False
+    for problem in problems:
+        attempt = Attempt(problem, log)
+        try:
+            if not interrupted and not attempt.over():
+                attempt_fn(attempt)
+        except KeyboardInterrupt:
+            interrupted = True
+        results.append(attempt.result(StopReason.INTERRUPTED if interrupted else None))
+    return results
