@@ -1,0 +1,46 @@
+#include "work.h"
+
+namespace xflowrl {
+
+NodeWork node_work(const Node& node, OperandTypes inputs) {
+  NodeWork work;
+  if (node.is_leaf()) return {0, 0, Work::kFree};
+  const OperatorInfo* info = node.op == kUnknownOp ? nullptr : &operator_info(node.op);
+  if (info) work.kind = info->work;
+  for (const TensorType* type : inputs) work.bytes += type ? type->num_bytes() : 0;
+  std::vector<TensorType> outputs;
+  for (const Output& output : node.outputs) {
+    work.bytes += output.type.num_bytes();
+    outputs.push_back(output.type);
+  }
+  // The formulas trust canonical attributes and types, except those of operators that are never canonical.
+  if (info && info->flops && (!node.is_opaque || !info->infer))
+    work.flops = info->flops(inputs, outputs, *node.attrs);
+  return work;
+}
+
+NodeWork node_work(const Graph& graph, const Node& node) {
+  std::vector<const TensorType*> types;
+  types.reserve(node.inputs.size());
+  for (const TensorRef& t : node.inputs)
+    types.push_back(t.node == kNoNode ? nullptr : &graph.type(t));
+  return node_work(node, types);
+}
+
+std::string signature_text(const Node& node, OperandTypes inputs, std::span<const bool> is_constant) {
+  std::string text;
+  if (node.custom && !node.custom->domain.empty()) text = node.custom->domain + "::";
+  text += std::string(node.op_type()) + "(";
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (i) text += ", ";
+    text += !inputs[i] ? "none" : (is_constant[i] ? "const " : "") + inputs[i]->text();
+  }
+  text += ") -> ";
+  for (size_t i = 0; i < node.outputs.size(); ++i)
+    text += (i ? ", " : "") + node.outputs[i].type.text();
+  if (node.is_opaque) text += " opaque";
+  const std::string attrs = node.attrs->text();
+  return attrs.empty() ? text : text + " {" + attrs + "}";
+}
+
+}  // namespace xflowrl

@@ -1,0 +1,20 @@
+// FLOPs, bytes and kernels of one node.
+#pragma once
+
+#include "graph.h"
+
+namespace xflowrl {
+
+struct NodeWork {
+  double flops = 0;
+  double bytes = 0;  // all operands and outputs, once
+  Work kind = Work::kUnknown;
+};
+
+NodeWork node_work(const Node& node, OperandTypes inputs);
+NodeWork node_work(const Graph& graph, const Node& node);
+
+// The signature of a node as text: stable across processes and versions, the key of a cost database.
+std::string signature_text(const Node& node, OperandTypes inputs, std::span<const bool> is_constant);
+
+}  // namespace xflowrl
