@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from xflowrl._engine import Cost, CostTable, Graph, OpSignature
 from xflowrl.measurement.device import DeviceLock
+
+if TYPE_CHECKING:
+    from xflowrl._engine import Cost, CostTable, Graph, OpSignature
 
 
 class OperatorPricer(Protocol):

@@ -127,7 +127,7 @@ class DeviceLock:
         fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def _open(self) -> None:
-        """Opens the files; anew in a forked child, which would otherwise share its parent's hold."""
+        """Opens the files; anew in a forked child, which would share its parent's hold."""
         if self._process == os.getpid():
             return
         with self._mutex:
@@ -152,8 +152,7 @@ def _open_file(path: Path) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        return descriptor
+        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def _try(descriptor: int, how: int) -> bool:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xflowrl.measurement.timer import Run
-
 if TYPE_CHECKING:
     import onnxruntime
 
@@ -57,38 +55,45 @@ def open_session(model: bytes | Path, *, optimised: bool = False) -> onnxruntime
         raise RuntimeError(_one_line(error)) from error
 
 
-def bind(session: onnxruntime.InferenceSession, feeds: Mapping[str, np.ndarray]) -> Run:
-    """A function that executes the session on `feeds`, copying neither inputs nor outputs.
+class BoundSession:
+    """A session bound to its inputs; calling it executes, copying neither inputs nor outputs.
 
-    Output buffers are allocated by the first execution and used again by the later ones.
+    Output buffers are allocated by the first execution, here, and used again by the later ones.
     bfloat16 feeds are given as their uint16 bits.
 
     Raises:
-        RuntimeError: from here or from the function, as `open_session`.
+        RuntimeError: from construction or a call, as `open_session`.
     """
-    import onnxruntime
 
-    binding = session.io_binding()
-    tensors = []  # they lend their memory, the binding does not keep it alive
-    for wanted in session.get_inputs():
-        value = np.ascontiguousarray(feeds[wanted.name])
-        if wanted.type == "tensor(bfloat16)":
-            tensor = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(value, _BFLOAT16)
-        else:
-            tensor = onnxruntime.OrtValue.ortvalue_from_numpy(value)
-        tensors.append(tensor)
-        binding.bind_ortvalue_input(wanted.name, tensor)
-    for output in session.get_outputs():
-        binding.bind_output(output.name, "cpu")
+    def __init__(
+        self, session: onnxruntime.InferenceSession, feeds: Mapping[str, np.ndarray]
+    ) -> None:
+        import onnxruntime
 
-    def run(_kept_alive: list[onnxruntime.OrtValue] = tensors) -> None:
-        session.run_with_iobinding(binding)
+        self._session = session
+        self._binding = session.io_binding()
+        self._lent = []  # the binding does not keep its inputs' memory alive
+        for wanted in session.get_inputs():
+            value = np.ascontiguousarray(feeds[wanted.name])
+            if wanted.type == "tensor(bfloat16)":
+                tensor = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(value, _BFLOAT16)
+            else:
+                tensor = onnxruntime.OrtValue.ortvalue_from_numpy(value)
+            self._lent.append(tensor)
+            self._binding.bind_ortvalue_input(wanted.name, tensor)
+        for output in session.get_outputs():
+            self._binding.bind_output(output.name, "cpu")
+        self()
 
-    try:
-        run()
-    except Exception as error:
-        raise RuntimeError(_one_line(error)) from error
-    return run
+    def __call__(self) -> None:
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # as in open_session
+            raise RuntimeError(_one_line(error)) from error
+
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes that the last execution produced."""
+        return [tuple(value.shape()) for value in self._binding.get_outputs()]
 
 
 def _one_line(error: Exception) -> str:

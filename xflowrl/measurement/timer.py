@@ -63,7 +63,8 @@ def sample_ms(
     *,
     max_ms: float,
     precision: float,
-    min_rounds: int = 10,
+    min_rounds: int = 1,
+    settled_after: int = 10,
     max_rounds: int = 1000,
     min_warmup_ms: float = 0.0,
     settled: Callable[[np.ndarray], bool] | None = None,
@@ -72,8 +73,9 @@ def sample_ms(
 
     Every run is executed at least once before its first timed execution. Each round starts one
     run later than the last, so that none always follows the same neighbour. Rounds end when the
-    samples are settled (by default: every median known to within `precision`), at `max_rounds`,
-    or when one more round would pass `max_ms`, warm-up included; one round is always timed.
+    samples are settled (by default: every median known to within `precision`), asked from
+    `settled_after` rounds on; at `max_rounds`; or when one more round would pass `max_ms`,
+    warm-up included, but not before `min_rounds`.
     """
     settled = settled or (
         lambda samples: all(is_narrow(samples[:, i], precision) for i in range(len(runs)))
@@ -81,10 +83,10 @@ def sample_ms(
     started = time.perf_counter_ns()
     round_ms = _warm_up(runs, min_warmup_ms)
     rows: list[list[float]] = []
-    check_at = min_rounds
+    check_at = settled_after
     while len(rows) < max_rounds:
         elapsed_ms = (time.perf_counter_ns() - started) / 1e6
-        if rows and elapsed_ms + round_ms > max_ms:
+        if len(rows) >= min_rounds and elapsed_ms + round_ms > max_ms:
             break
         rows.append(_timed_round(runs, len(rows)))
         round_ms = sum(rows[-1])

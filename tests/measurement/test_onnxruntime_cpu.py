@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from xflowrl.measurement.onnxruntime_cpu import BoundSession, open_session, version
+
+
+def model_of(op_type: str, elem_type: int = TensorProto.FLOAT, **attributes) -> onnx.ModelProto:
+    domain = attributes.pop("domain", "")
+    node = helper.make_node(op_type, ["x"], ["y"], domain=domain, **attributes)
+    graph = helper.make_graph(
+        [node],
+        "one",
+        [helper.make_tensor_value_info("x", elem_type, [2, 3])],
+        [helper.make_tensor_value_info("y", elem_type, [2, 3])],
+    )
+    opsets = [helper.make_opsetid("", 18)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+def test_a_bound_session_executes_on_its_feeds() -> None:
+    feeds = {"x": np.array([[-1, 0, 1], [2, -3, 4]], np.float32)}
+    bound = BoundSession(open_session(model_of("Relu").SerializeToString()), feeds)
+    feeds["x"][0, 0] = 7.0  # bound, not copied: the next execution reads it
+    bound()
+    assert bound.output_shapes() == [(2, 3)]
+    value = bound._binding.get_outputs()[0].numpy()
+    np.testing.assert_array_equal(value, [[7, 0, 1], [2, 0, 4]])
+
+
+def test_output_buffers_are_used_again() -> None:
+    bound = BoundSession(
+        open_session(model_of("Relu").SerializeToString()), {"x": np.ones((2, 3), np.float32)}
+    )
+    places = set()
+    for _ in range(5):
+        bound()
+        places.add(bound._binding.get_outputs()[0].data_ptr())
+    assert len(places) == 1
+
+
+def test_bfloat16_is_bound_by_its_bits() -> None:
+    bits = np.full((2, 3), 0x3F80, np.uint16)  # 1.0
+    model = model_of("Identity", TensorProto.BFLOAT16)
+    bound = BoundSession(open_session(model.SerializeToString()), {"x": bits})
+    assert bound.output_shapes() == [(2, 3)]
+
+
+def test_a_model_may_be_a_file(tmp_path) -> None:
+    onnx.save(model_of("Relu"), tmp_path / "m.onnx")
+    for optimised in (False, True):
+        session = open_session(tmp_path / "m.onnx", optimised=optimised)
+        assert BoundSession(session, {"x": np.ones((2, 3), np.float32)}).output_shapes() == [(2, 3)]
+
+
+def test_a_refused_model_is_one_line() -> None:
+    for broken in (b"not a model", model_of("NoSuchOperator").SerializeToString()):
+        with pytest.raises(RuntimeError) as error:
+            open_session(broken)
+        assert "\n" not in str(error.value)
+
+
+def test_the_version_is_named() -> None:
+    assert version().split()[0] == "onnxruntime"

@@ -1,0 +1,136 @@
+"""The `estimated` cost model: the sum of every operator's time, measured alone on this CPU."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from xflowrl._engine import GraphBuilder, OpSignature, TensorType
+from xflowrl.measurement import onnxruntime_cpu
+from xflowrl.measurement.cost_model import CostModel
+from xflowrl.measurement.device import DeviceLock, cpu_name, device_lock
+from xflowrl.measurement.op_database import OpCost, OpDatabase, default_path
+from xflowrl.measurement.operator_timing import (
+    NotExecutable,
+    session_overhead_ms,
+    time_operator,
+)
+
+_log = logging.getLogger(__name__)
+
+_PROTOCOL = 1
+"""Raise it when the way operators are timed changes: costs kept under another are not used."""
+
+
+def estimated(
+    device: str = "cpu", *, database: str | None = "default", max_ms_per_op: float = 50.0
+) -> CostModel:
+    """A graph costs the sum of its operators' times, each measured alone, on one thread.
+
+    Operators are timed in ONNX Runtime with its optimisations off, fused ones by its fused
+    kernels, and kept in the op-cost database; source of the idea: Jia et al. 2019, TASO,
+    section 5. An operator that cannot be executed alone is priced by its flops and bytes at the
+    rates measured for a matrix product and an addition, which the log and the database say.
+
+    Args:
+        device: "cpu", this machine's.
+        database: a file; "default" is in the user's cache folder; None keeps costs in memory.
+        max_ms_per_op: limit of timing one operator, milliseconds.
+
+    Raises:
+        ValueError: another device, a limit that is not positive, an unusable database.
+    """
+    from xflowrl._engine import CostTable  # STAGE2
+
+    if device != "cpu":
+        raise ValueError(f"measurement.device={device!r}: operators are timed on cpu only")
+    if not max_ms_per_op > 0:
+        raise ValueError(f"measurement.max_ms_per_op={max_ms_per_op}: give a number above 0")
+    path = default_path() if database == "default" else Path(database) if database else None
+    lock = device_lock(device)
+    costs = OpDatabase(
+        path,
+        device=cpu_name(),
+        runtime=f"{onnxruntime_cpu.version()}, cpu, 1 thread, unoptimised, protocol {_PROTOCOL}",
+    )
+    return CostModel(
+        "estimated",
+        CostTable.measured(),
+        device=cpu_name(),
+        runtime=onnxruntime_cpu.RUNTIME,
+        pricer=OperatorTimer(costs, lock=lock, max_ms_per_op=max_ms_per_op),
+        lock=lock,
+    )
+
+
+class OperatorTimer:
+    """Prices operators from a database, timing those that it lacks.
+
+    Attributes:
+        num_timed: operators timed so far.
+    """
+
+    def __init__(self, database: OpDatabase, *, lock: DeviceLock, max_ms_per_op: float) -> None:
+        self.num_timed = 0
+        self._database = database
+        self._lock = lock
+        self._max_ms = max_ms_per_op
+
+    def price_ms(self, signatures: Sequence[OpSignature]) -> list[float]:
+        """Milliseconds, one for each signature, in order; missing ones are timed in one batch."""
+        keys = [signature.key for signature in signatures]
+        known = self._database.get(keys)
+        if any(key not in known for key in keys):
+            with self._lock.exclusive():
+                known |= self._database.get(keys)  # another run may have timed them meanwhile
+                for signature, key in zip(signatures, keys, strict=True):
+                    if key not in known:
+                        known[key] = self._database.put(key, self._cost(signature))
+        return [known[key].median_ms for key in keys]
+
+    def _cost(self, signature: OpSignature) -> OpCost:
+        try:
+            return self._time(signature)
+        except NotExecutable as error:
+            cost_ms = self._estimate_ms(signature)
+            _log.warning(
+                "operator %s cannot be timed alone, priced %.4f ms by its flops and bytes: %s",
+                signature.op_type,
+                cost_ms,
+                error,
+            )
+            return OpCost(cost_ms, cost_ms, cost_ms, 0, "estimate")
+
+    def _time(self, signature: OpSignature) -> OpCost:
+        measured = time_operator(signature, max_ms=self._max_ms, overhead_ms=session_overhead_ms())
+        self.num_timed += 1
+        return OpCost(measured.median_ms, measured.q1_ms, measured.q3_ms, measured.num_repeats)
+
+    def _estimate_ms(self, signature: OpSignature) -> float:
+        """Flops at the rate of a matrix product, or bytes at that of an addition: the longer."""
+        product, addition = _reference_operators()
+        flops_per_ms = product.flops / self._reference_ms(product)
+        bytes_per_ms = addition.bytes / self._reference_ms(addition)
+        return max(signature.flops / flops_per_ms, signature.bytes / bytes_per_ms)
+
+    def _reference_ms(self, signature: OpSignature) -> float:
+        known = self._database.get([signature.key])
+        if signature.key not in known:
+            known[signature.key] = self._database.put(signature.key, self._time(signature))
+        return known[signature.key].median_ms
+
+
+@functools.cache
+def _reference_operators() -> tuple[OpSignature, OpSignature]:
+    """A matrix product of ordinary size, and an addition larger than most caches."""
+    builder = GraphBuilder("reference")
+    square, large = TensorType("float32", [256, 256]), TensorType("float32", [4_194_304])
+    for name, operand_type in (("a", square), ("b", square), ("c", large), ("d", large)):
+        builder.add_input(name, operand_type)
+    builder.add_node("MatMul", ["a", "b"], ["product"])
+    builder.add_node("Add", ["c", "d"], ["sum"])
+    builder.set_outputs(["product", "sum"])
+    product, addition = (node.signature for node in builder.build().nodes())
+    return product, addition
