@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from xflowrl.measurement.compare import RealMeasurement, _measured, _ratios_are_known
+from xflowrl._engine import Graph, GraphBuilder, TensorType
+from xflowrl.measurement import CostModel, cpu_name
+from xflowrl.measurement.compare import (
+    RealMeasurement,
+    _measured,
+    _ratios_are_known,
+    compare,
+)
+from xflowrl.measurement.operands import draw
+from xflowrl.onnx_io import Model
 
 
 def measured(original: list[float], best: list[float], again: list[float]) -> RealMeasurement:
@@ -51,3 +63,81 @@ def test_rounds_go_on_until_both_ratios_are_known() -> None:
     assert _ratios_are_known(np.array([steady, steady, steady]).T)
     assert not _ratios_are_known(np.array([steady, wild, steady]).T)
     assert not _ratios_are_known(np.array([steady, steady, wild]).T)
+
+
+class DrawnFromName:
+    """Weights for any name: random, from the name's length as a seed."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._types = graph.weights
+
+    def get(self, name: str) -> np.ndarray:
+        return draw(self._types[name], seed=len(name))
+
+
+def convolutions(num_layers: int, *, size: int = 16, fused: bool = False) -> Model:
+    builder = GraphBuilder(f"convolutions_{num_layers}")
+    last = builder.add_input("x", TensorType("float32", [1, 16, size, size]))
+    for i in range(num_layers):
+        weight = builder.add_weight("w" * (i + 1), TensorType("float32", [16, 16, 3, 3]))
+        window = {"strides": [1, 1], "pads": [1] * 4, "dilations": [1, 1], "group": 1}
+        activation = "Relu" if fused else ""
+        builder.add_node("Conv", [last, weight], [f"c{i}"], {**window, "activation": activation})
+        last = f"c{i}"
+        if not fused:
+            last = builder.add_node("Relu", [last], [f"r{i}"])[0]
+    builder.set_outputs([last])
+    graph = builder.build()
+    return Model(graph, DrawnFromName(graph))
+
+
+def test_a_faster_model_is_found_faster_in_both_runtimes() -> None:
+    cost_model = CostModel("fake", None, device=cpu_name(), runtime="onnxruntime_cpu")
+    found = compare(convolutions(8), convolutions(2), cost_model=cost_model, max_s=0.5)
+    assert [entry.runtime for entry in found] == [
+        "onnxruntime_cpu",
+        "onnxruntime_cpu_optimised",
+    ]
+    assert [entry.decides for entry in found] == [True, False]
+    for entry in found:
+        assert entry.device == cpu_name()
+        assert entry.speedup > 2.0  # a quarter of the work
+        assert not entry.is_slower
+        assert entry.best.num_repeats >= 3
+
+
+def test_a_slower_model_is_found_slower() -> None:
+    runtimes = ["onnxruntime_cpu"]
+    (entry,) = compare(convolutions(2), convolutions(8), runtimes=runtimes, max_s=0.5)
+    assert entry.is_slower
+    assert not entry.decides
+
+
+def test_fused_nodes_run_in_both_runtimes() -> None:
+    for entry in compare(convolutions(3), convolutions(3, fused=True), max_s=0.2):
+        assert 0.3 < entry.speedup < 5.0
+
+
+def test_an_unknown_runtime_is_refused() -> None:
+    model = convolutions(1)
+    with pytest.raises(ValueError, match="'tensorrt'.*onnxruntime_cpu"):
+        compare(model, model, runtimes=["tensorrt"])
+
+
+def test_memory_does_not_grow() -> None:
+    """16 MB of tensors a session, three sessions a call: kept ones would show within two calls."""
+    model = convolutions(2, size=256)
+    runtimes = ["onnxruntime_cpu", "onnxruntime_cpu_optimised"]
+
+    def resident_mb() -> float:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def compare_some(times: int) -> None:
+        for _ in range(times):
+            compare(model, model, runtimes=runtimes, max_s=0.01)
+
+    compare_some(3)
+    before_mb = resident_mb()
+    compare_some(10)
+    assert resident_mb() - before_mb < 20.0

@@ -41,6 +41,13 @@ def test_the_limit_holds_and_one_round_is_always_timed(monkeypatch) -> None:
     assert slow.order == 2
 
 
+def test_settled_samples_are_not_believed_at_once(monkeypatch) -> None:
+    clock = virtual_clock(monkeypatch)
+    run = Counted(clock, 1.0)
+    assert len(sample_ms([run], max_ms=500.0, precision=0.01, min_ms=100.0)) >= 99
+    assert clock[0] < 140e6
+
+
 def test_warm_up_lasts_as_long_as_asked(monkeypatch) -> None:
     clock = virtual_clock(monkeypatch)
     run = Counted(clock, 1.0)

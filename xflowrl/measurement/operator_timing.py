@@ -16,6 +16,7 @@ from xflowrl.measurement.timer import Measurement, sample_ms
 
 _CHAIN_LENGTH = 65
 _PRECISION = 0.01
+_MIN_MS = 10.0
 _OVERHEAD_MAX_MS = 200.0
 
 
@@ -49,7 +50,9 @@ def time_operator(
         NotExecutable: the runtime refuses the operator, or its result has another type.
     """
     run = _prepare(signature)
-    samples = sample_ms([run], max_ms=max_ms, precision=_PRECISION)[:, 0]
+    samples = sample_ms(
+        [run], max_ms=max_ms, precision=_PRECISION, min_ms=min(_MIN_MS, max_ms / 2)
+    )[:, 0]
     net = np.maximum(samples - overhead_ms, 0.0)
     return Measurement.of(net, device=cpu_name(), runtime=onnxruntime_cpu.RUNTIME)
 
@@ -62,7 +65,7 @@ def session_overhead_ms() -> float:
     costs is the slope, and belongs to the operator.
     """
     one, many = _chain(1), _chain(_CHAIN_LENGTH)
-    samples = sample_ms([one, many], max_ms=_OVERHEAD_MAX_MS, precision=_PRECISION)
+    samples = sample_ms([one, many], max_ms=_OVERHEAD_MAX_MS, precision=_PRECISION, min_ms=20.0)
     one_ms, many_ms = np.median(samples, axis=0)
     return max(0.0, float(one_ms - (many_ms - one_ms) / (_CHAIN_LENGTH - 1)))
 

@@ -65,8 +65,9 @@ def sample_ms(
     precision: float,
     min_rounds: int = 1,
     settled_after: int = 10,
-    max_rounds: int = 1000,
+    max_rounds: int = 10_000,
     min_warmup_ms: float = 0.0,
+    min_ms: float = 0.0,
     settled: Callable[[np.ndarray], bool] | None = None,
 ) -> np.ndarray:
     """Times `runs` in turn, round after round; milliseconds, shape [rounds, len(runs)].
@@ -74,8 +75,9 @@ def sample_ms(
     Every run is executed at least once before its first timed execution. Each round starts one
     run later than the last, so that none always follows the same neighbour. Rounds end when the
     samples are settled (by default: every median known to within `precision`), asked from
-    `settled_after` rounds on; at `max_rounds`; or when one more round would pass `max_ms`,
-    warm-up included, but not before `min_rounds`.
+    `settled_after` rounds and `min_ms` on (a short moment may be a quiet one, or a loud one); at
+    `max_rounds`; or when one more round would pass `max_ms`, but not before `min_rounds`.
+    Both limits of time include the warm-up.
     """
     settled = settled or (
         lambda samples: all(is_narrow(samples[:, i], precision) for i in range(len(runs)))
@@ -90,7 +92,7 @@ def sample_ms(
             break
         rows.append(_timed_round(runs, len(rows)))
         round_ms = sum(rows[-1])
-        if len(rows) >= check_at:
+        if len(rows) >= check_at and elapsed_ms >= min_ms:
             if settled(np.asarray(rows)):
                 break
             check_at = math.ceil(check_at * 1.3)
