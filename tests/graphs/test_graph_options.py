@@ -25,8 +25,10 @@ GIVEN = {  # where an option differs from its function's defaults
 
 
 def read(option: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The function of an option and its arguments."""
-    arguments = yaml.safe_load((FOLDER / f"{option}.yaml").read_text())
+    """The function of an option and its arguments, for a run of seed 0."""
+    text = (FOLDER / f"{option}.yaml").read_text()
+    assert "\nseed: ${seed}" in text
+    arguments = yaml.safe_load(text.replace("${seed}", "0"))
     module, function = arguments.pop("_target_").rsplit(".", 1)
     return getattr(importlib.import_module(module), function), arguments
 
