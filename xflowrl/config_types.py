@@ -79,6 +79,8 @@ def _check_call(config: Mapping[str, Any], path: str) -> None:
 
 
 def _check_type(name: str, value: object, annotation: ast.expr) -> None:
+    if isinstance(value, str) and "${" in value:
+        return  # an interpolation: its value is checked once it is known
     if not _fits(value, annotation):
         kind = "null" if value is None else type(value).__name__
         raise ValueError(f"{name} is {value!r} ({kind}): give {_describe(annotation)}")
@@ -181,7 +183,7 @@ def parameters_of(target: str) -> Parameters:
 
 
 def _definition(module: str, name: str) -> Parameters | None:
-    """Reads the definition of `name` from the module's source, following imports; None if unseen."""
+    """Reads the definition of `name` in the module's source, following imports; None if unseen."""
     source = _source_file(module)
     if source is None:
         return None

@@ -1,8 +1,8 @@
 """What is optimised, what it may cost, and what came out.
 
 A `Problem` is a model with the rules that may rewrite it, the cost model that prices it, and a
-`Budget`. What an agent spends is counted by a `Meter`; what it finds is a `Result`, with the `Trace`
-of steps that leads there and can be replayed.
+`Budget`. What an agent spends is counted by a `Meter`; what it finds is a `Result`, with the
+`Trace` of steps that leads there and can be replayed.
 """
 
 from __future__ import annotations
@@ -193,6 +193,7 @@ class Problem:
     """A model to make cheaper, and everything an agent may know about the task.
 
     Attributes:
+        label: what results call it, if not by the graph's name.
         log_as: the first part of the names of the metrics logged about this problem.
     """
 
@@ -201,12 +202,13 @@ class Problem:
     cost_model: CostModel
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
+    label: str = ""
     log_as: str = "search"
 
     @property
     def name(self) -> str:
-        """The graph's name."""
-        return self.model.graph.name
+        """What results call it."""
+        return self.label or self.model.graph.name
 
     def initial_state(self, meter: Meter | None = None) -> State:
         """The original graph under this problem's rules and costs, its cost known."""
@@ -224,13 +226,16 @@ class Problem:
         return matches if not self.fill(meter) else state.matches()
 
     def fill(self, meter: Meter | None = None) -> int:
-        """Times every operator whose cost was asked for and is not known; returns how many."""
-        if not self.cost_model.table.unknown():
-            return 0
-        before_s = self.cost_model.measure_s
-        count = self.cost_model.fill()
+        """Prices every operator whose cost was asked for and is not known; returns how many.
+
+        Called once an iteration even where nothing is missing: it is where a run that shares the
+        device lets others time.
+        """
+        model = self.cost_model
+        measured_before, before_s = model.num_measured, model.measure_s
+        count = model.fill()
         if meter is not None:
-            meter.measured(count, self.cost_model.measure_s - before_s)
+            meter.measured(model.num_measured - measured_before, model.measure_s - before_s)
         return count
 
 

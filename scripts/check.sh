@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Everything a change must pass.
+#   scripts/check.sh            format, lint, types, C++ warnings, the stub, tests
+#   scripts/check.sh sanitize   the engine's tests under address and undefined-behaviour sanitizers
+# Needs an environment with `pip install -c constraints.txt -e '.[dev]'` and a C++ compiler.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+# Builds the engine by itself in build/$1; the other arguments go to CMake.
+build_engine() {
+  local folder=build/$1
+  shift
+  cmake -S . -B "$folder" -G Ninja -DPython_EXECUTABLE="$(command -v python)" "$@" >"$folder.log" 2>&1 &&
+    cmake --build "$folder" >>"$folder.log" 2>&1 || {
+    tail -60 "$folder.log"
+    return 1
+  }
+}
+
+everything() {
+  step "format: Python and C++"
+  ruff format --check .
+  git ls-files 'xflowrl/csrc/*.cc' 'xflowrl/csrc/*.h' | xargs clang-format --dry-run -Werror
+  step "lint"
+  ruff check .
+  step "C++ without warnings"
+  build_engine check -DCMAKE_BUILD_TYPE=Debug
+  step "stub of the engine is up to date"
+  python -m nanobind.stubgen -q -m _engine -i build/check -o build/check/_engine.pyi
+  diff -u xflowrl/_engine.pyi build/check/_engine.pyi
+  step "types"
+  mypy
+  step "tests"
+  python -m pytest -q "$@"
+}
+
+sanitize() {
+  step "engine with sanitizers"
+  build_engine sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo -DXFLOWRL_SANITIZE=ON
+  # A package of its own around the sanitized module. Python runs without site (-S): the
+  # installed package's import hook would go before PYTHONPATH.
+  local package=build/sanitize/python
+  rm -rf "$package"
+  mkdir -p "$package/xflowrl"
+  for source in xflowrl/*; do
+    case $source in *_engine*.so | *__pycache__) ;; *) ln -s "$PWD/$source" "$package/xflowrl/" ;; esac
+  done
+  ln -s "$PWD/conf" "$package/xflowrl/conf"
+  ln -s "$PWD"/build/sanitize/_engine*.so "$package/xflowrl/"
+  local site
+  site=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  # Leaks are not looked for: Python itself keeps what it allocates. libstdc++ is preloaded too, or
+  # the sanitizer does not see exceptions thrown through it.
+  LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" \
+    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 XFLOWRL_SANITIZED=1 \
+    PYTHONPATH="$PWD/$package:$site" python -P -S -m pytest -q -p no:cacheprovider tests/engine "$@"
+}
+
+mkdir -p build
+if [ "${1:-}" = sanitize ]; then
+  shift
+  sanitize "$@"
+else
+  everything "$@"
+fi

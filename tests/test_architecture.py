@@ -1,0 +1,169 @@
+"""The plan of the house, as tables: who may import whom, and what stays behind which fence."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGE = REPOSITORY / "xflowrl"
+
+_MODEL = {"_engine", "weights", "onnx_io"}
+_PROBLEM = {*_MODEL, "measurement", "problem", "attempt"}
+
+# Each part of the package, and the parts it may import. One way: nothing below imports upwards.
+MAY_IMPORT = {
+    "_engine": set[str](),
+    "config_types": set(),
+    "weights": {"_engine"},
+    "onnx_io": {"_engine", "weights"},
+    "graphs": _MODEL,
+    "verify": _MODEL,
+    "rules": {*_MODEL, "verify"},
+    "measurement": _MODEL,
+    "problem": {*_MODEL, "measurement"},
+    "attempt": {"_engine", "problem"},
+    "env": _PROBLEM,
+    "features": {*_PROBLEM, "env"},
+    "agents": {*_PROBLEM, "env", "features"},
+    "judge": {*_PROBLEM, "verify"},
+    "tracking": {"problem"},
+    "console": {"problem"},
+    "result_files": {"problem", "judge"},
+    "run": {
+        *_PROBLEM,
+        *("agents", "graphs", "rules", "verify", "judge"),
+        *("tracking", "console", "result_files", "config_types"),
+    },
+    "api": {*_PROBLEM, "run", "verify"},
+    "__init__": {"api", "onnx_io", "problem"},
+}
+
+# Who may import a package that is heavy, or that the rest must not depend on.
+FENCES = {
+    "torch": {"features", "agents.ppo", "measurement"},
+    "torch_geometric": {"features", "agents.ppo"},
+    "pytorch_lightning": {"agents.ppo"},
+    "gymnasium": {"env", "agents.ppo"},
+    "onnxruntime": {"measurement", "verify"},
+    "onnx": {"onnx_io", "verify"},
+    "onnx_ir": {"onnx_io", "verify"},
+    "onnxscript": {"onnx_io", "verify"},
+    "wandb": {"tracking"},
+    "hydra": {"run"},
+    "omegaconf": {"run"},
+    "rich": {"console"},
+}
+
+
+def modules() -> list[str]:
+    """The dotted names of the package's modules, without `xflowrl.`."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    names = [".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in paths]
+    return [name for name in names if not name.startswith("conf.")]
+
+
+def imports(source: str, package: str) -> Iterator[str]:
+    """Everything that a module's text imports, as absolute dotted names.
+
+    Args:
+        package: the package it lies in, for relative imports.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            base = parts[: len(parts) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{name}.{alias.name}" for alias in node.names)
+
+
+def imports_of(module: str) -> list[str]:
+    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+    package = ".".join(path.relative_to(REPOSITORY).parent.parts)
+    return list(imports(path.read_text(encoding="utf-8"), package))
+
+
+def part_of(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]
+
+
+def may_pass(module: str, allowed: set[str]) -> bool:
+    name = module.removesuffix(".__init__")
+    return any(name == fence or name.startswith(f"{fence}.") for fence in allowed)
+
+
+def test_imports_are_read_from_source() -> None:
+    source = (
+        "import torch.nn as nn\ndef f():\n    from .problem import Budget\nfrom .. import run\n"
+    )
+    assert list(imports(source, "xflowrl.agents")) == [
+        "torch.nn",
+        "xflowrl.run",
+        "xflowrl.agents.problem.Budget",
+    ]
+
+
+def test_a_fence_keeps_out_all_but_the_named() -> None:
+    assert may_pass("agents.ppo.agent", {"agents.ppo"})
+    assert may_pass("onnx_io.__init__", {"onnx_io"})
+    assert not may_pass("agents.greedy", {"agents.ppo"})
+    assert not may_pass("run_more", {"run"})
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_go_one_way(module: str) -> None:
+    part = part_of(module)
+    assert part in MAY_IMPORT, f"give {part} its place in MAY_IMPORT"
+    for name in imports_of(module):
+        if name.startswith("xflowrl."):
+            other = name.split(".")[1]
+            assert other in MAY_IMPORT[part] | {part}, f"{module} imports {name}"
+
+
+def test_import_table_has_no_cycle() -> None:
+    placed: set[str] = set()
+    while len(placed) < len(MAY_IMPORT):
+        free = {part for part, others in MAY_IMPORT.items() if others <= placed} - placed
+        assert free, f"cycle among {sorted(MAY_IMPORT.keys() - placed)}"
+        placed |= free
+
+
+@pytest.mark.parametrize("module", modules())
+def test_fences_hold(module: str) -> None:
+    for name in imports_of(module):
+        allowed = FENCES.get(name.split(".", maxsplit=1)[0])
+        assert allowed is None or may_pass(module, allowed), f"{module} imports {name}"
+
+
+def test_no_file_is_above_400_lines() -> None:
+    sources = [*PACKAGE.rglob("*.py"), *PACKAGE.glob("csrc/*"), *REPOSITORY.glob("scripts/*")]
+    long = {
+        str(path.relative_to(REPOSITORY)): lines
+        for path in sources
+        if path.is_file() and (lines := path.read_text(encoding="utf-8").count("\n")) > 400
+    }
+    assert not long
+
+
+@pytest.mark.parametrize("module", ["xflowrl", "xflowrl.run", "xflowrl.problem"])
+def test_importing_stays_light(module: str) -> None:
+    heavy = "{'torch', 'pytorch_lightning', 'wandb', 'onnx', 'onnxruntime'}"
+    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_ci_runs_what_the_readme_says() -> None:
+    install = "pip install -c constraints.txt -e '.[dev]'"
+    assert install in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert "scripts/check.sh\n" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    assert "scripts/check.sh\n" in ci
+    assert install.replace("install", "install -q") in ci

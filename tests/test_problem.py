@@ -1,0 +1,181 @@
+"""Budgets, meters, attempts and replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from xflowrl.problem import Budget, Meter, Problem, Step, StopReason, Trace, replay
+
+MakeProblem = Callable[..., Problem]
+
+
+class Clock:
+    """A clock that goes only when told to."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def make_meter(**limits: Any) -> tuple[Meter, Clock, SimpleNamespace]:
+    clock, memory = Clock(), SimpleNamespace(bytes=100 * 2**20)
+    meter = Meter(Budget(**limits), clock_fn=clock, memory_fn=lambda: memory.bytes)
+    return meter, clock, memory
+
+
+def test_budget_refuses_negative_limits() -> None:
+    with pytest.raises(ValueError, match=r"budget\.patience is -1: give a number >= 0"):
+        Budget(patience=-1)
+
+
+def test_default_budget_limits_iterations_only() -> None:
+    limits = {name: limit for name, limit in Budget().limits().items() if limit is not None}
+    assert limits == {"max_iterations": 1000}
+
+
+def test_meter_stops_at_iterations() -> None:
+    meter, _, _ = make_meter(max_iterations=2)
+    meter.spend(iterations=1)
+    assert meter.exceeded() is None
+    meter.spend(iterations=1)
+    assert meter.exceeded() is StopReason.ITERATIONS
+
+
+def test_meter_stops_at_candidates() -> None:
+    meter, _, _ = make_meter(max_candidates=10)
+    meter.spend(iterations=1, candidates=9)
+    assert meter.exceeded() is None
+    meter.spend(candidates=1)
+    assert meter.exceeded() is StopReason.CANDIDATES
+
+
+def test_meter_counts_neither_measuring_nor_pauses_as_searching() -> None:
+    meter, clock, _ = make_meter(max_seconds=5.0)
+    clock.now_s = 2.0
+    with meter.paused():
+        clock.now_s = 102.0
+    meter.measured(3, 50.0)
+    clock.now_s = 152.0  # of which 2 searching before the pause, 50 measuring, 0 after
+    assert meter.seconds == pytest.approx(2.0)
+    assert (meter.measurements, meter.measure_s) == (3, 50.0)
+    assert meter.exceeded() is None
+    clock.now_s = 155.0
+    assert meter.exceeded() is StopReason.SECONDS
+
+
+def test_meter_stops_at_measurements() -> None:
+    meter, _, _ = make_meter(max_measurements=3)
+    meter.measured(3, 0.1)
+    assert meter.exceeded() is StopReason.MEASUREMENTS
+
+
+def test_meter_keeps_the_peak_growth_of_memory() -> None:
+    meter, _, memory = make_meter(max_memory_mb=30.0)
+    memory.bytes += 20 * 2**20
+    meter.spend(iterations=1)
+    assert meter.exceeded() is None
+    memory.bytes += 20 * 2**20
+    meter.spend(iterations=1)
+    memory.bytes -= 40 * 2**20
+    meter.spend(iterations=1)
+    assert meter.memory_mb == pytest.approx(40.0)
+    assert meter.exceeded() is StopReason.MEMORY
+
+
+def test_patience_counts_from_the_last_best() -> None:
+    meter, _, _ = make_meter(patience=2)
+    meter.spend(iterations=2)
+    meter.improved()
+    meter.spend(iterations=1)
+    assert meter.exceeded() is None
+    meter.spend(iterations=1)
+    assert meter.exceeded() is StopReason.PATIENCE
+
+
+class SlowCostModel:
+    """Knows nothing until asked; pretends to time every operator for a second."""
+
+    def __init__(self) -> None:
+        from xflowrl._engine import CostTable
+
+        self.table = CostTable.measured()
+        self.measure_s = 0.0
+        self.num_measured = 0
+
+    def fill(self) -> int:
+        unknown = self.table.unknown()
+        for signature in unknown:
+            self.table.set(signature.key, 1.0)
+        self.measure_s += float(len(unknown))
+        self.num_measured += len(unknown)
+        return len(unknown)
+
+
+def test_unknown_costs_are_filled_and_timed_apart(relu_problem: MakeProblem) -> None:
+    problem = relu_problem(3, cost_model=SlowCostModel())
+    meter, _, _ = make_meter()
+    state = problem.initial_state(meter)
+    assert state.cost.ms == pytest.approx(3.0)
+    assert (meter.measurements, meter.measure_s) == (1, 1.0)  # three equal operators: one timing
+    assert [match.cost_difference_ms for match in problem.matches(state, meter)] == [-1.0, -1.0]
+
+
+def test_attempt_logs_every_iteration(relu_problem: MakeProblem) -> None:
+    from xflowrl.agents.greedy import Greedy
+
+    rows: list[tuple[int, dict[str, float]]] = []
+
+    def log(metrics: Mapping[str, float], step: int) -> None:
+        rows.append((step, dict(metrics)))
+
+    (result,) = Greedy().optimize([relu_problem(4)], log)
+    assert [step for step, _ in rows] == [0, 1, 2, 3, 4]
+    best = [metrics["search/best_cost_ms"] for _, metrics in rows]
+    assert best == sorted(best, reverse=True)
+    assert best[0] == result.cost_initial_ms
+    assert best[-1] == result.cost_best_ms
+
+
+def test_result_tells_what_was_spent(relu_problem: MakeProblem) -> None:
+    from xflowrl.agents.greedy import Greedy
+
+    (result,) = Greedy().optimize([relu_problem(4)], lambda metrics, step: None)
+    assert result.stop_reason is StopReason.EXHAUSTED
+    assert (result.num_nodes_initial, result.num_nodes_best) == (4, 1)
+    assert (result.num_kernels_initial, result.num_kernels_best) == (4, 1)
+    assert result.cost_best_ms == pytest.approx(result.cost_initial_ms / 4)
+    assert (result.iterations, result.best_iteration) == (4, 3)
+    assert result.candidates == 3 + 2 + 1 + 0
+    assert len(result.trace.steps) == 3
+    assert result.trace.steps[-1].cost_ms == result.cost_best_ms
+    assert [found.iteration for found in result.improvements] == [0, 1, 2, 3]
+    assert [len(model.graph) for model in (result.original, result.model)] == [4, 1]
+
+
+def test_traces_replay(relu_problem: MakeProblem) -> None:
+    from xflowrl.agents.greedy import Greedy
+
+    (result,) = Greedy().optimize([relu_problem(5)], lambda metrics, step: None)
+    state = replay(relu_problem(5), result.trace)
+    assert state.graph.hash == result.model.graph.hash
+    assert state.cost.ms == pytest.approx(result.cost_best_ms)
+
+
+def test_replay_refuses_the_trace_of_another_graph(relu_problem: MakeProblem) -> None:
+    from xflowrl.agents.greedy import Greedy
+
+    (result,) = Greedy().optimize([relu_problem(5)], lambda metrics, step: None)
+    with pytest.raises(ValueError, match="replay it on the graph it was recorded on"):
+        replay(relu_problem(4), result.trace)
+
+
+def test_replay_names_the_step_that_fails(relu_problem: MakeProblem) -> None:
+    problem = relu_problem(3)
+    trace = Trace(problem.model.graph.hash, (Step("no-such-rule", ("relu0",), 1.0),))
+    with pytest.raises(ValueError, match=r"trace step 0: rule 'no-such-rule' does not match"):
+        replay(problem, trace)

@@ -1,0 +1,52 @@
+"""Metrics to JSON lines and to Weights & Biases' offline files."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from xflowrl.tracking import Tracker, WandbSettings
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_rows_are_written_at_once(tmp_path: Path) -> None:
+    with Tracker(tmp_path, WandbSettings(mode="disabled"), {}) as tracker:
+        tracker.log({"search/best_cost_ms": 1.5}, 3)
+        assert rows(tmp_path) == [{"step": 3, "search/best_cost_ms": 1.5}]
+    assert not (tmp_path / "wandb").exists()
+
+
+def test_numbers_json_does_not_know_become_null(tmp_path: Path) -> None:
+    with Tracker(tmp_path, WandbSettings(mode="disabled"), {}) as tracker:
+        tracker.log({"a": math.nan, "b": math.inf}, 0)
+    assert rows(tmp_path) == [{"step": 0, "a": None, "b": None}]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_offline_run_lies_in_the_run_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
+        monkeypatch.setenv(variable, "unused")  # so that what the tracker sets is undone
+    (tmp_path / "best.onnx").write_bytes(b"model")
+    step = SimpleNamespace(rule="conv-relu-fuse", tensors=("a", "b"), cost_ms=1.0)
+    result: Any = SimpleNamespace(graph="a graph", trace=SimpleNamespace(steps=[step]))
+    entry = {"cost_best_ms": 1.0, "best_onnx": "best.onnx", "real": []}
+    with Tracker(tmp_path, WandbSettings(), {"seed": 7}) as tracker:
+        tracker.log({"search/best_cost_ms": 1.5, "search/seconds": 0.1}, 1)
+        tracker.finish([result], {"results": [entry]}, tmp_path)
+    (record,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    content = record.read_bytes()
+    expected = (b"search/best_cost_ms", b"by_time/best_cost_ms", b"cost_best_ms", b"best-a_graph")
+    for text in expected:
+        assert text in content, text
+    (table,) = (tmp_path / "wandb").glob("offline-run-*/files/media/table/*.json")
+    assert json.loads(table.read_text())["data"] == [[0, "conv-relu-fuse", "a b", 1.0]]

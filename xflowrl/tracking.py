@@ -1,0 +1,127 @@
+"""Metrics to `metrics.jsonl` and to Weights & Biases; the only import of wandb."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+if TYPE_CHECKING:
+    from xflowrl.problem import Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class WandbSettings:
+    """How a run appears in Weights & Biases.
+
+    Attributes:
+        mode: "offline" writes into the run folder (`wandb sync` uploads it later), "online" needs
+            a login, "disabled" leaves wandb out; `metrics.jsonl` is written in every mode.
+    """
+
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "xflowrl"
+    entity: str | None = None
+    group: str | None = None
+    name: str | None = None
+    tags: Sequence[str] = ()
+
+
+class Tracker:
+    """Writes what a run logs. A context manager: leaving it closes files and the W&B run."""
+
+    def __init__(self, folder: Path, settings: WandbSettings, config: Mapping[str, Any]) -> None:
+        self._file = (folder / "metrics.jsonl").open("w", encoding="utf-8", buffering=1)
+        self._run: Any = None
+        if settings.mode != "disabled":
+            self._run = _start_wandb(folder, settings, config)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if self._run is not None:
+            self._run.finish(exit_code=0 if error is None else 1)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Writes one row: the metrics, and `step`, the iteration they belong to."""
+        row = {"step": step} | {
+            name: value if math.isfinite(value) else None for name, value in metrics.items()
+        }
+        self._file.write(json.dumps(row) + "\n")
+        if self._run is not None:
+            by_time = {
+                f"by_time/{_tail(n)}": v for n, v in metrics.items() if n.endswith("cost_ms")
+            }
+            self._run.log({"step": step, **metrics, **by_time})
+
+    def finish(self, results: Sequence[Result], record: Mapping[str, Any], folder: Path) -> None:
+        """Hands over what only the end knows: summary, applied rules, the best models.
+
+        Args:
+            record: the content of `result.json`.
+            folder: where the files named by the record's `best_onnx` lie.
+        """
+        if self._run is None:
+            return
+        import wandb
+
+        for result, entry in zip(results, record["results"], strict=True):
+            prefix = f"{result.graph}/" if len(results) > 1 else ""
+            for name, value in entry.items():
+                if isinstance(value, str | int | float | bool):
+                    self._run.summary[prefix + name] = value
+            self._run.summary[prefix + "real"] = entry["real"]
+            rows = [
+                [index, step.rule, " ".join(step.tensors), step.cost_ms]
+                for index, step in enumerate(result.trace.steps)
+            ]
+            table = wandb.Table(columns=["index", "rule", "tensors", "cost_ms"], data=rows)
+            self._run.log({f"{prefix}applied_rules": table})
+            if entry["best_onnx"]:
+                artifact = wandb.Artifact(_artifact_name(result.graph), type="model")
+                artifact.add_file(str(folder / entry["best_onnx"]))
+                self._run.log_artifact(artifact)
+
+
+def _tail(name: str) -> str:
+    return name.split("/", 1)[-1]
+
+
+def _artifact_name(graph: str) -> str:
+    return "best-" + re.sub(r"[^\w.-]+", "_", graph)[:100]
+
+
+def _start_wandb(folder: Path, settings: WandbSettings, config: Mapping[str, Any]) -> Any:
+    # W&B stages artifacts outside the run otherwise, and a run folder would not be complete.
+    for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
+        os.environ[variable] = str(folder / "wandb")
+    import wandb
+
+    run = wandb.init(
+        mode=settings.mode,
+        project=settings.project,
+        entity=settings.entity,
+        group=settings.group,
+        name=settings.name,
+        tags=list(settings.tags),
+        dir=str(folder),
+        config=dict(config),
+        settings=wandb.Settings(silent=True, console="off"),
+        reinit="finish_previous",
+    )
+    run.define_metric("*", step_metric="step")
+    run.define_metric("by_time/*", step_metric="search/seconds")
+    return run
