@@ -51,7 +51,7 @@ FENCES = {
     "pytorch_lightning": {"agents.ppo"},
     "gymnasium": {"env", "agents.ppo"},
     "onnxruntime": {"measurement", "verify"},
-    "onnx": {"onnx_io", "verify"},
+    "onnx": {"onnx_io", "verify", "rules.reference"},
     "onnx_ir": {"onnx_io", "verify"},
     "onnxscript": {"onnx_io", "verify"},
     "wandb": {"tracking"},

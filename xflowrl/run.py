@@ -158,13 +158,14 @@ def optimise(job: Job) -> None:
         JobFailed: a result is not proven equal to its original; `result.json` says which.
     """
     from xflowrl.console import ProgressBar, print_table, result_table
+    from xflowrl.measurement import device_lock
     from xflowrl.result_files import trace_record, write_json
     from xflowrl.tracking import Tracker
 
     judge, agent, settings = job.build("judge"), job.agent(), job.build("wandb")
     problems = job.problems()
     with Tracker(job.folder, settings, job.config) as tracker:
-        with ProgressBar(problems) as progress:
+        with ProgressBar(problems) as progress, device_lock().shared():
 
             def log(metrics: Mapping[str, float], step: int) -> None:
                 tracker.log(metrics, step)
@@ -242,8 +243,12 @@ def load_option(group: str, name: str, options: Mapping[str, Any], *, seed: int)
 def one_line(error: BaseException) -> str:
     """The message of an error, without line breaks and without Hydra's advice to developers."""
     text = str(error) or type(error).__name__
-    text = text.split("Config search path:")[0].split("full_key:")[0]
-    return " ".join(text.split())
+    for advice in ("Config search path:", "full_key:", "See https://", "To append to your config"):
+        text = text.split(advice)[0]
+    text = " ".join(text.split()).removeprefix("In 'config': ")
+    if text.startswith("Could not override "):
+        return f"{text} There is no such key; --cfg job shows those there are"
+    return text
 
 
 def _distinct(name: str, taken: Collection[str]) -> str:

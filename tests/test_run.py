@@ -1,0 +1,218 @@
+"""From a command line to a run folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+# What a run needs least: a small graph with a known optimum, a price list, no W&B.
+QUICK = ("graph=tiny", "measurement=roofline", "wandb.mode=disabled", "judge.max_s=0.1")
+
+ENTRY_KEYS = {
+    *("graph", "agent", "rules", "measurement", "seed", "cost_initial_ms", "cost_best_ms"),
+    *("iterations", "candidates", "best_iteration", "best_seconds", "optimisation_s"),
+    *("stop_reason", "num_nodes_initial", "num_nodes_best", "num_kernels_initial"),
+    *("num_kernels_best", "real", "verified", "kept_original", "best_onnx"),
+}
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line, in a process of its own."""
+    command = [sys.executable, "-m", "xflowrl.run", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """The command line, in this process: returns exit code, standard output and error."""
+    from xflowrl import run as run_module
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["xflowrl.run", *arguments])
+        code = 0
+        try:
+            run_module.main(run_module.optimise)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def run_folders(folder: Path) -> list[Path]:
+    return sorted(folder.glob("multirun/*/*/*/"), key=lambda path: int(path.name))
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return record
+
+
+def test_a_run_leaves_a_complete_folder(tmp_path: Path) -> None:
+    done = run(tmp_path, *QUICK, "agent=taso", "budget.max_iterations=50", "seed=3")
+    assert done.returncode == 0, done.stderr
+    assert "Results" in done.stdout
+    (folder,) = run_folders(tmp_path)
+    assert folder.name == "0"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *(".hydra", "best.onnx", "metrics.jsonl", "result.json", "run.log", "trace.json")
+    }
+    record = result_of(folder)
+    assert record["schema"] == 1
+    assert {"train_s", "peak_rss_mb", "versions", "git_commit", "overrides"} <= record.keys()
+    (entry,) = record["results"]
+    assert entry.keys() >= ENTRY_KEYS
+    assert (entry["agent"], entry["rules"], entry["seed"]) == ("taso", "core", 3)
+    assert entry["cost_best_ms"] < entry["cost_initial_ms"]
+    assert entry["verified"]["equal"]
+    assert entry["verified"]["caught_mutant"]
+    for measured in entry["real"]:
+        assert measured["initial_ms"].keys() == {"median", "q1", "q3"}
+        assert measured["decides"] is False  # a price list was timed in no runtime
+    onnx.checker.check_model(str(folder / "best.onnx"), full_check=True)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["search/best_cost_ms"] == entry["cost_initial_ms"]
+    assert rows[-1]["search/best_cost_ms"] == entry["cost_best_ms"]
+    assert rows[-1]["step"] == entry["iterations"]
+
+
+def test_trace_of_a_run_replays(run_here: Callable[..., Any], tmp_path: Path) -> None:
+    from xflowrl import run as run_module
+    from xflowrl.problem import Problem, replay
+    from xflowrl.result_files import read_traces
+
+    assert run_here(*QUICK, "agent=greedy", "judge.measure=false")[0] == 0
+    (folder,) = run_folders(tmp_path)
+    (trace,) = read_traces(folder / "trace.json").values()
+
+    def option(group: str, name: str) -> Any:
+        return run_module.build(run_module.load_option(group, name, {}, seed=0))
+
+    problem = Problem(
+        model=option("graph", "tiny"),
+        rules=option("rules", "core"),
+        cost_model=option("measurement", "roofline"),
+    )
+    entry = result_of(folder)["results"][0]
+    assert replay(problem, trace).cost.ms == pytest.approx(entry["cost_best_ms"])
+
+
+def test_same_seed_same_result(run_here: Callable[..., Any], tmp_path: Path) -> None:
+    options = (*QUICK, "agent=random_search", "budget.max_iterations=30", "judge.measure=false")
+    for _ in range(2):
+        assert run_here(*options, "seed=5")[0] == 0
+    first, second = (json.loads((f / "trace.json").read_text()) for f in run_folders(tmp_path))
+    for record in (first, second):
+        for improvement in record["traces"][0]["improvements"]:
+            improvement.pop("seconds")
+    assert first == second
+
+
+def test_sweeps_make_a_folder_a_job(run_here: Callable[..., Any], tmp_path: Path) -> None:
+    code, _, err = run_here(
+        "-m", "agent=taso,greedy,random_search", "budget.max_iterations=1,5", *QUICK
+    )
+    assert code == 0, err
+    folders = run_folders(tmp_path)
+    assert [folder.name for folder in folders] == list("012345")
+    entries = [result_of(folder)["results"][0] for folder in folders]
+    assert [entry["agent"] for entry in entries] == [
+        *("taso", "taso", "greedy", "greedy", "random_search", "random_search")
+    ]
+    assert all(entry["iterations"] <= (1, 5)[i % 2] for i, entry in enumerate(entries))
+
+
+def test_a_failing_job_does_not_stop_the_others(
+    run_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    code, _, err = run_here("-m", "judge.draws=0,1", "agent=greedy", *QUICK)
+    assert code == 1
+    assert "judge.draws is 0: give at least 1" in err
+    assert "Traceback" not in err
+    bad, good = run_folders(tmp_path)
+    assert not (bad / "result.json").exists()
+    assert "judge.draws is 0" in (bad / "run.log").read_text()
+    assert result_of(good)["results"][0]["verified"]["equal"]
+
+
+def test_several_graphs_make_several_models(run_here: Callable[..., Any], tmp_path: Path) -> None:
+    assert run_here(*QUICK, "agent=greedy", "judge.measure=false")[0] == 0
+    (folder,) = run_folders(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.onnx").write_bytes((folder / "best.onnx").read_bytes())
+    code, _, err = run_here(*QUICK[1:], "graph=onnx", "graph.paths=[a.onnx,b.onnx]", "agent=greedy")
+    assert code == 0, err
+    folder = run_folders(tmp_path)[-1]
+    entries = result_of(folder)["results"]
+    assert len({entry["graph"] for entry in entries}) == 2
+    assert len({entry["best_onnx"] for entry in entries}) == 2
+    for entry in entries:
+        assert (folder / entry["best_onnx"]).is_file()
+        assert entry["best_onnx"].startswith("best-")
+
+
+def test_best_onnx_computes_the_original(run_here: Callable[..., Any], tmp_path: Path) -> None:
+    from xflowrl.onnx_io import export_onnx
+    from xflowrl.run import build, load_option
+
+    assert run_here(*QUICK, "agent=taso", "agent.alpha=1.5", "judge.measure=false")[0] == 0
+    (folder,) = run_folders(tmp_path)
+    original = build(load_option("graph", "tiny", {}, seed=0))
+    generator = np.random.default_rng(0)
+    feeds = {
+        name: generator.standard_normal(original.graph.tensor_type(name).shape).astype("float32")
+        for name in original.graph.inputs
+    }
+    outputs = []
+    for model in (export_onnx(original).SerializeToString(), str(folder / "best.onnx")):
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        outputs.append(session.run(None, feeds))
+    for before, after in zip(*outputs, strict=True):
+        # float32 sums in another order: a few units in the last place of the largest value
+        np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max(), rtol=0)
+
+
+def test_an_unequal_result_fails_the_run(
+    run_here: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xflowrl import verify
+
+    verdict = verify.Verdict(
+        equal=False, max_abs_error=1.0, max_rel_error=1.0, caught_mutant=True, detail="output y"
+    )
+    monkeypatch.setattr(verify, "verify", lambda *args, **keywords: verdict)
+    code, _, err = run_here(*QUICK, "agent=greedy")
+    assert code == 1
+    assert "error: not proven to compute the original's function: tiny" in err
+    (folder,) = run_folders(tmp_path)
+    assert not (folder / "best.onnx").exists()
+    (entry,) = result_of(folder)["results"]
+    assert entry["best_onnx"] is None
+    assert entry["verified"]["equal"] is False
+
+
+def test_help_and_config_answer_at_once(tmp_path: Path) -> None:
+    for flags in (["--help"], ["--cfg", "job"]):
+        began_s = time.perf_counter()
+        done = run(tmp_path, *flags)
+        assert done.returncode == 0
+        assert "max_iterations: 1000" in done.stdout
+        assert time.perf_counter() - began_s < 1.0
+    assert not any(tmp_path.iterdir())
