@@ -1,0 +1,9 @@
+"""ONNX models in and out: `load_onnx`, `export_onnx`, `save_onnx`, and the `Model` between them."""
+
+from __future__ import annotations
+
+from xflowrl.onnx_io.exporting import export_onnx, save_onnx
+from xflowrl.onnx_io.importing import load_onnx
+from xflowrl.onnx_io.model import Model, StoredWeights, Weights
+
+__all__ = ["Model", "StoredWeights", "Weights", "export_onnx", "load_onnx", "save_onnx"]

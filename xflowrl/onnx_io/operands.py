@@ -1,0 +1,231 @@
+"""Nodes of the engine as nodes of ONNX opset 18: the inverse of `canonical.py`.
+
+Attributes that ONNX wants as operands become constants; a fused activation becomes nodes of its
+own, or an attribute of ONNX Runtime's fused kernels where the caller wants those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+
+from xflowrl._engine import Node, TensorType
+from xflowrl.onnx_io.model import Array
+from xflowrl.onnx_io.tensor_types import UniqueNames, numpy_dtype
+
+ORT_DOMAIN = "com.microsoft"
+# Activations of ONNX Runtime's CPU kernels; how each takes its parameters differs.
+_FUSED_CONV = frozenset(
+    {"Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"}
+)
+_FUSED_GEMM = frozenset({"Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid"})
+
+
+class OperandWriter:
+    """Writes nodes one after the other, with the constants they need.
+
+    Args:
+        names: where names of new tensors come from.
+        fused: write ONNX Runtime's FusedConv and FusedGemm where its CPU has the activation.
+
+    Attributes:
+        constants: the constants written so far, by name; equal ones are shared.
+    """
+
+    def __init__(self, names: UniqueNames, *, fused: bool) -> None:
+        self.constants: dict[str, Array] = {}
+        self._names = names
+        self._fused = fused
+        self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def write(self, node: Node) -> list[onnx.NodeProto]:
+        """The ONNX nodes of one node; opaque ones are written as they are."""
+        attributes, output = dict(node.attributes), node.output_types[0]
+        if node.is_opaque:
+            return [_opaque(node)]
+        activation = attributes.pop("activation", "")
+        parameters = attributes.pop("activation_params", [])
+        if activation and self._is_fused(node, activation):
+            return [_fused_kernel(node, attributes, activation, parameters)]
+        if node.op_type in _EXPANDED:
+            return _EXPANDED[node.op_type](self, node.inputs[0], node.outputs[0], output, attributes)
+        if node.op_type == "AveragePool" and set(attributes.pop("dilations")) - {1}:
+            raise ValueError(f'node "{node.outputs[0]}" (AveragePool): opset 18 has no dilations')
+        inputs = list(node.inputs)
+        if node.op_type in _OPERANDS:
+            inputs += self._operands(node, attributes)
+        if not activation:
+            return [_make(node.op_type, inputs, node.outputs, attributes)]
+        plain = self._names.fresh(f"{node.outputs[0]}/{node.op_type}")
+        return [
+            _make(node.op_type, inputs, [plain], attributes),
+            *self._activate(activation, parameters, plain, node.outputs[0], output),
+        ]
+
+    def constant(self, array: Array, hint: str) -> str:
+        """The name of a constant of this value."""
+        array = np.asarray(array)
+        key = (array.dtype.name, array.shape, array.tobytes())
+        if key not in self._shared:
+            self._shared[key] = self._names.fresh(hint)
+            self.constants[self._shared[key]] = array
+        return self._shared[key]
+
+    def scalar(self, value: float, tensor_type: TensorType, hint: str) -> str:
+        return self.constant(np.array(value).astype(numpy_dtype(tensor_type.dtype)), hint)
+
+    def _operands(self, node: Node, attributes: dict[str, Any]) -> list[str]:
+        """Moves attributes into operands, in place."""
+        operands = []
+        for attribute in _OPERANDS[node.op_type]:
+            value = attributes.pop(attribute)
+            hint = f"{node.outputs[0]}/{attribute}"
+            if isinstance(value, list):
+                operands.append(self.constant(np.array(value, np.int64), hint))
+            elif np.isinf(value) and node.op_type == "Clip":
+                operands.append("")
+            else:
+                operands.append(self.scalar(value, node.output_types[0], hint))
+        if node.op_type == "Reshape" and 0 in node.output_types[0].shape:
+            attributes["allowzero"] = 1
+        if node.op_type == "Pad" and node.attributes["mode"] != "constant":
+            operands.pop()
+        while operands and not operands[-1]:
+            operands.pop()
+        return operands
+
+    def _is_fused(self, node: Node, activation: str) -> bool:
+        if not self._fused:
+            return False
+        dtype = node.output_types[0].dtype
+        if node.op_type == "Conv":
+            return activation in _FUSED_CONV and dtype in ("float32", "float16")
+        return node.op_type == "Gemm" and activation in _FUSED_GEMM and dtype == "float32"
+
+    def _activate(
+        self, activation: str, parameters: list[float], x: str, y: str, tensor_type: TensorType
+    ) -> list[onnx.NodeProto]:
+        names = _ACTIVATION_ATTRIBUTES.get(activation, ())
+        attributes: dict[str, Any] = dict(zip(names, parameters, strict=True))
+        if activation == "GeluTanh":
+            activation, attributes = "Gelu", {"approximate": "tanh"}
+        elif activation == "Gelu":
+            attributes = {"approximate": "none"}
+        if activation in _EXPANDED:
+            return _EXPANDED[activation](self, x, y, tensor_type, attributes)
+        if activation != "Clip":
+            return [_make(activation, [x], [y], attributes)]
+        bounds = [
+            "" if np.isinf(bound) else self.scalar(bound, tensor_type, f"{y}/{name}")
+            for name, bound in attributes.items()
+        ]
+        return [_make("Clip", [x, *bounds], [y], {})]
+
+    def _gelu(
+        self, x: str, y: str, tensor_type: TensorType, attributes: Mapping[str, Any]
+    ) -> list[onnx.NodeProto]:
+        """x * (1 + erf(x / sqrt(2))) / 2, or its approximation by tanh. Hendrycks & Gimpel 2016."""
+        nodes: list[onnx.NodeProto] = []
+
+        def emit(op_type: str, *inputs: str, output: str | None = None) -> str:
+            name = output or self._names.fresh(f"{y}/{op_type}")
+            nodes.append(_make(op_type, list(inputs), [name], {}))
+            return name
+
+        def number(value: float) -> str:
+            return self.scalar(value, tensor_type, f"{y}/number")
+
+        if attributes["approximate"] == "tanh":
+            cubic = emit("Mul", emit("Mul", emit("Mul", x, x), x), number(0.044715))
+            inner = emit("Mul", emit("Add", x, cubic), number(float(np.sqrt(2 / np.pi))))
+            bell = emit("Tanh", inner)
+        else:
+            bell = emit("Erf", emit("Mul", x, number(float(np.sqrt(0.5)))))
+        half = emit("Mul", x, number(0.5))
+        emit("Mul", half, emit("Add", bell, number(1.0)), output=y)
+        return nodes
+
+    def _swish(
+        self, x: str, y: str, tensor_type: TensorType, attributes: Mapping[str, Any]
+    ) -> list[onnx.NodeProto]:
+        """x * sigmoid(alpha * x). Ramachandran et al. 2017."""
+        nodes, gate = [], self._names.fresh(f"{y}/Sigmoid")
+        scaled = x
+        if attributes["alpha"] != 1.0:
+            scaled = self._names.fresh(f"{y}/Mul")
+            alpha = self.scalar(attributes["alpha"], tensor_type, f"{y}/alpha")
+            nodes.append(_make("Mul", [x, alpha], [scaled], {}))
+        nodes.append(_make("Sigmoid", [scaled], [gate], {}))
+        nodes.append(_make("Mul", [x, gate], [y], {}))
+        return nodes
+
+
+def _make(
+    op_type: str, inputs: list[str], outputs: list[str], attributes: Mapping[str, Any]
+) -> onnx.NodeProto:
+    node = onnx.helper.make_node(op_type, inputs, outputs)
+    for name, value in sorted(attributes.items()):
+        if isinstance(value, list) and not value:
+            continue  # ONNX: an empty list is an absent one
+        node.attribute.append(onnx.helper.make_attribute(name, value))
+    return node
+
+
+def _opaque(node: Node) -> onnx.NodeProto:
+    proto = onnx.helper.make_node(node.op_type, node.inputs, node.outputs, domain=node.domain)
+    for name, value in sorted(node.attributes.items()):
+        if isinstance(value, bytes):
+            proto.attribute.add().ParseFromString(value)
+        else:
+            proto.attribute.append(onnx.helper.make_attribute(name, value))
+    while proto.input and not proto.input[-1]:
+        proto.input.pop()
+    return proto
+
+
+def _fused_kernel(
+    node: Node, attributes: dict[str, Any], activation: str, parameters: list[float]
+) -> onnx.NodeProto:
+    attributes["activation"] = activation
+    if node.op_type == "Conv":
+        limit = float(np.finfo(np.float32).max)
+        attributes["activation_params"] = [min(max(p, -limit), limit) for p in parameters]
+    else:
+        for name, value in zip(("alpha", "beta"), parameters, strict=False):
+            attributes[f"activation_{name}"] = value
+    proto = _make(f"Fused{node.op_type}", list(node.inputs), list(node.outputs), attributes)
+    proto.domain = ORT_DOMAIN
+    return proto
+
+
+# Attributes of the engine that are operands in opset 18, in order, behind the first operand.
+_OPERANDS: dict[str, tuple[str, ...]] = {
+    "Clip": ("min", "max"),
+    "Expand": ("shape",),
+    "Pad": ("pads", "value"),
+    "Reshape": ("shape",),
+    "Slice": ("starts", "ends", "axes", "steps"),
+    "Split": ("split",),
+    "Squeeze": ("axes",),
+    "Tile": ("repeats",),
+    "Unsqueeze": ("axes",),
+    **{
+        f"Reduce{kind}": ("axes",)
+        for kind in (
+            "L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare",
+        )
+    },
+}  # fmt: skip
+_ACTIVATION_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "LeakyRelu": ("alpha",),
+    "Clip": ("min", "max"),
+    "HardSigmoid": ("alpha", "beta"),
+    "Swish": ("alpha",),
+}
+_Expansion = Callable[
+    [OperandWriter, str, str, TensorType, Mapping[str, Any]], list[onnx.NodeProto]
+]
+_EXPANDED: dict[str, _Expansion] = {"Gelu": OperandWriter._gelu, "Swish": OperandWriter._swish}

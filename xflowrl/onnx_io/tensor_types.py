@@ -1,0 +1,134 @@
+"""Element types and tensor types: ONNX's, NumPy's and the engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+
+from xflowrl._engine import TensorType
+from xflowrl.onnx_io.model import Array
+
+CANONICAL_OPSET = 18
+
+_NAMES: Mapping[int, str] = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.INT8: "int8",
+    onnx.TensorProto.UINT16: "uint16",
+    onnx.TensorProto.INT16: "int16",
+    onnx.TensorProto.INT32: "int32",
+    onnx.TensorProto.INT64: "int64",
+    onnx.TensorProto.STRING: "string",
+    onnx.TensorProto.BOOL: "bool",
+    onnx.TensorProto.FLOAT16: "float16",
+    onnx.TensorProto.DOUBLE: "float64",
+    onnx.TensorProto.UINT32: "uint32",
+    onnx.TensorProto.UINT64: "uint64",
+    onnx.TensorProto.COMPLEX64: "complex64",
+    onnx.TensorProto.COMPLEX128: "complex128",
+    onnx.TensorProto.BFLOAT16: "bfloat16",
+}
+_ELEMENTS: Mapping[str, int] = {name: element for element, name in _NAMES.items()}
+FLOAT_NAMES = frozenset({"float16", "bfloat16", "float32", "float64"})
+INTEGER_NAMES = frozenset(
+    {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool"}
+)
+
+
+def element_name(element: int) -> str:
+    """The engine's name of an ONNX element type. Raises ValueError if opset 18 has no such type."""
+    if element not in _NAMES:
+        try:
+            name = onnx.TensorProto.DataType.Name(element)
+        except ValueError:
+            name = str(element)
+        raise ValueError(f"element type {name} does not exist in opset {CANONICAL_OPSET}")
+    return _NAMES[element]
+
+
+def element_of(name: str) -> int:
+    """ONNX's number of an element type of the engine."""
+    return _ELEMENTS[name]
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """What arrays of an engine element type hold; strings are object arrays."""
+    if name == "string":
+        return np.dtype(object)
+    return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
+
+
+def array_type(array: Array) -> TensorType:
+    """The engine type of an array."""
+    name = "string" if array.dtype.kind in "OSU" else array.dtype.name
+    return TensorType(name, array.shape)
+
+
+def type_proto(tensor_type: TensorType) -> onnx.TypeProto:
+    return onnx.helper.make_tensor_type_proto(
+        element_of(tensor_type.dtype), list(tensor_type.shape)
+    )
+
+
+def static_type(proto: onnx.TypeProto) -> TensorType:
+    """The engine type of a fully known tensor type.
+
+    Raises ValueError saying what is not known; the caller adds whose type it is.
+    """
+    kind = proto.WhichOneof("value")
+    if kind != "tensor_type":
+        raise ValueError(f"its type is a {str(kind).removesuffix('_type')}, not a tensor")
+    tensor = proto.tensor_type
+    name = element_name(tensor.elem_type)
+    if not tensor.HasField("shape"):
+        raise ValueError("its rank is not known")
+    shape = []
+    for position, dim in enumerate(tensor.shape.dim):
+        if not dim.HasField("dim_value"):
+            raise ValueError(f"its dimension {position} is not known")
+        shape.append(dim.dim_value)
+    return TensorType(name, shape)
+
+
+def is_static(proto: onnx.TypeProto | None) -> bool:
+    if proto is None or not proto.HasField("tensor_type"):
+        return False
+    tensor = proto.tensor_type
+    return tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim)
+
+
+def make_tensor(name: str, array: Array, dtype: str) -> onnx.TensorProto:
+    """`array` as an initialiser of engine type `dtype`."""
+    if dtype == "string":
+        flat = [s if isinstance(s, bytes) else str(s).encode() for s in array.ravel()]
+        return onnx.helper.make_tensor(name, onnx.TensorProto.STRING, array.shape, flat)
+    return onnx.numpy_helper.from_array(
+        np.ascontiguousarray(array, dtype=numpy_dtype(dtype)).reshape(array.shape), name
+    )
+
+
+class UniqueNames:
+    """Hands out names that do not occur yet; deterministic in the order of asking."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+        self._next: dict[str, int] = {}
+
+    def add(self, name: str) -> None:
+        self._taken.add(name)
+
+    def fresh(self, name: str) -> str:
+        """`name` itself if it is free, else with a number behind it."""
+        candidate = name
+        while candidate in self._taken:
+            self._next[name] = self._next.get(name, 1) + 1
+            candidate = f"{name}_{self._next[name]}"
+        self._taken.add(candidate)
+        return candidate
+
+
+Reader = Callable[[], Array]
