@@ -212,6 +212,7 @@ def _absolute(node: ast.ImportFrom, module: str, source: Path) -> str:
 def _source_file(module: str) -> Path | None:
     """The module's source, found without running any package's `__init__`."""
     path: Any = None
+    origin: str | None = None
     name = ""
     for part in module.split("."):
         name = f"{name}.{part}" if name else part
@@ -219,8 +220,8 @@ def _source_file(module: str) -> Path | None:
         spec = getattr(loaded, "__spec__", None) or PathFinder.find_spec(name, path)
         if spec is None:
             return None
-        path = spec.submodule_search_locations
-    return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+        path, origin = spec.submodule_search_locations, spec.origin
+    return Path(origin) if origin and origin.endswith(".py") else None
 
 
 def _class_parameters(node: ast.ClassDef, module: str) -> Parameters | None:

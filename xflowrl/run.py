@@ -78,19 +78,23 @@ class Job:
 
     def rules(self) -> RuleSet:
         """The rules."""
-        return self.build("rules")
+        rules: RuleSet = self.build("rules")
+        return rules
 
     def cost_model(self) -> CostModel:
         """The cost model."""
-        return self.build("measurement")
+        cost_model: CostModel = self.build("measurement")
+        return cost_model
 
     def budget(self) -> Budget:
         """The budget of each problem."""
-        return self.build("budget")
+        budget: Budget = self.build("budget")
+        return budget
 
     def agent(self) -> Agent:
         """The agent."""
-        return self.build("agent")
+        agent: Agent = self.build("agent")
+        return agent
 
     def problems(self) -> list[Problem]:
         """One problem a graph, with distinct names, sharing rules and cost model."""
