@@ -137,7 +137,7 @@ def test_memory_does_not_grow() -> None:
         for _ in range(times):
             compare(model, model, runtimes=runtimes, max_s=0.01)
 
-    compare_some(3)
+    compare_some(2)
     before_mb = resident_mb()
-    compare_some(10)
+    compare_some(6)
     assert resident_mb() - before_mb < 20.0

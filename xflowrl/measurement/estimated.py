@@ -48,7 +48,13 @@ def estimated(
         raise ValueError(f"measurement.device={device!r}: operators are timed on cpu only")
     if not max_ms_per_op > 0:
         raise ValueError(f"measurement.max_ms_per_op={max_ms_per_op}: give a number above 0")
-    path = default_path() if database == "default" else Path(database) if database else None
+    path = (
+        default_path()
+        if database == "default"
+        else Path(database).expanduser()
+        if database
+        else None
+    )
     lock = device_lock(device)
     costs = OpDatabase(
         path,
