@@ -2,11 +2,9 @@
 #pragma once
 
 #include <memory>
-#include <optional>
-#include <vector>
 
+#include "cost.h"
 #include "graph.h"
-#include "work.h"
 
 namespace xflowrl {
 
@@ -15,25 +13,6 @@ struct NodeView {
   std::shared_ptr<const Graph> graph;
   NodeId id;
   const Node& node() const { return graph->node(id); }
-};
-
-// An operator with the types and constness of its operands, apart from any graph.
-struct OpSignature {
-  Node node;
-  std::vector<std::optional<TensorType>> input_types;
-  std::vector<char> is_constant;
-
-  std::vector<const TensorType*> types() const {
-    std::vector<const TensorType*> pointers;
-    for (const auto& type : input_types) pointers.push_back(type ? &*type : nullptr);
-    return pointers;
-  }
-  NodeWork work() const { return node_work(node, types()); }
-  std::string key() const {
-    const std::unique_ptr<bool[]> flags = std::make_unique<bool[]>(is_constant.size());
-    for (size_t i = 0; i < is_constant.size(); ++i) flags[i] = is_constant[i] != 0;
-    return signature_text(node, types(), {flags.get(), is_constant.size()});
-  }
 };
 
 OpSignature make_signature(const Graph& graph, NodeId id);

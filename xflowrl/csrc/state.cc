@@ -1,0 +1,256 @@
+#include "state.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "taso_hash.h"
+
+namespace xflowrl {
+namespace {
+
+size_t at(int64_t i) { return static_cast<size_t>(i); }
+
+std::vector<int32_t> make_key(const Graph& graph, int rule, const Binding& binding) {
+  std::vector<int32_t> key{rule};
+  binding.for_each_node([&](NodeId id) { key.push_back(graph.node(id).created); });
+  binding.for_each_tensor([&](TensorRef t) {
+    key.push_back(graph.node(t.node).created);
+    key.push_back(t.output);
+  });
+  return key;
+}
+
+bool by_key(const MatchPtr& a, const MatchPtr& b) { return a->key < b->key; }
+
+// A commutative operator matched in both operand orders may give one result twice.
+void drop_twins(std::vector<MatchPtr>& matches) {
+  const auto nodes_equal = [](const Match& a, const Match& b) {
+    return a.rule == b.rule && a.delta.hash == b.delta.hash && a.binding.nodes == b.binding.nodes &&
+           a.binding.each_nodes == b.binding.each_nodes;
+  };
+  std::vector<MatchPtr> kept;
+  size_t group = 0;  // matches of one rule at one set of nodes lie together
+  for (MatchPtr& match : matches) {
+    if (!kept.empty() && (kept.back()->rule != match->rule ||
+                          kept.back()->binding.nodes != match->binding.nodes))
+      group = kept.size();
+    const bool twin = std::any_of(kept.begin() + static_cast<long>(group), kept.end(),
+                                  [&](const MatchPtr& m) { return nodes_equal(*m, *match); });
+    if (!twin) kept.push_back(std::move(match));
+  }
+  matches = std::move(kept);
+}
+
+}  // namespace
+
+Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
+                 bool taso_hash)
+    : rules(std::move(rule_set)), costs(std::move(cost_table)), with_taso_hash(taso_hash) {
+  by_operator.resize(operator_table().size());
+  by_anchor.resize(operator_table().size());
+  for (size_t r = 0; r < rules->rules.size(); ++r) {
+    const Rule& rule = *rules->rules[r];
+    for (size_t n = 0; n < rule.source.nodes.size(); ++n)
+      by_operator[at(rule.source.nodes[n].op)].push_back({static_cast<int>(r), static_cast<int>(n)});
+    by_anchor[at(rule.source.nodes[at(rule.entries[0].entry)].op)].push_back(static_cast<int>(r));
+  }
+}
+
+State::State(const Graph& graph, std::shared_ptr<const Setting> setting)
+    : graph_(graph.with_commutative_hash(setting->rules->is_commutative)),
+      setting_(std::move(setting)) {
+  cost_ = setting_->costs->price(graph_);
+  if (setting_->with_taso_hash) taso_hash_ = xflowrl::taso_hash(graph_);
+  find_all();
+  list();
+}
+
+State State::apply(const Match& match) const {
+  Plan plan;
+  make_plan(graph_, rule(match), match.binding, plan);
+  judge(graph_, plan, *setting_->costs, false);
+  State child;
+  child.setting_ = setting_;
+  std::vector<NodeId> touched;
+  child.graph_ = carry_out(graph_, plan, touched);
+  child.cost_ = cost_;
+  child.cost_ += match.delta.cost;
+  child.taso_hash_ = taso_hash_ + match.delta.taso_hash;
+  if (std::isnan(child.cost_.ms)) child.cost_ = setting_->costs->price(child.graph_);
+  child.find_near(*this, touched);
+  child.list();
+  return child;
+}
+
+MatchPtr State::judged(int rule_index, const Binding& binding, Reasons* reasons) const {
+  const Rule& rule = *setting_->rules->rules[at(rule_index)];
+  Plan plan;
+  if (const char* error = make_plan(graph_, rule, binding, plan)) {
+    if (reasons) ++(*reasons)[std::string("target: ") + error];
+    return nullptr;
+  }
+  auto match = std::make_shared<Match>();
+  match->rule = rule_index;
+  match->binding = binding;
+  match->delta = judge(graph_, plan, *setting_->costs, setting_->with_taso_hash);
+  match->key = make_key(graph_, rule_index, binding);
+  return match;
+}
+
+// Appends the matches of one rule at one anchor; with `near`, only those that bind a marked node.
+void State::match_rule(int rule, NodeId anchor, const std::vector<char>* near,
+                       std::vector<MatchPtr>& found) const {
+  Matcher matcher(graph_, setting_->rules->is_commutative);
+  matcher.match(*setting_->rules->rules[at(rule)], anchor, [&](const Binding& binding) {
+    if (near) {
+      bool is_near = false;
+      binding.for_each_node([&](NodeId id) { is_near |= (*near)[at(id)] != 0; });
+      if (!is_near) return;
+    }
+    if (MatchPtr match = judged(rule, binding, nullptr)) found.push_back(std::move(match));
+  });
+}
+
+void State::find_all() {
+  for (size_t i = 0; i < graph_.num_slots(); ++i) {
+    const auto id = static_cast<NodeId>(i);
+    if (!graph_.is_live(id) || graph_.node(id).op < 0) continue;
+    for (int rule : setting_->by_anchor[at(graph_.node(id).op)])
+      match_rule(rule, id, nullptr, bindings_);
+  }
+  std::sort(bindings_.begin(), bindings_.end(), by_key);
+  drop_twins(bindings_);
+}
+
+// Keeps the parent's bindings that have nothing to do with what changed and finds the others anew.
+// A binding is judged by its nodes and their neighbours, so neighbours of touched nodes count too.
+void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
+  std::vector<char> near(graph_.num_slots(), 0);
+  std::vector<NodeId> marked;
+  const auto mark = [&](NodeId id) {
+    if (id != kNoNode && !near[at(id)]) near[at(id)] = 1, marked.push_back(id);
+  };
+  for (NodeId id : touched) {
+    mark(id);
+    for (const Use& use : graph_.uses(id)) mark(use.node);
+    for (const TensorRef& t : graph_.node(id).inputs) mark(t.node);
+  }
+  std::vector<MatchPtr> kept;
+  kept.reserve(parent.bindings_.size());
+  for (const MatchPtr& match : parent.bindings_) {
+    bool changed = false;
+    match->binding.for_each_node([&](NodeId id) {
+      changed |= near[at(id)] != 0 || !graph_.is_live(id);
+    });
+    if (!changed) kept.push_back(match);
+  }
+
+  // Every match that binds a marked node has its anchor at the end of that pattern node's route.
+  std::vector<std::pair<int, NodeId>> anchors;
+  std::vector<NodeId> places, next;
+  for (NodeId id : marked) {
+    const Node& node = graph_.node(id);
+    if (node.op < kFirstOperator || node.is_opaque) continue;
+    for (const Setting::Entry& entry : setting_->by_operator[at(node.op)]) {
+      const Rule& rule = *setting_->rules->rules[at(entry.rule)];
+      places = {id};
+      for (const Move& move : rule.routes[at(entry.node)]) {
+        next.clear();
+        const auto arrive = [&](NodeId to) {
+          if (to != kNoNode && graph_.node(to).op == move.op) next.push_back(to);
+        };
+        for (NodeId place : places) {
+          const Node& from = graph_.node(place);
+          if (move.kind == Move::Kind::kToConsumers) {
+            for (const Use& use : graph_.uses(place)) arrive(use.node);
+          } else if (move.kind == Move::Kind::kToProducer) {
+            for (const TensorRef& t : from.inputs) arrive(t.node);
+          } else {
+            for (const TensorRef& t : from.inputs) {
+              if (t.node == kNoNode) continue;
+              for (const Use& use : graph_.uses(t.node)) {
+                if (use.output == t.output) arrive(use.node);
+              }
+            }
+          }
+        }
+        std::sort(next.begin(), next.end());
+        next.erase(std::unique(next.begin(), next.end()), next.end());
+        places = next;
+      }
+      for (NodeId anchor : places) anchors.emplace_back(entry.rule, anchor);
+    }
+  }
+  std::sort(anchors.begin(), anchors.end());
+  anchors.erase(std::unique(anchors.begin(), anchors.end()), anchors.end());
+  std::vector<MatchPtr> found;
+  for (const auto& [rule, anchor] : anchors) match_rule(rule, anchor, &near, found);
+  std::sort(found.begin(), found.end(), by_key);
+  drop_twins(found);
+  bindings_.resize(kept.size() + found.size());
+  std::merge(kept.begin(), kept.end(), found.begin(), found.end(), bindings_.begin(), by_key);
+}
+
+bool State::is_stale(const Match& match) const {
+  return std::isnan(match.delta.cost.ms) &&
+         match.delta.price_version != setting_->costs->version();
+}
+
+bool State::is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const {
+  if (!rule(match).needs_convexity) return true;
+  if (!reach) reach = std::make_unique<Reachability>(graph_);
+  bool legal = true;
+  match.binding.for_each_node([&](NodeId from) {
+    if (graph_.node(from).is_constant) return;
+    match.binding.for_each_tensor([&](TensorRef t) {
+      if (!graph_.is_constant(t)) legal = legal && !reach->reaches(from, t.node);
+    });
+  });
+  return legal;
+}
+
+void State::list() {
+  std::unique_ptr<Reachability> reach;
+  legal_.clear();
+  legal_.reserve(bindings_.size());
+  for (MatchPtr& match : bindings_) {
+    if (!match->delta.is_local || is_stale(*match)) match = judged(match->rule, match->binding, nullptr);
+    if (is_legal(*match, reach)) legal_.push_back(match);
+  }
+}
+
+void State::refresh() {
+  if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(graph_);
+  if (std::any_of(bindings_.begin(), bindings_.end(), [&](const MatchPtr& m) { return is_stale(*m); }))
+    list();
+}
+
+Reasons State::explain(int rule_index) const {
+  const Rule& rule = *setting_->rules->rules[at(rule_index)];
+  Reasons reasons;
+  std::unique_ptr<Reachability> reach;
+  Matcher matcher(graph_, setting_->rules->is_commutative, &reasons);
+  const OpIndex op = rule.source.nodes[at(rule.entries[0].entry)].op;
+  for (size_t i = 0; i < graph_.num_slots(); ++i) {
+    const auto id = static_cast<NodeId>(i);
+    if (!graph_.is_live(id) || graph_.node(id).op != op) continue;
+    matcher.match(rule, id, [&](const Binding& binding) {
+      const MatchPtr match = judged(rule_index, binding, &reasons);
+      if (match && !is_legal(*match, reach)) ++reasons["a path leaves the match and comes back"];
+    });
+  }
+  return reasons;
+}
+
+std::vector<std::string> State::tensor_names(const Match& match) const {
+  std::vector<std::string> names;
+  for (const TensorRef& t : match.binding.tensors)
+    names.push_back(t.node == kNoNode ? "" : graph_.tensor_name(t));
+  for (const auto& sequence : match.binding.sequences) {
+    for (const TensorRef& t : sequence) names.push_back(graph_.tensor_name(t));
+  }
+  match.binding.for_each_node([&](NodeId id) { names.push_back(graph_.tensor_name({id, 0})); });
+  return names;
+}
+
+}  // namespace xflowrl

@@ -1,0 +1,81 @@
+// A graph under rules and costs, with all places where a rule applies.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cost.h"
+#include "matcher.h"
+#include "plan.h"
+#include "reachability.h"
+#include "rule.h"
+
+namespace xflowrl {
+
+// Everything that stays the same during a search.
+struct Setting {
+  std::shared_ptr<const RuleSet> rules;
+  std::shared_ptr<CostTable> costs;
+  bool with_taso_hash = false;
+  struct Entry {
+    int rule, node;
+  };
+  std::vector<std::vector<Entry>> by_operator;  // pattern nodes of each operator
+  std::vector<std::vector<int>> by_anchor;      // rules whose anchor has the operator
+
+  Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
+          bool taso_hash);
+};
+
+// A rule bound to one place of a graph, and what applying it changes.
+struct Match {
+  int rule = 0;
+  Binding binding;
+  Delta delta;
+  std::vector<int32_t> key;  // rule and creation numbers of what it binds: the order of listing
+};
+using MatchPtr = std::shared_ptr<const Match>;
+
+class State {
+ public:
+  State(const Graph& graph, std::shared_ptr<const Setting> setting);
+  // The state after `match`, which must come from this state's matches().
+  State apply(const Match& match) const;
+
+  const Graph& graph() const { return graph_; }
+  const Setting& setting() const { return *setting_; }
+  const Rule& rule(const Match& match) const {
+    return *setting_->rules->rules[static_cast<size_t>(match.rule)];
+  }
+  const Cost& cost() const { return cost_; }
+  uint64_t taso_hash() const { return taso_hash_; }
+  // Ordered by rule, then by creation of the nodes. Costs are NaN where a signature is unknown.
+  const std::vector<MatchPtr>& matches() const { return legal_; }
+  // Prices anew what was unknown when it was last priced.
+  void refresh();
+  // Why places that begin to match rule number `rule` fail.
+  Reasons explain(int rule) const;
+  // Names of the tensors that a match binds: variables, then the first output of each node.
+  std::vector<std::string> tensor_names(const Match& match) const;
+
+ private:
+  State() = default;
+  void find_all();
+  void find_near(const State& parent, const std::vector<NodeId>& touched);
+  void match_rule(int rule, NodeId anchor, const std::vector<char>* near,
+                  std::vector<MatchPtr>& found) const;
+  MatchPtr judged(int rule, const Binding& binding, Reasons* reasons) const;
+  void list();
+  bool is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const;
+  bool is_stale(const Match& match) const;
+
+  Graph graph_;
+  std::shared_ptr<const Setting> setting_;
+  Cost cost_;
+  uint64_t taso_hash_ = 0;
+  std::vector<MatchPtr> bindings_;  // sorted by key; convexity not looked at
+  std::vector<MatchPtr> legal_;
+};
+
+}  // namespace xflowrl
