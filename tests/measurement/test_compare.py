@@ -140,4 +140,4 @@ def test_memory_does_not_grow() -> None:
     compare_some(2)
     before_mb = resident_mb()
     compare_some(6)
-    assert resident_mb() - before_mb < 20.0
+    assert resident_mb() - before_mb < 8.0

@@ -93,6 +93,7 @@ def compare(
         sessions = _open_sessions(original, best, runtime, feeds)
         samples = interleave_ms(sessions, max_s=max_s)
         del sessions
+        onnxruntime_cpu.return_free_memory()
         decides = cost_model is not None and cost_model.decides(device=device, runtime=runtime)
         results.append(_measured(samples, device=device, runtime=runtime, decides=decides))
     return results

@@ -94,6 +94,7 @@ class OperatorTimer:
                 for signature, key in zip(signatures, keys, strict=True):
                     if key not in known:
                         known[key] = self._database.put(key, self._cost(signature))
+            onnxruntime_cpu.return_free_memory()
         return [known[key].median_ms for key in keys]
 
     def _cost(self, signature: OpSignature) -> OpCost:
