@@ -40,9 +40,10 @@ def nasnet_a(
             input, the one that the reduction cell had instead of the newer one.
     """
     require_positive(num_cells=num_cells, stem_channels=stem_channels)
-    if penultimate_channels < 24 or penultimate_channels % 24:
+    if penultimate_channels < 96 or penultimate_channels % 24:
         raise ValueError(
-            f"nasnet_a: penultimate_channels {penultimate_channels} is not a multiple of 24"
+            f"nasnet_a: penultimate_channels {penultimate_channels} is not a multiple of 24, "
+            "or below 96"
         )
     channels = penultimate_channels // 24
     net = LayerBuilder("nasnet_a")
@@ -144,19 +145,21 @@ def _fitted(net: LayerBuilder, older: str, x: str, name: str, channels: int) -> 
             return older
         return _relu_conv_bn(net, older, name, channels)
     older = net.relu(older, f"{name}/relu")
-    shifted = net.slice(
-        older, f"{name}/shift/slice", starts=[1, 1], ends=[height, width], axes=[2, 3]
-    )
+    # padded first: ONNX Runtime cannot start a model with a Pad just before a 1x1 pool
     shifted = net.node(
         "Pad",
-        [shifted],
+        [older],
         f"{name}/shift/pad",
         pads=[0, 0, 0, 0, 0, 0, 1, 1],
         mode="constant",
         value=0.0,
     )
+    shifted = net.slice(
+        shifted, f"{name}/shift/slice", starts=[1, 1], ends=[height + 1, width + 1], axes=[2, 3]
+    )
     paths = []
-    for part, picked in (("path1", older), ("path2", shifted)):
+    half = channels // 2
+    for part, picked, width in (("path1", older, half), ("path2", shifted, channels - half)):
         y = net.average_pool(picked, f"{name}/{part}/pick", 1, stride=2, padding=0)
-        paths.append(net.conv(y, f"{name}/{part}/conv", channels // 2, 1))
+        paths.append(net.conv(y, f"{name}/{part}/conv", width, 1))
     return net.batch_norm(net.concat(paths, f"{name}/concat"), f"{name}/bn", epsilon=_EPSILON)

@@ -7,34 +7,34 @@ from xflowrl.onnx_io import Model
 
 
 def tiny(*, seed: int = 0) -> Model:
-    """Two 3x3 convolutions of one image, each with its relu, concatenated: one convolution really.
+    """relu(((a b) c) d), a product of four inputs that is better bracketed otherwise.
 
-        x [1,8,64,64] -> conv a [64,8,3,3] -> relu -> concat [1,128,64,64] -> output
-                      -> conv b [64,8,3,3] -> relu ---^
+    a [128, 512], b [512, 1024], c [1024, 160], d [160, 96]. There are no weights, so nothing folds,
+    and no operand is shared, so nothing merges: all that `rules=core` can do is move one pair of
+    brackets (associativity) and let the last product take up the relu. That makes ten states: the
+    five bracketings, which form a ring, with the relu apart or fused.
 
-    Under `measurement=roofline` (A100, fp32: 5 us a kernel, 19.5 Tflop/s, 1.555 TB/s) and
-    `rules=core` the prices are, in us, launch included:
+    Under `measurement=roofline` (A100, fp32: 5 us a kernel, 19.5 Tflop/s; every product is bound
+    by arithmetic) three products cost 15 us and their multiply-adds, [m, k] times [k, n] having
+    m k n. In units of 32^3, sizes are a 4x16, b 16x32, c 32x5, d 5x3, and a unit is 0.00336 us:
 
-        conv to 64 channels    5 + 2*64*4096*72 / 19.5e6    =  6.936   (with its relu fused, too)
-        conv to 128 channels   5 + 2*128*4096*72 / 19.5e6   =  8.872
-        relu of 64 channels    5 + 4*2*262144 / 1.555e6     =  6.349
-        concat to 128          5 + 4*2*524288 / 1.555e6     =  7.697
-        split of 128           5 + 4*2*524288 / 1.555e6     =  7.697
+        bracketing       units                              us
+        ((a b) c) d      2048 + 640 + 60     = 2748      24.236      the original
+        (a (b c)) d      2560 + 320 + 60     = 2940      24.881
+        a ((b c) d)      2560 + 240 + 192    = 2992      25.056
+        a (b (c d))       480 + 1536 + 192   = 2208      22.421      the best
+        (a b) (c d)      2048 + 480 + 384    = 2912      24.787      and round to the original
 
-    The original costs 2*6.936 + 2*6.349 + 7.697 = 34.266. The best is a single convolution of
-    [128,8,3,3] with its relu: 8.872. It cannot be beaten: no rule lowers the 75.5 Mflop, and at
-    least one kernel is launched.
-
-    Greedy fuses the two relus, 34.266 -> 27.918 -> 21.569, and stops: what is left is two
-    convolutions and a concat, and the one rewrite that leads on replaces the convolutions by a
-    convolution of 128 channels *and a split*, 8.872 + 7.697 + 7.697 = 24.267, 12.5% dearer.
-    From there a split that is concatenated again cancels: 8.872. Backtracking with alpha = 1.5
-    admits the step and finds the best; with alpha = 1.05 it does not.
+    The relu apart costs 5.063 us more, so the original is 29.299 and the optimum is 22.421: two
+    moves and the fusion. Greedy fuses the relu, 24.236, and stops, for both neighbours on the ring
+    are dearer. Backtracking with alpha = 1.5 goes over (a b) (c d), 2.3% dearer, and finds the
+    optimum; with alpha = 1.0 it does not. What holds for the units holds on any device on which
+    arithmetic decides.
     """
     net = LayerBuilder("tiny")
-    x = net.input("input", [1, 8, 64, 64])
-    branches = []
-    for name in ("a", "b"):
-        y = net.conv(x, f"{name}/conv", 64, 3, padding=1)
-        branches.append(net.relu(y, f"{name}/relu"))
-    return net.model({"output": net.concat(branches, "concat")}, seed=seed)
+    sizes = (128, 512, 1024, 160, 96)
+    a, b, c, d = (net.input(x, sizes[i : i + 2]) for i, x in enumerate("abcd"))
+    ab = net.node("MatMul", [a, b], "ab")
+    abc = net.node("MatMul", [ab, c], "abc")
+    abcd = net.node("MatMul", [abc, d], "abcd")
+    return net.model({"output": net.relu(abcd, "relu")}, seed=seed)
