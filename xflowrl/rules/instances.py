@@ -1,0 +1,317 @@
+"""Random graphs in which the source of a rule occurs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xflowrl._engine import Graph, GraphBuilder, TensorType, infer_types
+from xflowrl.rules.drawings import BOOLEAN, DRAWINGS, ROLES, WHOLE
+from xflowrl.rules.expressions import Bindings, NoValue, Unbound, evaluate
+from xflowrl.rules.operands import Draw, Shape
+from xflowrl.rules.pattern import AllOutputs, Operand, Output, PatternNode, Root, Variable
+from xflowrl.rules.text import Form
+
+Array = NDArray[Any]
+
+
+class Rejected(Exception):
+    """The choices made do not fit together; try others."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A graph with values for its inputs and weights.
+
+    Attributes:
+        feeds: values of the graph's inputs.
+        weights: values of its named constants.
+    """
+
+    graph: Graph
+    feeds: Mapping[str, Array]
+    weights: Mapping[str, Array]
+
+    def describe(self) -> str:
+        """Operands and nodes with shapes and attributes, one a line."""
+        graph = self.graph
+        constants = [*graph.weights, *graph.literals]
+        lines = [f"{name}: {graph.tensor_type(name)!r}" for name in graph.inputs]
+        lines += [f"{name}: {graph.tensor_type(name)!r} constant" for name in constants]
+        for node in graph.nodes():
+            attributes = " ".join(f"{k}={v}" for k, v in sorted(node.attributes.items()))
+            call = f"{node.op_type}({', '.join(node.inputs)}) {attributes}".strip()
+            types = ", ".join(repr(t) for t in node.output_types)
+            lines.append(f"{', '.join(node.outputs)} = {call}: {types}")
+        return "\n".join(lines)
+
+
+def operators_of(roots: list[Root]) -> set[str]:
+    """The operator types that a source speaks of."""
+    found: set[str] = set()
+
+    def visit(operand: Operand) -> None:
+        if isinstance(operand, Output | AllOutputs):
+            found.add(operand.node.op_type)
+            for inner in operand.node.operands:
+                visit(inner)
+
+    for root in roots:
+        visit(root)
+    return found
+
+
+def sample_instance(roots: list[Root], rng: random.Random) -> Instance:
+    """Builds one random instance of a source.
+
+    Raises:
+        Rejected: the choices did not fit; another call may succeed.
+        ValueError: the source speaks of something the checker cannot choose.
+    """
+    ops = operators_of(roots)
+    unknown = sorted(ops - DRAWINGS.keys())
+    if unknown:
+        raise ValueError(f"the checker cannot choose operands of {', '.join(unknown)}")
+    dtype = "bool" if ops & BOOLEAN else "float64"
+    if ops <= WHOLE and rng.random() < 0.25:
+        dtype = "int64"
+    return _Builder(roots, rng, dtype).build()
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A tensor of the graph being built; a variable is a tensor that no node makes."""
+
+    name: str
+    type: TensorType
+    is_variable: bool
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.type.shape)
+
+
+_OPEN = ""  # stands for a tensor that is still to be chosen
+_Element = _Tensor | str | None
+
+
+@dataclass
+class _Builder:
+    """Builds the pattern's nodes, operands first, and chooses what is open at each."""
+
+    roots: list[Root]
+    rng: random.Random
+    dtype: str
+    draw: Draw = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Equal dimensions everywhere make types agree by accident, where a missing guard shows.
+        fixed_dim = self.rng.choice([2, 3]) if self.rng.random() < 0.2 else None
+        self.draw = Draw(self.rng, fixed_dim=fixed_dim, is_whole=self.dtype == "int64")
+        self.attributes: dict[str, Any] = {}
+        self.tensors: dict[str, _Tensor | None] = {}
+        self.sequences: dict[str, list[_Tensor]] = {}
+        self.nodes: dict[PatternNode, list[_Tensor]] = {}
+        self.calls: list[tuple[str, list[_Tensor | None], list[str], dict[str, Any]]] = []
+        self.variables: dict[str, _Tensor] = {}
+        self.roles: dict[str, tuple[str, float]] = {}
+
+    def build(self) -> Instance:
+        outputs = [tensor.name for root in self.roots for tensor in self.outputs_of(root)]
+        if self.draw.chance(0.05):  # an inner tensor is wanted as well: the rule must not take it
+            outputs.append(self.rng.choice(self.calls)[2][0])
+        names = list(dict.fromkeys(outputs))
+        if not names:
+            raise Rejected
+        builder = GraphBuilder("instance")
+        feeds, weights = self.declare(builder)
+        for op_type, inputs, results, attributes in self.calls:
+            builder.add_node(op_type, [t.name if t else "" for t in inputs], results, attributes)
+        builder.set_outputs([f"output{i}" for i in range(len(names))], names)
+        return Instance(builder.build(), feeds, weights)
+
+    def declare(self, builder: GraphBuilder) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Declares every variable as an input, a weight or a literal, and gives it a value."""
+        feeds, weights = {}, {}
+        for name, tensor in self.variables.items():
+            value = self.value(tensor)
+            kind = self.rng.random()
+            if kind < 0.65 or len(self.variables) == 1:
+                builder.add_input(name, tensor.type)
+                feeds[name] = value
+            elif kind < 0.9 or value.size > 64:
+                builder.add_weight(name, tensor.type)
+                weights[name] = value
+            else:
+                builder.add_literal(name, tensor.type, [float(v) for v in value.ravel()])
+        if not feeds:
+            raise Rejected
+        return feeds, weights
+
+    def value(self, tensor: _Tensor) -> Array:
+        """Small whole numbers, or what keeps the reader of the tensor exact."""
+        role, epsilon = self.roles.get(tensor.name, ("", 0.0))
+        rng = np.random.default_rng(self.rng.getrandbits(32))
+        shape, dtype = tensor.shape, self.dtype
+        if dtype == "bool":
+            return np.asarray(rng.integers(0, 2, shape), bool)
+        if role == "variance":
+            return np.asarray(4.0 ** rng.integers(1, 3, shape) - epsilon)
+        if role == "square":
+            return np.asarray(4.0 ** rng.integers(-1, 3, shape))
+        if role == "divisor":
+            powers = 2.0 ** rng.integers(0 if dtype == "int64" else -1, 3, shape)
+            return np.asarray(rng.choice([-1, 1], shape) * powers, dtype)
+        return np.asarray(rng.integers(-4, 5, shape), dtype)
+
+    # --- pattern nodes ---------------------------------------------------------------------------
+
+    def outputs_of(self, operand: Output | AllOutputs) -> list[_Tensor]:
+        outputs = self.node(operand.node)
+        if isinstance(operand, Output):
+            index = operand.index
+            if isinstance(index, str):
+                index = self.attributes.setdefault(index, self.rng.randrange(len(outputs)))
+            if index >= len(outputs):
+                raise Rejected
+            return [outputs[index]]
+        start = self.bound(operand.start, 0, len(outputs))
+        stop = self.bound(operand.stop, len(outputs), len(outputs))
+        if not 0 <= start <= stop <= len(outputs):
+            raise Rejected
+        return outputs[start:stop]
+
+    def bound(self, form: Form | None, default: int, count: int) -> int:
+        """The number that bounds a range of outputs."""
+        if form is None:
+            return default
+        if isinstance(form, str) and form.startswith("?"):
+            return int(self.attributes.setdefault(form, self.rng.randrange(count)))
+        return int(self.evaluate(form))
+
+    def node(self, node: PatternNode) -> list[_Tensor]:
+        """The outputs of a pattern node, which is built when it is first asked for."""
+        if node in self.nodes:
+            return self.nodes[node]
+        groups = [(operand, self.elements(operand)) for operand in node.operands]
+        if node.is_each:
+            ((operand, elements),) = groups
+            outputs, inputs = [], []
+            for element in elements:
+                outputs += self.call(node, [(None, [element])])
+                inputs += self.calls[-1][1]
+            self.bind(operand, inputs)
+        else:
+            outputs = self.call(node, groups)
+        self.nodes[node] = outputs
+        return outputs
+
+    def elements(self, operand: Operand) -> list[_Element]:
+        """The tensors that an operand of a pattern stands for, those still open included."""
+        if operand is None:
+            return [None]
+        if isinstance(operand, Output | AllOutputs):
+            return list(self.outputs_of(operand))
+        if operand.kind == "sequence":
+            if operand.name in self.sequences:
+                return list(self.sequences[operand.name])
+            count = self.rng.choices([0, 1, 2, 3], [2, 4, 4, 2])[0]
+            return [_OPEN] * max(operand.fewest, count)
+        if operand.name in self.tensors:
+            return [self.tensors[operand.name]]
+        return [None] if operand.kind == "optional" and self.draw.chance(0.4) else [_OPEN]
+
+    def bind(self, operand: Operand, inputs: list[_Tensor | None]) -> None:
+        """Notes which tensors a variable has become."""
+        if isinstance(operand, Variable) and operand.kind == "sequence":
+            self.sequences[operand.name] = [tensor for tensor in inputs if tensor]
+        elif isinstance(operand, Variable):
+            (self.tensors[operand.name],) = inputs
+
+    def call(
+        self, node: PatternNode, groups: Iterable[tuple[Operand, list[_Element]]]
+    ) -> list[_Tensor]:
+        """Adds one operator: draws what is open, binds variables, infers the results."""
+        op_type = node.op_type
+        fixed, late = self.fixed_attributes(node)
+        shapes = [
+            element.shape if isinstance(element, _Tensor) else None
+            for _, elements in groups
+            for element in elements
+            if element is not None
+        ]
+        try:
+            drawn, attributes = DRAWINGS[op_type](self.draw, shapes, fixed)
+        except (IndexError, ValueError, KeyError, ZeroDivisionError):
+            raise Rejected from None
+        chosen = iter(drawn)
+        inputs: list[_Tensor | None] = []
+        for operand, elements in groups:
+            first = len(inputs)
+            for element in elements:
+                shape = next(chosen) if element is not None else ()
+                inputs.append(self.variable(shape) if isinstance(element, str) else element)
+            self.bind(operand, inputs[first:])
+        for position, tensor in enumerate(inputs):
+            role = ROLES.get((op_type, position))
+            if tensor and tensor.is_variable and role:
+                self.roles[tensor.name] = (role, attributes.get("epsilon", 0.0))
+        attributes |= {name: self.evaluate(form) for name, form in late.items()}
+        for name, form in node.attributes.items():
+            if isinstance(form, str) and form.startswith("?"):
+                self.attributes.setdefault(form, attributes[name])
+        if node.attribute_set is not None:
+            self.attributes.setdefault(node.attribute_set, dict(attributes))
+        self.draw.earlier.setdefault(op_type, []).append((list(drawn), attributes))
+        return self.results(op_type, inputs, attributes)
+
+    def fixed_attributes(self, node: PatternNode) -> tuple[dict[str, Any], dict[str, Form]]:
+        """Attributes the pattern fixes now, and forms to evaluate once the operands are chosen."""
+        fixed = dict(self.attributes.get(node.attribute_set or "", {}))
+        late: dict[str, Form] = {}
+        for name, form in node.attributes.items():
+            try:
+                value = self.evaluate(form)
+            except Unbound:
+                if not (isinstance(form, str) and form.startswith("?")):
+                    late[name] = form
+                continue
+            if fixed.get(name, value) != value:
+                raise Rejected
+            fixed[name] = value
+        return fixed, late
+
+    def evaluate(self, form: Form) -> Any:
+        shapes = {name: t.shape for name, t in self.tensors.items() if t is not None}
+        sequences = {name: [t.shape for t in ts] for name, ts in self.sequences.items()}
+        try:
+            return evaluate(form, Bindings(self.attributes, shapes, sequences))
+        except NoValue:
+            raise Rejected from None
+
+    def variable(self, shape: Shape) -> _Tensor:
+        """A new variable, now and then an old one of the same shape."""
+        old = [tensor for tensor in self.variables.values() if tensor.shape == tuple(shape)]
+        if old and self.draw.chance(0.07):
+            return self.rng.choice(old)
+        tensor = _Tensor(f"x{len(self.variables)}", TensorType(self.dtype, shape), True)
+        self.variables[tensor.name] = tensor
+        return tensor
+
+    def results(
+        self, op_type: str, inputs: list[_Tensor | None], attributes: dict[str, Any]
+    ) -> list[_Tensor]:
+        try:
+            types = infer_types(op_type, [t.type if t else None for t in inputs], attributes)
+        except ValueError:
+            raise Rejected from None
+        if any(not 0 < dim <= 64 for tensor_type in types for dim in tensor_type.shape):
+            raise Rejected
+        names = [f"t{len(self.calls)}_{i}" for i in range(len(types))]
+        self.calls.append((op_type, inputs, names, attributes))
+        return [_Tensor(n, t, False) for n, t in zip(names, types, strict=True)]
