@@ -1,4 +1,4 @@
-"""Weights drawn from a seed, at a scale that keeps activations near unit size.
+"""Weights and inputs drawn from a seed; the weights at a scale that keeps activations near unit size.
 
 A weight's role (kernel, bias, variance, ...) and scale are read from its consumers in the graph.
 Every kernel is scaled by its fan-in and by the size its input is expected to have, which is
@@ -9,10 +9,12 @@ square root of the depth and not exponentially. Source of the fan-in scale: He e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,16 +23,16 @@ from xflowrl._engine import Graph, Node, TensorType
 Array = NDArray[Any]
 
 _FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
-# Second moment (root mean square) of f(x) for x normal with that of 1; others pass it on unchanged.
-_GAIN = {
-    "Relu": 0.71, "LeakyRelu": 0.71, "PRelu": 0.72, "Elu": 0.8, "Celu": 0.8, "Selu": 1.0,
-    "Gelu": 0.65, "GeluTanh": 0.65, "Swish": 0.6, "HardSwish": 0.6, "Mish": 0.68, "Erf": 0.68,
-    "GlobalAveragePool": 0.7, "AveragePool": 0.7, "ReduceMean": 0.7, "MaxPool": 1.2,
-}  # fmt: skip
+# Mean and deviation of functions whose range is bounded, of an operand of about unit size.
 _BOUNDED = {
-    "Sigmoid": 0.55, "Tanh": 0.63, "HardSigmoid": 0.52, "Softsign": 0.5, "LogSoftmax": 5.0,
-    "LayerNormalization": 1.0, "InstanceNormalization": 1.0,
+    "Sigmoid": (0.5, 0.2), "HardSigmoid": (0.5, 0.2), "Tanh": (0.0, 0.63), "Softsign": (0.0, 0.5),
+    "LayerNormalization": (0.0, 1.0), "InstanceNormalization": (0.0, 1.0), "Erf": (0.0, 0.68),
 }  # fmt: skip
+_RECTIFIERS = frozenset(
+    {"Relu", "LeakyRelu", "PRelu", "Elu", "Celu", "Selu", "Gelu", "GeluTanh", "Swish", "HardSwish",
+     "Mish", "Softplus", "Clip"}
+)  # fmt: skip
+_AVERAGES = frozenset({"GlobalAveragePool", "AveragePool", "ReduceMean"})
 # Roles by operator and position of the operand.
 _ROLES = {
     ("Conv", 1): "kernel", ("Conv", 2): "bias",
@@ -66,6 +68,21 @@ class _Draw:
 
     role: str
     scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """What is expected of the elements of a tensor."""
+
+    mean: float
+    deviation: float
+
+    @property
+    def root_mean_square(self) -> float:
+        return math.hypot(self.mean, self.deviation)
+
+    def clipped(self) -> _Moments:
+        return _Moments(min(max(self.mean, -1e3), 1e3), min(max(self.deviation, 1e-3), 1e3))
 
 
 class DrawnWeights:
@@ -136,11 +153,11 @@ def _draw(tensor_type: TensorType, draw: _Draw, generator: np.random.Generator) 
     else:
         low, high = _RANGES[draw.role]
         values = work(low) + generator.random(shape, work) * work(high - low)
-    if dtype == "bfloat16":
-        import ml_dtypes
+    return _rounded(np.asarray(values), dtype)
 
-        return np.asarray(values).astype(ml_dtypes.bfloat16)
-    return np.asarray(values).astype(dtype)
+
+def _rounded(values: Array, dtype: str) -> Array:
+    return values.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
 
 
 _RANGES = {"scale": (0.8, 1.2), "variance": (0.75, 1.33), "slope": (0.1, 0.4), "other": (0.5, 1.5)}
@@ -158,9 +175,9 @@ def _plan_draws(graph: Graph) -> dict[str, _Draw]:
         types.update(zip(node.outputs, node.output_types, strict=True))
         if node.is_constant:
             constant.update(node.outputs)
-    size = {name: 1.0 for name in graph.inputs}
+    size = dict.fromkeys(graph.inputs, _Moments(0.0, 1.0))
     for name, (_, values) in graph.literals.items():
-        size[name] = float(np.sqrt(np.mean(np.square(np.abs(values))))) if values else 1.0
+        size[name] = _Moments(float(np.mean(values)), float(np.std(values)))
     draws: dict[str, _Draw] = {}
     for node in nodes:
         if node.is_constant:
@@ -168,7 +185,7 @@ def _plan_draws(graph: Graph) -> dict[str, _Draw]:
         for position, name in enumerate(node.inputs):
             if name in constant and name not in draws:
                 draws[name] = _draw_of(node, position, size, types)
-        result = _size_of(node, size, types, draws)
+        result = _moments_of(node, size, types, draws)
         size.update(dict.fromkeys(node.outputs, result))
     for node in reversed(nodes):
         if node.is_constant:
@@ -177,7 +194,7 @@ def _plan_draws(graph: Graph) -> dict[str, _Draw]:
 
 
 def _draw_of(
-    node: Node, position: int, size: Mapping[str, float], types: Mapping[str, TensorType]
+    node: Node, position: int, size: Mapping[str, _Moments], types: Mapping[str, TensorType]
 ) -> _Draw:
     """The draw of a constant operand of a node that is not constant."""
     role = _ROLES.get((node.op_type, position), "other") if node.domain == "" else "other"
@@ -185,7 +202,8 @@ def _draw_of(
         return _Draw(role)
     partner = node.inputs[1 - position] if node.op_type in ("MatMul", "Gemm") else node.inputs[0]
     fan_in = _fan_in(node, position, types)
-    return _Draw("kernel", 1.0 / (np.sqrt(max(fan_in, 1)) * max(size.get(partner, 1.0), 1e-3)))
+    partner_size = size[partner].root_mean_square if partner in size else 1.0
+    return _Draw("kernel", 1.0 / (float(np.sqrt(max(fan_in, 1))) * max(partner_size, 1e-3)))
 
 
 def _fan_in(node: Node, position: int, types: Mapping[str, TensorType]) -> int:
@@ -207,51 +225,77 @@ def _fan_in(node: Node, position: int, types: Mapping[str, TensorType]) -> int:
     return int(np.prod(shape[1:], dtype=np.int64))
 
 
-def _size_of(
+def _moments_of(
     node: Node,
-    size: Mapping[str, float],
+    size: Mapping[str, _Moments],
     types: Mapping[str, TensorType],
     draws: Mapping[str, _Draw],
-) -> float:
-    """The expected root mean square of a node's result, from rules of thumb."""
+) -> _Moments:
+    """What to expect of a node's result, from rules of thumb."""
 
-    def of(position: int) -> float:
+    def of(position: int) -> _Moments:
         name = node.inputs[position]
         if name in size:
             return size[name]
-        draw = draws.get(name)
-        return 0.1 if draw is not None and draw.role == "bias" else 1.0
+        role = draws[name].role if name in draws else "other"
+        return _Moments(0.0, 0.1) if role == "bias" else _Moments(1.0, 0.2)
 
     op, operands = node.op_type, [i for i, name in enumerate(node.inputs) if name]
     if not operands:
-        return 1.0
-    kernels = [i for i in operands if node.inputs[i] in draws and draws[node.inputs[i]].role == "kernel"]
-    if op in ("Conv", "ConvTranspose", "MatMul", "Gemm") and kernels:
-        result = 1.0
+        return _Moments(0.0, 1.0)
+    x = of(operands[0])
+    if any(n in draws and draws[n].role == "kernel" for n in node.inputs):
+        result = _Moments(0.0, 1.0)
     elif op == "MatMul":
-        result = of(0) * of(1) * float(np.sqrt(types[node.inputs[0]].shape[-1]))
+        depth = types[node.inputs[0]].shape[-1]
+        spread = np.sqrt(depth) * x.root_mean_square * of(1).root_mean_square
+        result = _Moments(depth * x.mean * of(1).mean, float(spread))
     elif op in ("Add", "Sub", "Sum"):
-        result = float(np.sqrt(sum(of(i) ** 2 for i in operands)))
-    elif op == "Mul":
-        result = of(0) * of(1)
-    elif op == "Div":
-        result = of(0) / max(of(1), 1e-3)
+        signs = [1.0, -1.0 if op == "Sub" else 1.0]
+        mean = sum(of(i).mean * signs[min(i, 1)] for i in operands)
+        result = _Moments(mean, float(np.sqrt(sum(of(i).deviation ** 2 for i in operands))))
+    elif op in ("Mul", "Div"):
+        y = of(1)
+        factor = y.root_mean_square if op == "Mul" else 1.0 / max(y.root_mean_square, 1e-3)
+        result = _Moments(x.mean * factor, x.deviation * factor)
     elif op == "Softmax":
-        axis = node.attributes["axis"] if not node.is_opaque else -1
+        axis = -1 if node.is_opaque else node.attributes["axis"]
         assert isinstance(axis, int)
-        result = 1.6 / max(types[node.inputs[0]].shape[axis], 1)
+        mean = 1.0 / max(types[node.inputs[0]].shape[axis], 1)
+        result = _Moments(mean, 1.3 * mean)
     elif op == "Concat":
-        result = float(np.sqrt(np.mean([of(i) ** 2 for i in operands])))
+        mean = float(np.mean([of(i).mean for i in operands]))
+        square = float(np.mean([of(i).root_mean_square ** 2 for i in operands]))
+        result = _Moments(mean, float(np.sqrt(max(square - mean**2, 0.0))))
+    elif op == "MaxPool":
+        kernel = node.attributes["kernel_shape"]
+        assert isinstance(kernel, list)
+        # The largest of n independent normal numbers, roughly.
+        steps = float(np.sqrt(np.log(max(np.prod(np.array(kernel, float)), 1.0))))
+        result = _Moments(x.mean + x.deviation * steps, x.deviation)
+    elif op in _AVERAGES:
+        result = _Moments(x.mean, 0.3 * x.deviation)
     elif op == "Where" and len(operands) == 3:
-        result = max(of(1), of(2))
-    elif op in _BOUNDED:
-        result = _BOUNDED[op]
+        result = of(1)
     else:
-        result = of(0) * _GAIN.get(op, 1.0)
-    activation = node.attributes.get("activation", "") if not node.is_opaque else ""
+        result = _activated(x, op)
+    activation = "" if node.is_opaque else node.attributes.get("activation", "")
     assert isinstance(activation, str)
-    result = _BOUNDED.get(activation, result * _GAIN.get(activation, 1.0))
-    return float(np.clip(result, 1e-3, 1e3))
+    return _activated(result, activation).clipped()
+
+
+def _activated(x: _Moments, op: str) -> _Moments:
+    """The moments of op(x); all rectifiers are taken for Relu, with x normal."""
+    if op in _BOUNDED:
+        return _Moments(*_BOUNDED[op])
+    if op not in _RECTIFIERS or x.deviation == 0.0:
+        return x
+    z = x.mean / x.deviation
+    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    above = 0.5 * (1 + math.erf(z / math.sqrt(2)))
+    mean = x.mean * above + x.deviation * density
+    square = (x.mean**2 + x.deviation**2) * above + x.mean * x.deviation * density
+    return _Moments(mean, math.sqrt(max(square - mean**2, 0.0)))
 
 
 def _pass_back(node: Node, draws: dict[str, _Draw], types: Mapping[str, TensorType]) -> None:
@@ -270,3 +314,77 @@ def _pass_back(node: Node, draws: dict[str, _Draw], types: Mapping[str, TensorTy
             draws[name] = _Draw("variance")
         else:
             draws[name] = draw
+
+
+_MAX_INDEX = 128  # of integers that nothing uses as an index
+# Operators that take an operand as an index, and its position.
+_INDEXED = {
+    "Gather": 1, "GatherElements": 1, "GatherND": 1, "ScatterElements": 1, "OneHot": 0,
+}  # fmt: skip
+_INTEGER_SAFE = frozenset(
+    {"Cast", "Equal", "Greater", "Less", "Not", "And", "Or", "Where", "Add", "Sub", "Mul",
+     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"}
+)  # fmt: skip
+
+
+def draw_inputs(graph: Graph, seed: int, attempt: int = 0) -> dict[str, Array]:
+    """Random values for every input of a graph.
+
+    Floats are standard normal; at `attempt` 1 a tenth of that, at 2 between 0.5 and 1.5. Integers
+    are valid indices of whatever they index. Equal arguments give equal values.
+    """
+    nodes = graph.nodes()
+    inputs = {}
+    for name in graph.inputs:
+        generator = _generator(seed, f"input {attempt}:{name}")
+        inputs[name] = _draw_input(name, graph.tensor_type(name), nodes, graph, generator, attempt)
+    return inputs
+
+
+def _draw_input(
+    name: str,
+    tensor_type: TensorType,
+    nodes: Sequence[Node],
+    graph: Graph,
+    generator: np.random.Generator,
+    attempt: int,
+) -> Array:
+    shape, dtype = tensor_type.shape, tensor_type.dtype
+    if dtype == "string":
+        return np.full(shape, "a", dtype=object)
+    if dtype == "bool":
+        return generator.random(shape) < 0.5
+    if dtype not in _FLOATS:
+        return generator.integers(0, _index_limit(name, nodes, graph), shape).astype(dtype)
+    values = np.asarray(generator.standard_normal(shape))
+    values = [values, 0.1 * values, 0.5 + generator.random(shape)][attempt]
+    return _rounded(np.asarray(values), dtype)
+
+
+def _index_limit(name: str, nodes: Sequence[Node], graph: Graph) -> int:
+    """A bound below which an integer input is a valid index wherever it arrives as one."""
+    limit, reached = _MAX_INDEX, {name}
+    found = False
+    for node in nodes:
+        for position, operand in enumerate(node.inputs):
+            if operand not in reached:
+                continue
+            if _INDEXED.get(node.op_type) == position:
+                size = _indexed_size(node, graph)
+                limit, found = (min(limit, size) if found else size), True
+            elif node.op_type not in _INTEGER_SAFE:
+                limit, found = min(limit, 2), True
+            elif node.output_types[0].dtype not in _FLOATS:
+                reached.update(node.outputs)
+    return max(limit, 1)
+
+
+def _indexed_size(node: Node, graph: Graph) -> int:
+    if node.op_type == "OneHot":
+        return 2
+    shape = graph.tensor_type(node.inputs[0]).shape
+    if node.op_type == "GatherND":
+        return min(shape, default=1)
+    axis = node.attributes.get("axis", 0)
+    assert isinstance(axis, int)
+    return shape[axis] if shape else 1

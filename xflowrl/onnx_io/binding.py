@@ -88,7 +88,9 @@ def _bind_given(
             known = ", ".join(f'"{n}"' for n in shapes)
             raise ValueError(f'graph.input_shapes names "{name}"; the inputs are {known or "none"}')
         if any(not isinstance(d, int) or d < 1 for d in given):
-            raise ValueError(f"graph.input_shapes.{name}={list(given)}: sizes are positive integers")
+            raise ValueError(
+                f"graph.input_shapes.{name}={list(given)}: sizes are positive integers"
+            )
         declared = shapes[name]
         if has_rank[name] and len(given) != len(declared):
             raise ValueError(

@@ -90,9 +90,7 @@ def _changes_nothing(name: str, value: object, default: onnx.AttributeProto | No
     return value == (plain.decode() if isinstance(plain, bytes) else plain)
 
 
-def wrong_element(
-    node: onnx.NodeProto, schema: onnx.defs.OpSchema, known: Known
-) -> str | None:
+def wrong_element(node: onnx.NodeProto, schema: onnx.defs.OpSchema, known: Known) -> str | None:
     """Names an operand whose element type the operator does not have in opset 18."""
     constraints = {c.type_param_str: set(c.allowed_type_strs) for c in schema.type_constraints}
     for position, name in enumerate(node.input):

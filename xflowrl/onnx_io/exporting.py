@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -13,8 +13,13 @@ import onnx
 
 from xflowrl._engine import Node
 from xflowrl.onnx_io.folding import can_fold, evaluate
-from xflowrl.onnx_io.inlining import bodies, captured_names, defined_names
-from xflowrl.onnx_io.inlining import rename_captured, rename_defined
+from xflowrl.onnx_io.inlining import (
+    bodies,
+    captured_names,
+    defined_names,
+    rename_captured,
+    rename_defined,
+)
 from xflowrl.onnx_io.model import Array, Model
 from xflowrl.onnx_io.operands import ORT_DOMAIN, OperandWriter
 from xflowrl.onnx_io.tensor_types import (
@@ -49,9 +54,20 @@ def export_onnx(model: Model, *, fold: bool = True, fused_conv: bool = False) ->
     return _Exporter(model, fold=fold, fused=fused_conv).model_proto(make_tensor)
 
 
-def export_with_weight_inputs(model: Model, weights: set[str]) -> onnx.ModelProto:
-    """The model with the named weights as further inputs, nothing folded: for verification."""
-    return _Exporter(model, fold=False, fused=False, as_inputs=weights).model_proto(make_tensor)
+def export_for_comparison(
+    model: Model, *, weight_inputs: Collection[str], more_outputs: Mapping[str, str]
+) -> onnx.ModelProto:
+    """The model with nothing folded, some weights as inputs and some inner tensors as outputs.
+
+    Args:
+        model: the graph and its weights.
+        weight_inputs: names of weights that become further inputs, in the graph's order.
+        more_outputs: further outputs by public name, with the tensors they read.
+    """
+    exporter = _Exporter(
+        model, fold=False, fused=False, weight_inputs=weight_inputs, more_outputs=more_outputs
+    )
+    return exporter.model_proto(make_tensor)
 
 
 def save_onnx(
@@ -114,13 +130,20 @@ class _Exporter:
     """One export: what is written, under which names."""
 
     def __init__(
-        self, model: Model, *, fold: bool, fused: bool, as_inputs: set[str] | None = None
+        self,
+        model: Model,
+        *,
+        fold: bool,
+        fused: bool,
+        weight_inputs: Collection[str] = (),
+        more_outputs: Mapping[str, str] | None = None,
     ) -> None:
         self._model = model
-        self._as_inputs = as_inputs or set()
+        self._weight_inputs = frozenset(weight_inputs)
         graph = model.graph
         self._nodes: list[Node] = graph.nodes()
         self._outputs = list(zip(graph.outputs, graph.output_tensors, strict=True))
+        self._outputs += (more_outputs or {}).items()
         self._weights = graph.weights
         self._literals = graph.literals
         self._types = dict(self._weights)
@@ -132,7 +155,7 @@ class _Exporter:
             for name, tensor_type in zip(node.outputs, node.output_types, strict=True):
                 self._types[name] = tensor_type
                 self._producer[name] = node
-        self._names = UniqueNames({*self._types, *graph.outputs})
+        self._names = UniqueNames({*self._types, *(public for public, _ in self._outputs)})
         self._writer = OperandWriter(self._names, fused=fused)
         self._new_names, self._copies = self._plan_names()
         self._written = self._nodes
@@ -179,7 +202,7 @@ class _Exporter:
 
         A tensor that is an input, a constant or already another output is copied by an Identity.
         """
-        publics = set(self._model.graph.outputs)
+        publics = {public for public, _ in self._outputs}
         new_names: dict[str, str] = {}
         copies: dict[str, str] = {}
         keeps = {tensor for public, tensor in self._outputs if public == tensor}
@@ -261,7 +284,9 @@ class _Exporter:
             return self._writer.constants[name]
         if name in self._literals:
             tensor_type, values = self._literals[name]
-            return np.array(values).astype(numpy_dtype(tensor_type.dtype)).reshape(tensor_type.shape)
+            return (
+                np.array(values).astype(numpy_dtype(tensor_type.dtype)).reshape(tensor_type.shape)
+            )
         if name in self._weights:
             return self._weight(name)
         if name not in self._folded:
@@ -297,7 +322,7 @@ class _Exporter:
 
     def _write_constants(self, graph: onnx.GraphProto, make: TensorMaker) -> None:
         for name in self._read_leaves():
-            if name in self._as_inputs:
+            if name in self._weight_inputs:
                 graph.input.append(self._info(name, self._new_name(name)))
             else:
                 dtype = self._types[name].dtype
@@ -327,4 +352,4 @@ class _Exporter:
                     graph.value_info.append(self._info(name, self._new_name(name)))
 
 
-__all__ = ["MAX_INLINE_BYTES", "export_onnx", "export_with_weight_inputs", "save_onnx"]
+__all__ = ["MAX_INLINE_BYTES", "export_onnx", "export_for_comparison", "save_onnx"]

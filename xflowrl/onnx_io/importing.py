@@ -63,9 +63,7 @@ def load_onnx(
     return model
 
 
-def _import(
-    proto: onnx.ModelProto, types: Mapping[str, onnx.TypeProto], path: Path
-) -> Model:
+def _import(proto: onnx.ModelProto, types: Mapping[str, onnx.TypeProto], path: Path) -> Model:
     folder = path.parent.resolve()
     constants = {
         tensor.name: (
@@ -153,9 +151,7 @@ class _Importer:
         graph = self._builder.build()
         live = set(graph.weights)
         weights = {name: source for name, source in self._weights.items() if name in live}
-        return Model(
-            graph, StoredWeights(weights), self._node_names, self._lowering.custom_opsets
-        )
+        return Model(graph, StoredWeights(weights), self._node_names, self._lowering.custom_opsets)
 
     def _type(self, name: str) -> TensorType:
         if name not in self._types:

@@ -121,5 +121,3 @@ def _collect_types(node: onnx.NodeProto, types: dict[str, onnx.TypeProto]) -> No
             types[tensor.name] = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
         for inner in body.node:
             _collect_types(inner, types)
-
-

@@ -51,7 +51,9 @@ class OperandWriter:
         if activation and self._is_fused(node, activation):
             return [_fused_kernel(node, attributes, activation, parameters)]
         if node.op_type in _EXPANDED:
-            return _EXPANDED[node.op_type](self, node.inputs[0], node.outputs[0], output, attributes)
+            return _EXPANDED[node.op_type](
+                self, node.inputs[0], node.outputs[0], output, attributes
+            )
         if node.op_type == "AveragePool" and set(attributes.pop("dilations")) - {1}:
             raise ValueError(f'node "{node.outputs[0]}" (AveragePool): opset 18 has no dilations')
         inputs = list(node.inputs)

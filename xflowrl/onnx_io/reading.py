@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 
 from xflowrl.onnx_io.model import Array
 from xflowrl.onnx_io.tensor_types import element_name, numpy_dtype
