@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from xflowrl.console import ProgressBar, result_table, share_spent
+from xflowrl.console import ProgressBar, real_table, result_table, share_spent
 from xflowrl.problem import Budget, Problem
 
 ENTRY: dict[str, Any] = {
@@ -44,12 +44,13 @@ ENTRY: dict[str, Any] = {
 def render(entry: dict[str, Any]) -> str:
     console = Console(width=200, file=io.StringIO(), record=True)
     console.print(result_table([entry]))
+    console.print(real_table([entry]))
     return console.export_text()
 
 
 def test_table_tells_what_came_out() -> None:
     text = render(ENTRY)
-    for part in ("squeezenet", "25.0%", "60 -> 40", "exhausted", "equal", "x2.000", "decides"):
+    for part in ("squeezenet", "25.0%", "60 > 40", "exhausted", "equal", "2.000", "yes"):
         assert part in text
 
 

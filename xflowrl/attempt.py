@@ -48,8 +48,6 @@ class Attempt:
         """The matches of `state`, counted as one iteration and so many candidates."""
         matches = self.problem.matches(state, self.meter)
         self.meter.spend(iterations=1, candidates=len(matches))
-        if state.hash == self.initial.hash and not matches:
-            self._stop_reason = StopReason.NO_MATCH
         return matches
 
     def step(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
@@ -79,15 +77,20 @@ class Attempt:
         return self._stop_reason is not None
 
     def result(self, stop_reason: StopReason | None = None) -> Result:
-        """The result so far; without a reason, that of the limit reached, else exhausted."""
+        """The result so far.
+
+        Args:
+            stop_reason: if None, the limit that was reached, or that nothing was left to try.
+        """
         meter, best = self.meter, self.best
+        done = StopReason.EXHAUSTED if meter.candidates else StopReason.NO_MATCH
         return Result(
             graph=self.problem.name,
             original=self.problem.model,
             model=self.problem.model.with_graph(best.graph),
             trace=self.best_trace,
             improvements=tuple(self.improvements),
-            stop_reason=stop_reason or self._stop_reason or StopReason.EXHAUSTED,
+            stop_reason=stop_reason or self._stop_reason or done,
             cost_initial_ms=self.initial.cost.ms,
             cost_best_ms=best.cost.ms,
             num_nodes_initial=self.initial.num_nodes,

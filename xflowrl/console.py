@@ -92,50 +92,66 @@ def share_spent(
 
 
 def result_table(entries: Sequence[Mapping[str, Any]]) -> Table:
-    """The table at the end of a run, from the `results` of `result.json`."""
+    """What was found, from the `results` of `result.json`."""
     table = Table(title="Results", title_justify="left")
-    for column in ("graph", "agent", "verified", "best.onnx", "stopped by"):
+    for column in ("graph", "agent"):
         table.add_column(column)
     for column in ("cost ms", "best ms", "saved", "nodes", "kernels", "iterations", "seconds"):
         table.add_column(column, justify="right")
-    table.add_column("really, ms (lower is better)")
+    for column in ("stopped by", "verified", "best.onnx"):
+        table.add_column(column)
     for entry in entries:
         before, after = entry["cost_initial_ms"], entry["cost_best_ms"]
         table.add_row(
             entry["graph"],
             entry["agent"],
-            "equal" if entry["verified"]["equal"] else "NOT EQUAL",
-            _written(entry),
-            entry["stop_reason"],
             f"{before:.4g}",
             f"{after:.4g}",
             f"{1 - after / before:.1%}" if before else "-",
-            f"{entry['num_nodes_initial']} -> {entry['num_nodes_best']}",
-            f"{entry['num_kernels_initial']} -> {entry['num_kernels_best']}",
-            f"{entry['iterations']} (best {entry['best_iteration']})",
+            f"{entry['num_nodes_initial']} > {entry['num_nodes_best']}",
+            f"{entry['num_kernels_initial']} > {entry['num_kernels_best']}",
+            str(entry["iterations"]),
             f"{entry['optimisation_s']:.2f}",
-            "\n".join(map(_real_line, entry["real"])),
+            entry["stop_reason"],
+            "equal" if entry["verified"]["equal"] else "NOT EQUAL",
+            _written(entry),
         )
     return table
 
 
-def print_table(table: Table) -> None:
-    """Prints to standard output; at least 160 columns wide where that is no terminal."""
+def real_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """What was measured on this machine, from the `results` of `result.json`."""
+    table = Table(title="Measured here, interleaved", title_justify="left")
+    for column in ("graph", "runtime"):
+        table.add_column(column)
+    for column in ("original ms", "best ms", "speed-up", "noise"):
+        table.add_column(column, justify="right")
+    table.add_column("decides")
+    for entry in entries:
+        for real in entry["real"]:
+            table.add_row(
+                entry["graph"],
+                real["runtime"],
+                f"{real['initial_ms']['median']:.4g}",
+                f"{real['best_ms']['median']:.4g}",
+                f"{real['speedup']:.3f}",
+                f"{real['noise']:.1%}",
+                "yes" if real["decides"] else "no",
+            )
+    return table
+
+
+def print_tables(entries: Sequence[Mapping[str, Any]]) -> None:
+    """Prints to standard output, in full width where that is no terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, 160))
-    console.print(table)
+    console.print(result_table(entries))
+    if any(entry["real"] for entry in entries):
+        console.print(real_table(entries))
 
 
 def _written(entry: Mapping[str, Any]) -> str:
     if entry["best_onnx"] is None:
         return "not written"
     return "the original" if entry["kept_original"] else "written"
-
-
-def _real_line(entry: Mapping[str, Any]) -> str:
-    return (
-        f"{entry['runtime']}: {entry['initial_ms']['median']:.4g} -> "
-        f"{entry['best_ms']['median']:.4g}, x{entry['speedup']:.3f} "
-        f"(noise {entry['noise']:.1%}{', decides' if entry['decides'] else ''})"
-    )

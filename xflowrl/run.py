@@ -161,13 +161,14 @@ def optimise(job: Job) -> None:
     Raises:
         JobFailed: a result is not proven equal to its original; `result.json` says which.
     """
-    from xflowrl.console import ProgressBar, print_table, result_table
+    from xflowrl.console import ProgressBar, print_tables
     from xflowrl.measurement import device_lock
     from xflowrl.result_files import trace_record, write_json
     from xflowrl.tracking import Tracker
 
     judge, agent, settings = job.build("judge"), job.agent(), job.build("wandb")
     problems = job.problems()
+    logger.info("graphs: %s", ", ".join(problem.name for problem in problems))
     with Tracker(job.folder, settings, job.config) as tracker:
         with ProgressBar(problems) as progress, device_lock().shared():
 
@@ -179,7 +180,7 @@ def optimise(job: Job) -> None:
         write_json(job.folder / "trace.json", trace_record(results))
         record = _deliver(job, results, judge, problems, getattr(agent, "train_s", 0.0))
         tracker.finish(results, record, job.folder)
-    print_table(result_table(record["results"]))
+    print_tables(record["results"])
     print(f"run folder: {os.path.relpath(job.folder)}")
     failed = [entry["graph"] for entry in record["results"] if entry["best_onnx"] is None]
     if failed:
@@ -206,6 +207,11 @@ def _deliver(
             name = "best.onnx" if len(results) == 1 else f"best-{file_name(result.graph)}.onnx"
             save_onnx(judgement.model, job.folder / name)
         entries.append(result_entry(result, judgement, labels=labels, best_onnx=name))
+        logger.info(
+            "%s: cost %.6g -> %.6g ms in %d iterations (%s), equal: %s",
+            *(result.graph, result.cost_initial_ms, result.cost_best_ms, result.iterations),
+            *(result.stop_reason, judgement.verdict.equal),
+        )
     record = result_record(entries, train_s=train_s, overrides=job.overrides)
     write_json(job.folder / "result.json", record)
     return record

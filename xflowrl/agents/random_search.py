@@ -29,6 +29,9 @@ def _walk(attempt: Attempt) -> None:
     while True:
         matches = attempt.matches(state)
         action = int(generator.integers(len(matches) + 1))
+        if not matches and not trace.steps:
+            attempt.over(num_walks=num_walks)
+            return
         if action < len(matches):
             state, trace = attempt.step(state, trace, matches[action])
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from xflowrl._engine import BacktrackingSearch
+from xflowrl._engine import BacktrackingSearch, State
 from xflowrl.attempt import Attempt, attempt_each
 from xflowrl.problem import Log, Problem, Result, Step, Trace
 
@@ -43,8 +43,12 @@ class Taso:
 
     def _search(self, attempt: Attempt) -> None:
         problem, meter = attempt.problem, attempt.meter
+        costs = problem.cost_model.table
+        initial = attempt.initial
+        if self._hash == "taso":
+            initial = State(initial.graph, problem.rules, costs, taso_hash=True)
         search = BacktrackingSearch(
-            attempt.initial, alpha=self._alpha, size_limit=self._size_limit, hash=self._hash
+            initial, alpha=self._alpha, size_limit=self._size_limit, hash=self._hash
         )
         num_candidates = 0
         while True:
@@ -56,7 +60,8 @@ class Taso:
             num_candidates = search.num_candidates
             attempt.current_cost_ms = search.current_cost_ms
             if search.best_cost_ms < attempt.best.cost.ms - attempt.rounding_ms:
-                attempt.reached(search.best, _trace(attempt.origin, search))
+                best = State(search.best_graph, problem.rules, costs)
+                attempt.reached(best, _trace(attempt.origin, search))
             if attempt.over(queue_length=search.queue_length):
                 return
 
