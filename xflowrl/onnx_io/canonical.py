@@ -159,6 +159,11 @@ def _layer_normalization(place: Place) -> Form | None:
     return Form(None, {"axis": axis, "epsilon": place.attributes.get("epsilon", 1e-5)})
 
 
+def _pow(place: Place) -> Form | None:
+    """The exponent may be of another type in ONNX; rules need not know that."""
+    return Form() if place.operand(0).dtype == place.operand(1).dtype else None
+
+
 def _dropout(place: Place) -> Form | None:
     if len(place.node.output) != 1:
         return None
@@ -305,6 +310,7 @@ _FORMS: dict[str, Canonicalise] = {
     "LogSoftmax": _with_axis(-1),
     "MaxPool": _pool,
     "Pad": _pad,
+    "Pow": _pow,
     "Reshape": _shape_operand,
     "Selu": _keep(alpha=1.6732631921768188, gamma=1.0507010221481323),
     "Slice": _slice,

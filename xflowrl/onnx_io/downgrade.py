@@ -10,7 +10,7 @@ import onnx
 from xflowrl.onnx_io.inlining import expand_function
 from xflowrl.onnx_io.known import Known, attributes_of, describe, remove_attributes, set_attribute
 from xflowrl.onnx_io.reading import opset_of
-from xflowrl.onnx_io.tensor_types import CANONICAL_OPSET
+from xflowrl.onnx_io.tensor_types import CANONICAL_OPSET, FLOAT_ELEMENTS
 
 Expansion = tuple[list[onnx.NodeProto], int]
 
@@ -71,9 +71,9 @@ def _make_old(node: onnx.NodeProto, new: onnx.defs.OpSchema, known: Known) -> st
             if not _changes_nothing(name, value, default):
                 return f"attribute {name}={value} is newer"
             remove_attributes(node, name)
-        elif (node.op_type, name) in _KNOWN_VALUES:
-            if value not in _KNOWN_VALUES[node.op_type, name]:
-                return f"{name}={value} is newer"
+        values = _KNOWN_VALUES.get((node.op_type, name))
+        if values is not None and value not in values:
+            return f"{name}={value} is newer"
     if len(node.input) > old.max_input:
         return f"operand {old.max_input} is newer"
     return wrong_element(node, old, known)
@@ -108,14 +108,13 @@ def wrong_element(node: onnx.NodeProto, schema: onnx.defs.OpSchema, known: Known
 def _function_body(
     node: onnx.NodeProto, schema: onnx.defs.OpSchema, known: Known
 ) -> onnx.FunctionProto | None:
-    version = schema.since_version
+    version, function = schema.since_version, onnx.FunctionProto()
     if schema.has_function:
-        body = schema.get_function_with_opset_version(version)
-        return body if isinstance(body, onnx.FunctionProto) else None
+        function.ParseFromString(schema.get_function_with_opset_version(version))
+        return function
     if not schema.has_context_dependent_function:
         return None
     types = [known.types.get(name, onnx.TypeProto()) for name in node.input]
-    function = onnx.FunctionProto()
     function.ParseFromString(
         schema.get_context_dependent_function_with_opset_version(
             version, node.SerializeToString(), [t.SerializeToString() for t in types]
@@ -139,6 +138,11 @@ def _dft(node: onnx.NodeProto, known: Known) -> str | None:
     return None
 
 
+def _mod(node: onnx.NodeProto, known: Known) -> str | None:
+    is_float = known.element(node.input[0]) in FLOAT_ELEMENTS
+    return "fmod=0 on floats is newer" if is_float and not attributes_of(node).get("fmod") else None
+
+
 def _grid_sample(node: onnx.NodeProto, known: Known) -> str | None:
     mode = attributes_of(node).get("mode", "linear")
     if known.rank(node.input[0]) != 4:
@@ -150,4 +154,5 @@ def _grid_sample(node: onnx.NodeProto, known: Known) -> str | None:
 _CONVERSIONS: dict[str, Callable[[onnx.NodeProto, Known], str | None]] = {
     "DFT": _dft,
     "GridSample": _grid_sample,
+    "Mod": _mod,
 }

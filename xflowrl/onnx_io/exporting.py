@@ -352,4 +352,4 @@ class _Exporter:
                     graph.value_info.append(self._info(name, self._new_name(name)))
 
 
-__all__ = ["MAX_INLINE_BYTES", "export_onnx", "export_for_comparison", "save_onnx"]
+__all__ = ["MAX_INLINE_BYTES", "export_for_comparison", "export_onnx", "save_onnx"]

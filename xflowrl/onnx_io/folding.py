@@ -40,8 +40,10 @@ def can_fold(node: onnx.NodeProto) -> bool:
     )
 
 
-def evaluate(node: onnx.NodeProto, operands: Sequence[Array | None]) -> list[Array] | None:
-    """Values of the outputs of a node of opset 18, or None if the evaluator does not know it.
+def evaluate(
+    node: onnx.NodeProto, operands: Sequence[Array | None], opset: int = CANONICAL_OPSET
+) -> list[Array] | None:
+    """Values of the outputs of a node, or None if the evaluator does not know it.
 
     Half and bfloat16 operands are computed in single precision: the caller rounds the result.
     """
@@ -53,8 +55,8 @@ def evaluate(node: onnx.NodeProto, operands: Sequence[Array | None]) -> list[Arr
         [onnx.helper.make_empty_tensor_value_info(name) for name in names],
         [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name],
     )
-    opset = onnx.helper.make_opsetid("", CANONICAL_OPSET)
-    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    opsets = [onnx.helper.make_opsetid("", opset)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
     feeds = {name: _widened(given[name]) for name in names}
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):

@@ -123,10 +123,7 @@ class _Importer:
             attributes = form.attributes
         for name in inputs:
             self._define(name)
-        outputs = [name or f"{node.output[0]}/{i}" for i, name in enumerate(node.output)]
-        output_types = [
-            self._types[name] if name else TensorType("float32", [0]) for name in node.output
-        ]
+        outputs = list(node.output)
         try:
             self._builder.add_node(
                 node.op_type,
@@ -134,7 +131,7 @@ class _Importer:
                 outputs,
                 attributes,
                 domain="" if node.domain == "ai.onnx" else node.domain,
-                output_types=output_types,
+                output_types=[self._types[name] for name in outputs],
                 opaque=form is None,
             )
         except ValueError as error:

@@ -27,6 +27,7 @@ from xflowrl.onnx_io.inlining import (
 )
 from xflowrl.onnx_io.known import Known, attributes_of, describe
 from xflowrl.onnx_io.model import Array
+from xflowrl.onnx_io.pooling import without_ceil_mode
 from xflowrl.onnx_io.reading import opset_of
 from xflowrl.onnx_io.tensor_types import (
     CANONICAL_OPSET,
@@ -65,7 +66,7 @@ class Lowering:
         self.constants: dict[str, Array | Callable[[], Array]] = {}
         self.custom_opsets = {o.domain: o.version for o in model.opset_import if o.domain != ""}
         self.custom_opsets.pop("ai.onnx", None)
-        self._opset = opset_of(model.opset_import)
+        self._opset = opset_of(model.opset_import) or CANONICAL_OPSET
         self._functions = {(f.domain, f.name, f.overload): f for f in model.functions}
         self._declared = types
         self._outputs = [output.name for output in graph.output]
@@ -128,6 +129,8 @@ class Lowering:
             self._take_branch(node, opset)
         else:
             self._lower_bodies(node, opset)
+            if opset > CANONICAL_OPSET and self._fold(node, opset):
+                return
             if opset < CANONICAL_OPSET:
                 for new in upgrade(node, opset, self._known):
                     self._add(new)
@@ -230,7 +233,12 @@ class Lowering:
             return
         if self._fold(node):
             return
+        node = without_ceil_mode(node, self._known)
         _drop_unused_outputs(node, self._used)
+        _fill_defaults(node)
+        for position, name in enumerate(node.output):
+            if not name:  # an output left out in the middle: it has a place, so it needs a type
+                node.output[position] = self._names.fresh(f"{node.output[-1]}/{position}")
         key = _merge_key(node)
         if key is not None and key in self._seen:
             self.aliases.update(zip(node.output, self._seen[key], strict=True))
@@ -243,7 +251,7 @@ class Lowering:
     def _is_identity(self, node: onnx.NodeProto) -> bool:
         """A Cast to the type it has: expansions are full of them. (Identity stays a node.)"""
         if node.domain in _ONNX and node.op_type == "Cast":
-            return self._known.element(node.input[0]) == attributes_of(node)["to"]
+            return bool(self._known.element(node.input[0]) == attributes_of(node)["to"])
         return False
 
     def _typed(self, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:
@@ -273,7 +281,7 @@ class Lowering:
                 ) from None
         return types
 
-    def _fold(self, node: onnx.NodeProto) -> bool:
+    def _fold(self, node: onnx.NodeProto, opset: int = CANONICAL_OPSET) -> bool:
         """Computes a node of small constants, a Shape or a Size."""
         operands: list[Array | None] = []
         if node.domain in _ONNX and node.op_type in ("Shape", "Size"):
@@ -289,10 +297,10 @@ class Lowering:
                 return False
         if node.op_type == "ConstantOfShape" and self._is_large_fill(node, operands):
             return False
-        results = evaluate(node, operands)
+        results = evaluate(node, operands, opset)
         if results is None:
             return False
-        types = infer_outputs(node, CANONICAL_OPSET, self._known, {}, {})
+        types = infer_outputs(node, opset, self._known, {}, {})
         outputs = [name for name in node.output if name]
         for name, result in zip(outputs, results, strict=True):
             dtype = onnx.helper.tensor_dtype_to_np_dtype(types[name].tensor_type.elem_type)
@@ -338,8 +346,22 @@ def _merge_key(node: onnx.NodeProto) -> bytes | None:
     key.op_type, key.domain = node.op_type, node.domain
     key.input.extend(node.input)
     key.attribute.extend(sorted(node.attribute, key=lambda attribute: attribute.name))
-    key.output.extend("y" if name else "" for name in node.output)
-    return key.SerializeToString(deterministic=True)
+    key.output.extend("y" for _ in node.output)
+    return bytes(key.SerializeToString(deterministic=True))
+
+
+def _fill_defaults(node: onnx.NodeProto) -> None:
+    """Writes the default attributes of operators that ONNX defines by a function.
+
+    Its checker looks into the function, and does not know the defaults there.
+    """
+    if node.domain not in _ONNX or not onnx.defs.has(node.op_type, CANONICAL_OPSET):
+        return
+    schema = onnx.defs.get_schema(node.op_type, CANONICAL_OPSET)
+    given = {attribute.name for attribute in node.attribute}
+    for name, attribute in schema.attributes.items() if schema.has_function else []:
+        if name not in given and attribute.default_value.type:
+            node.attribute.append(attribute.default_value)
 
 
 def _drop_unused_outputs(node: onnx.NodeProto, used: set[str]) -> None:

@@ -12,7 +12,7 @@ __all__ = ["Array", "Model", "StoredWeights", "Weights"]
 
 
 class StoredWeights:
-    """Constants of a model file: arrays, or functions that read or compute one when it is asked for."""
+    """Constants of a model file: arrays, or functions that read or compute one on demand."""
 
     def __init__(self, sources: Mapping[str, Array | Callable[[], Array]]) -> None:
         self._sources = dict(sources)

@@ -66,7 +66,7 @@ def _check_opset(proto: onnx.ModelProto, path: Path) -> None:
             f'model "{path}" uses opset {version}; the installed onnx package knows up to '
             f"{latest}: install a newer one"
         )
-    if version < OLDEST_OPSET:
+    if version < OLDEST_OPSET and any(o.domain in ("", "ai.onnx") for o in proto.opset_import):
         raise ValueError(
             f'model "{path}" uses opset {version}; at least {OLDEST_OPSET} is needed: '
             "export it with a newer opset"

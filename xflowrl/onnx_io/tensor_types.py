@@ -33,6 +33,14 @@ _NAMES: Mapping[int, str] = {
     onnx.TensorProto.BFLOAT16: "bfloat16",
 }
 _ELEMENTS: Mapping[str, int] = {name: element for element, name in _NAMES.items()}
+FLOAT_ELEMENTS = frozenset(
+    {
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BFLOAT16,
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.DOUBLE,
+    }
+)
 FLOAT_NAMES = frozenset({"float16", "bfloat16", "float32", "float64"})
 INTEGER_NAMES = frozenset(
     {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool"}

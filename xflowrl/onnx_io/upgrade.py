@@ -67,7 +67,8 @@ def _int64(values: Any) -> Array:
 
 def _dtype_of(node: onnx.NodeProto, known: Known) -> np.dtype[Any]:
     element = known.element(node.input[0]) or onnx.TensorProto.FLOAT
-    return onnx.helper.tensor_dtype_to_np_dtype(element)
+    dtype: np.dtype[Any] = onnx.helper.tensor_dtype_to_np_dtype(element)
+    return dtype
 
 
 def _axes_operand(last_opset: int) -> Upgrade:
@@ -188,7 +189,7 @@ def _top_k(node: onnx.NodeProto, opset: int, known: Known) -> Nodes:
 
 
 def _upsample(node: onnx.NodeProto, opset: int, known: Known) -> Nodes:
-    """Upsample, and the Resize of opset 10: pixel i of the output is pixel i / scale of the input."""
+    """Upsample, and the Resize of opset 10: output pixel i is input pixel i / scale."""
     attributes = attributes_of(node)
     mode = attributes.get("mode", "nearest")
     remove_attributes(node, "scales", "mode")
