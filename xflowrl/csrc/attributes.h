@@ -17,7 +17,8 @@ using Ints = std::vector<int64_t>;
 using Floats = std::vector<double>;
 using Strings = std::vector<std::string>;
 
-// A serialised ONNX AttributeProto (a tensor, a graph, ...) that the engine carries but never reads.
+// A serialised ONNX AttributeProto (a tensor, a graph, ...) that the engine carries but never
+// reads.
 struct Blob {
   std::string bytes;
   bool operator==(const Blob&) const = default;

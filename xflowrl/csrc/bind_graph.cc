@@ -67,7 +67,8 @@ nb::object attr_to_python(const AttrValue& value) {
 
 nb::dict attrs_to_python(const Attrs& attrs) {
   nb::dict dict;
-  for (const Attrs::Item& item : attrs.items()) dict[item.first.c_str()] = attr_to_python(item.second);
+  for (const Attrs::Item& item : attrs.items())
+    dict[item.first.c_str()] = attr_to_python(item.second);
   return dict;
 }
 
@@ -77,7 +78,8 @@ nb::tuple shape_to_python(const TensorType& type) {
 
 TensorType find_type(const Graph& graph, const std::string& name) {
   const auto tensor = graph.find(name);
-  if (!tensor) throw std::invalid_argument("graph \"" + graph.name() + "\" has no tensor \"" + name + "\"");
+  if (!tensor)
+    throw std::invalid_argument("graph \"" + graph.name() + "\" has no tensor \"" + name + "\"");
   return graph.type(*tensor);
 }
 
@@ -106,15 +108,17 @@ std::string leaf_name(const Graph& graph, NodeId id) { return graph.tensor_name(
 
 void bind_tensor_type(nb::module_& m) {
   nb::class_<TensorType>(m, "TensorType", "Element type and static shape of a tensor; no data.")
-      .def("__init__",
-           [](TensorType* self, const std::string& dtype, const std::vector<int64_t>& shape) {
-             new (self) TensorType(parse_dtype(dtype), shape);
-           },
-           nb::arg("dtype"), nb::arg("shape"))
+      .def(
+          "__init__",
+          [](TensorType* self, const std::string& dtype, const std::vector<int64_t>& shape) {
+            new (self) TensorType(parse_dtype(dtype), shape);
+          },
+          nb::arg("dtype"), nb::arg("shape"))
       .def_prop_ro("dtype", [](const TensorType& t) { return dtype_name(t.dtype); })
       .def_prop_ro("shape", shape_to_python, nb::sig("def shape(self) -> tuple[int, ...]"))
       .def_prop_ro("num_elements", &TensorType::num_elements)
-      .def_prop_ro("num_bytes", [](const TensorType& t) { return static_cast<int64_t>(t.num_bytes()); })
+      .def_prop_ro("num_bytes",
+                   [](const TensorType& t) { return static_cast<int64_t>(t.num_bytes()); })
       .def("__eq__", [](const TensorType& a, const TensorType& b) { return a == b; })
       .def("__eq__", [](const TensorType&, nb::object) { return false; })
       .def("__hash__",
@@ -132,32 +136,35 @@ void bind_tensor_type(nb::module_& m) {
 
 void bind_node(nb::module_& m) {
   nb::class_<NodeView>(m, "Node", "A read-only view of one operator of a graph.")
-      .def_prop_ro("id", [](const NodeView& v) { return v.id; }, "Slot in the graph.")
+      .def_prop_ro(
+          "id", [](const NodeView& v) { return v.id; }, "Slot in the graph.")
       .def_prop_ro("op_type", [](const NodeView& v) { return std::string(v.node().op_type()); })
       .def_prop_ro("domain",
                    [](const NodeView& v) { return v.node().custom ? v.node().custom->domain : ""; })
-      .def_prop_ro("inputs",
-                   [](const NodeView& v) {
-                     std::vector<std::string> names;
-                     for (const TensorRef& t : v.node().inputs)
-                       names.push_back(t.node == kNoNode ? "" : v.graph->tensor_name(t));
-                     return names;
-                   },
-                   "Tensor names; \"\" is an omitted optional operand.")
+      .def_prop_ro(
+          "inputs",
+          [](const NodeView& v) {
+            std::vector<std::string> names;
+            for (const TensorRef& t : v.node().inputs)
+              names.push_back(t.node == kNoNode ? "" : v.graph->tensor_name(t));
+            return names;
+          },
+          "Tensor names; \"\" is an omitted optional operand.")
       .def_prop_ro("outputs",
                    [](const NodeView& v) {
                      std::vector<std::string> names;
-                     for (const Output& o : v.node().outputs) names.push_back(v.graph->name_of(o.name));
+                     for (const Output& o : v.node().outputs)
+                       names.push_back(v.graph->name_of(o.name));
                      return names;
                    })
-      .def_prop_ro("input_types",
-                   [](const NodeView& v) {
-                     std::vector<std::optional<TensorType>> types;
-                     for (const TensorRef& t : v.node().inputs)
-                       types.push_back(t.node == kNoNode ? std::nullopt
-                                                         : std::optional(v.graph->type(t)));
-                     return types;
-                   })
+      .def_prop_ro(
+          "input_types",
+          [](const NodeView& v) {
+            std::vector<std::optional<TensorType>> types;
+            for (const TensorRef& t : v.node().inputs)
+              types.push_back(t.node == kNoNode ? std::nullopt : std::optional(v.graph->type(t)));
+            return types;
+          })
       .def_prop_ro("output_types",
                    [](const NodeView& v) {
                      std::vector<TensorType> types;
@@ -165,10 +172,12 @@ void bind_node(nb::module_& m) {
                      return types;
                    })
       .def_prop_ro("attributes", [](const NodeView& v) { return attrs_to_python(*v.node().attrs); })
-      .def_prop_ro("is_constant", [](const NodeView& v) { return v.node().is_constant; },
-                   "Depends on constants alone: costs nothing and is folded at export.")
-      .def_prop_ro("is_opaque", [](const NodeView& v) { return v.node().is_opaque; },
-                   "Not in canonical form: kept and priced, matched by no rule.")
+      .def_prop_ro(
+          "is_constant", [](const NodeView& v) { return v.node().is_constant; },
+          "Depends on constants alone: costs nothing and is folded at export.")
+      .def_prop_ro(
+          "is_opaque", [](const NodeView& v) { return v.node().is_opaque; },
+          "Not in canonical form: kept and priced, matched by no rule.")
       .def_prop_ro("value_ids",
                    [](const NodeView& v) {
                      std::vector<std::string> ids;
@@ -187,7 +196,8 @@ void bind_signature(nb::module_& m) {
       .def_prop_ro("op_type", [](const OpSignature& s) { return std::string(s.node.op_type()); })
       .def_prop_ro("domain",
                    [](const OpSignature& s) { return s.node.custom ? s.node.custom->domain : ""; })
-      .def_prop_ro("attributes", [](const OpSignature& s) { return attrs_to_python(*s.node.attrs); })
+      .def_prop_ro("attributes",
+                   [](const OpSignature& s) { return attrs_to_python(*s.node.attrs); })
       .def_prop_ro("is_opaque", [](const OpSignature& s) { return s.node.is_opaque; })
       .def_prop_ro("input_types", [](const OpSignature& s) { return s.input_types; })
       .def_prop_ro("input_is_constant",
@@ -215,43 +225,48 @@ void bind_graph_class(nb::module_& m) {
                      for (NodeId id : g.inputs()) names.push_back(leaf_name(g, id));
                      return names;
                    })
-      .def_prop_ro("outputs",
-                   [](const Graph& g) {
-                     std::vector<std::string> names;
-                     for (const GraphOutput& o : g.outputs()) names.push_back(o.name);
-                     return names;
-                   },
-                   "Public names; they survive every rewrite.")
-      .def_prop_ro("output_tensors",
-                   [](const Graph& g) {
-                     std::vector<std::string> names;
-                     for (const GraphOutput& o : g.outputs()) names.push_back(g.tensor_name(o.tensor));
-                     return names;
-                   },
-                   "The tensor that each output reads.")
-      .def_prop_ro("weights",
-                   [](const Graph& g) {
-                     nb::dict dict;
-                     for (NodeId id : leaves(g, kWeightOp))
-                       dict[leaf_name(g, id).c_str()] = nb::cast(g.type({id, 0}));
-                     return dict;
-                   },
-                   nb::sig("def weights(self) -> dict[str, TensorType]"))
-      .def_prop_ro("literals",
-                   [](const Graph& g) {
-                     nb::dict dict;
-                     for (NodeId id : leaves(g, kLiteralOp))
-                       dict[leaf_name(g, id).c_str()] =
-                           nb::make_tuple(g.type({id, 0}), *g.node(id).literal);
-                     return dict;
-                   },
-                   nb::sig("def literals(self) -> dict[str, tuple[TensorType, list[float]]]"))
+      .def_prop_ro(
+          "outputs",
+          [](const Graph& g) {
+            std::vector<std::string> names;
+            for (const GraphOutput& o : g.outputs()) names.push_back(o.name);
+            return names;
+          },
+          "Public names; they survive every rewrite.")
+      .def_prop_ro(
+          "output_tensors",
+          [](const Graph& g) {
+            std::vector<std::string> names;
+            for (const GraphOutput& o : g.outputs()) names.push_back(g.tensor_name(o.tensor));
+            return names;
+          },
+          "The tensor that each output reads.")
+      .def_prop_ro(
+          "weights",
+          [](const Graph& g) {
+            nb::dict dict;
+            for (NodeId id : leaves(g, kWeightOp))
+              dict[leaf_name(g, id).c_str()] = nb::cast(g.type({id, 0}));
+            return dict;
+          },
+          nb::sig("def weights(self) -> dict[str, TensorType]"))
+      .def_prop_ro(
+          "literals",
+          [](const Graph& g) {
+            nb::dict dict;
+            for (NodeId id : leaves(g, kLiteralOp))
+              dict[leaf_name(g, id).c_str()] = nb::make_tuple(g.type({id, 0}), *g.node(id).literal);
+            return dict;
+          },
+          nb::sig("def literals(self) -> dict[str, tuple[TensorType, list[float]]]"))
       .def("nodes", &nodes, "Operators in topological order, those of constants included.")
       .def("tensor_type", &find_type, nb::arg("name"))
-      .def_prop_ro("hash", [](const Graph& g) { return g.hash().hex(); },
-                   "Value-id hash: equal for graphs that compute equal values by equal nodes.")
-      .def_prop_ro("merkle_hash", [](const Graph& g) { return g.merkle_hash().hex(); },
-                   "Hash of the structure alone.")
+      .def_prop_ro(
+          "hash", [](const Graph& g) { return g.hash().hex(); },
+          "Value-id hash: equal for graphs that compute equal values by equal nodes.")
+      .def_prop_ro(
+          "merkle_hash", [](const Graph& g) { return g.merkle_hash().hex(); },
+          "Hash of the structure alone.")
       .def_prop_ro("num_nodes", &Graph::num_nodes, "Leaves and constants' operators included.")
       .def("rebuilt", &Graph::rebuilt, "The same graph built anew, node by node.")
       .def("__len__", &Graph::num_operators)
@@ -280,60 +295,66 @@ void bind_graph(nb::module_& m) {
   bind_graph_class(m);
   nb::class_<GraphBuilder>(m, "GraphBuilder", "Builds a Graph by tensor names.")
       .def(nb::init<std::string>(), nb::arg("name") = "graph")
-      .def("add_input",
-           [](GraphBuilder& b, const std::string& name, const TensorType& type) {
-             b.add_input(name, type);
-             return name;
-           },
-           nb::arg("name"), nb::arg("type"))
-      .def("add_weight",
-           [](GraphBuilder& b, const std::string& name, const TensorType& type) {
-             b.add_weight(name, type);
-             return name;
-           },
-           nb::arg("name"), nb::arg("type"))
-      .def("add_literal",
-           [](GraphBuilder& b, const std::string& name, const TensorType& type,
-              const std::vector<double>& values) {
-             b.add_literal(name, type, values);
-             return name;
-           },
-           nb::arg("name"), nb::arg("type"), nb::arg("values"))
-      .def("add_node",
-           [](GraphBuilder& b, const std::string& op_type, const std::vector<std::string>& inputs,
-              const std::vector<std::string>& outputs, const nb::dict& attributes,
-              const std::string& domain, const std::optional<std::vector<TensorType>>& output_types,
-              bool opaque) {
-             b.add_node(op_type, domain, inputs, outputs, attrs_from_python(attributes), output_types,
-                        opaque);
-             return outputs;
-           },
-           nb::arg("op_type"), nb::arg("inputs"), nb::arg("outputs"),
-           nb::arg("attributes") = nb::dict(), nb::kw_only(), nb::arg("domain") = "",
-           nb::arg("output_types") = nb::none(), nb::arg("opaque") = false)
-      .def("set_outputs",
-           [](GraphBuilder& b, const std::vector<std::string>& names,
-              const std::optional<std::vector<std::string>>& tensors) {
-             b.set_outputs(names, tensors ? *tensors : names);
-           },
-           nb::arg("names"), nb::arg("tensors") = nb::none())
+      .def(
+          "add_input",
+          [](GraphBuilder& b, const std::string& name, const TensorType& type) {
+            b.add_input(name, type);
+            return name;
+          },
+          nb::arg("name"), nb::arg("type"))
+      .def(
+          "add_weight",
+          [](GraphBuilder& b, const std::string& name, const TensorType& type) {
+            b.add_weight(name, type);
+            return name;
+          },
+          nb::arg("name"), nb::arg("type"))
+      .def(
+          "add_literal",
+          [](GraphBuilder& b, const std::string& name, const TensorType& type,
+             const std::vector<double>& values) {
+            b.add_literal(name, type, values);
+            return name;
+          },
+          nb::arg("name"), nb::arg("type"), nb::arg("values"))
+      .def(
+          "add_node",
+          [](GraphBuilder& b, const std::string& op_type, const std::vector<std::string>& inputs,
+             const std::vector<std::string>& outputs, const nb::dict& attributes,
+             const std::string& domain, const std::optional<std::vector<TensorType>>& output_types,
+             bool opaque) {
+            b.add_node(op_type, domain, inputs, outputs, attrs_from_python(attributes),
+                       output_types, opaque);
+            return outputs;
+          },
+          nb::arg("op_type"), nb::arg("inputs"), nb::arg("outputs"),
+          nb::arg("attributes") = nb::dict(), nb::kw_only(), nb::arg("domain") = "",
+          nb::arg("output_types") = nb::none(), nb::arg("opaque") = false)
+      .def(
+          "set_outputs",
+          [](GraphBuilder& b, const std::vector<std::string>& names,
+             const std::optional<std::vector<std::string>>& tensors) {
+            b.set_outputs(names, tensors ? *tensors : names);
+          },
+          nb::arg("names"), nb::arg("tensors") = nb::none())
       .def("build", &GraphBuilder::build);
 
-  m.def("infer_types",
-        [](const std::string& op_type, const std::vector<std::optional<TensorType>>& inputs,
-           const nb::dict& attributes) {
-          const OpIndex op = find_operator(op_type);
-          if (op < kFirstOperator)
-            throw std::invalid_argument("the engine does not infer types of \"" + op_type + "\"");
-          const AttrsPtr attrs = canonical_attributes(op, attrs_from_python(attributes));
-          std::vector<const TensorType*> types;
-          for (const auto& type : inputs) types.push_back(type ? &*type : nullptr);
-          std::vector<TensorType> outputs;
-          if (const char* error = infer_types(op, types, *attrs, outputs))
-            throw std::invalid_argument(op_type + ": " + error);
-          return outputs;
-        },
-        nb::arg("op_type"), nb::arg("input_types"), nb::arg("attributes") = nb::dict());
+  m.def(
+      "infer_types",
+      [](const std::string& op_type, const std::vector<std::optional<TensorType>>& inputs,
+         const nb::dict& attributes) {
+        const OpIndex op = find_operator(op_type);
+        if (op < kFirstOperator)
+          throw std::invalid_argument("the engine does not infer types of \"" + op_type + "\"");
+        const AttrsPtr attrs = canonical_attributes(op, attrs_from_python(attributes));
+        std::vector<const TensorType*> types;
+        for (const auto& type : inputs) types.push_back(type ? &*type : nullptr);
+        std::vector<TensorType> outputs;
+        if (const char* error = infer_types(op, types, *attrs, outputs))
+          throw std::invalid_argument(op_type + ": " + error);
+        return outputs;
+      },
+      nb::arg("op_type"), nb::arg("input_types"), nb::arg("attributes") = nb::dict());
   m.def("inferable_operators", [] {
     std::vector<std::string> names;
     for (const OperatorInfo& info : operator_table().subspan(kFirstOperator)) {
@@ -341,17 +362,19 @@ void bind_graph(nb::module_& m) {
     }
     return names;
   });
-  m.def("canonical_attributes",
-        [](const std::string& op_type) {
-          const OpIndex op = find_operator(op_type);
-          if (op < kFirstOperator) throw std::invalid_argument("unknown operator \"" + op_type + "\"");
-          nb::dict dict;
-          for (const AttrSpec& spec : operator_info(op).attributes)
-            dict[spec.name.c_str()] =
-                spec.default_value ? attr_to_python(*spec.default_value) : nb::none();
-          return dict;
-        },
-        nb::arg("op_type"), "Attribute names and defaults of the canonical form; None: required.");
+  m.def(
+      "canonical_attributes",
+      [](const std::string& op_type) {
+        const OpIndex op = find_operator(op_type);
+        if (op < kFirstOperator)
+          throw std::invalid_argument("unknown operator \"" + op_type + "\"");
+        nb::dict dict;
+        for (const AttrSpec& spec : operator_info(op).attributes)
+          dict[spec.name.c_str()] =
+              spec.default_value ? attr_to_python(*spec.default_value) : nb::none();
+        return dict;
+      },
+      nb::arg("op_type"), "Attribute names and defaults of the canonical form; None: required.");
   m.def("operator_names", [] {
     std::vector<std::string> names;
     for (const OperatorInfo& info : operator_table()) names.push_back(info.name);

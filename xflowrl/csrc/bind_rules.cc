@@ -87,8 +87,9 @@ nb::list describe_nodes(const Rule& rule, const Pattern& pattern) {
       attrs.append(item);
     }
     d["attributes"] = attrs;
-    d["attribute_set"] =
-        node.attr_set_var < 0 ? "" : attribute_name(rule, node.attr_set_var, VarKind::kAttributeSet);
+    d["attribute_set"] = node.attr_set_var < 0
+                             ? ""
+                             : attribute_name(rule, node.attr_set_var, VarKind::kAttributeSet);
     nodes.append(d);
   }
   return nodes;
@@ -110,7 +111,8 @@ nb::dict describe(const Rule& rule) {
   d["name"] = rule.name;
   nb::list variables;
   for (const Variable& v : rule.variables) {
-    constexpr const char* kKinds[] = {"tensor", "optional", "sequence", "attribute", "attribute_set"};
+    constexpr const char* kKinds[] = {"tensor", "optional", "sequence", "attribute",
+                                      "attribute_set"};
     nb::dict item;
     item["name"] = v.name;
     item["kind"] = kKinds[static_cast<int>(v.kind)];
@@ -133,7 +135,8 @@ nb::dict describe(const Rule& rule) {
 }  // namespace
 
 void bind_rules(nb::module_& m) {
-  nb::class_<Rule>(m, "Rule", "A source pattern, a target pattern and the guards under which they are equal.")
+  nb::class_<Rule>(m, "Rule",
+                   "A source pattern, a target pattern and the guards under which they are equal.")
       .def_ro("name", &Rule::name)
       .def_ro("text", &Rule::text, "The rule as it is written, :for values filled in.")
       .def_ro("filename", &Rule::filename)
@@ -142,46 +145,51 @@ void bind_rules(nb::module_& m) {
            nb::sig("def describe(self) -> dict[str, typing.Any]"))
       .def("__repr__", [](const Rule& r) { return "Rule(" + r.name + ")"; });
   nb::class_<RuleSet>(m, "RuleSet", "Rules in order; a rule's index is its id.")
-      .def_static("parse",
-                  [](const std::string& text, const std::string& filename) {
-                    return RuleSet::parse(text, filename);
-                  },
-                  nb::arg("text"), nb::arg("filename") = "<rules>",
-                  "Reads rule text. Raises ValueError \"file:line:column: message\".")
-      .def_static("join",
-                  [](const std::vector<std::shared_ptr<const RuleSet>>& sets, const std::string& name) {
-                    return RuleSet::join(sets, name);
-                  },
-                  nb::arg("sets"), nb::arg("name") = "core",
-                  "All rules of several sets; they must agree on being commutative.")
+      .def_static(
+          "parse",
+          [](const std::string& text, const std::string& filename) {
+            return RuleSet::parse(text, filename);
+          },
+          nb::arg("text"), nb::arg("filename") = "<rules>",
+          "Reads rule text. Raises ValueError \"file:line:column: message\".")
+      .def_static(
+          "join",
+          [](const std::vector<std::shared_ptr<const RuleSet>>& sets, const std::string& name) {
+            return RuleSet::join(sets, name);
+          },
+          nb::arg("sets"), nb::arg("name") = "core",
+          "All rules of several sets; they must agree on being commutative.")
       .def_ro("name", &RuleSet::name)
       .def_ro("commutative", &RuleSet::is_commutative)
-      .def_prop_ro("rules",
-                   [](const RuleSet& s) {
-                     nb::list rules;
-                     for (const auto& rule : s.rules) rules.append(nb::cast(rule));
-                     return rules;
-                   },
-                   nb::sig("def rules(self) -> list[Rule]"))
+      .def_prop_ro(
+          "rules",
+          [](const RuleSet& s) {
+            nb::list rules;
+            for (const auto& rule : s.rules) rules.append(nb::cast(rule));
+            return rules;
+          },
+          nb::sig("def rules(self) -> list[Rule]"))
       .def_prop_ro("names",
                    [](const RuleSet& s) {
                      std::vector<std::string> names;
                      for (const auto& rule : s.rules) names.push_back(rule->name);
                      return names;
                    })
-      .def("select",
-           [](const RuleSet& s, const std::vector<std::string>& names) {
-             auto selected = std::make_shared<RuleSet>(RuleSet{s.name, s.is_commutative, {}});
-             for (const std::string& name : names) {
-               const auto found = std::find_if(s.rules.begin(), s.rules.end(),
-                                               [&](const auto& r) { return r->name == name; });
-               if (found == s.rules.end())
-                 throw std::invalid_argument("rule set \"" + s.name + "\" has no rule \"" + name + "\"");
-               selected->rules.push_back(*found);
-             }
-             return std::shared_ptr<const RuleSet>(selected);
-           },
-           nb::arg("names"), "The named rules alone, in the order given.")
+      .def(
+          "select",
+          [](const RuleSet& s, const std::vector<std::string>& names) {
+            auto selected = std::make_shared<RuleSet>(RuleSet{s.name, s.is_commutative, {}});
+            for (const std::string& name : names) {
+              const auto found = std::find_if(s.rules.begin(), s.rules.end(),
+                                              [&](const auto& r) { return r->name == name; });
+              if (found == s.rules.end())
+                throw std::invalid_argument("rule set \"" + s.name + "\" has no rule \"" + name +
+                                            "\"");
+              selected->rules.push_back(*found);
+            }
+            return std::shared_ptr<const RuleSet>(selected);
+          },
+          nb::arg("names"), "The named rules alone, in the order given.")
       .def("__len__", [](const RuleSet& s) { return s.rules.size(); });
 }
 

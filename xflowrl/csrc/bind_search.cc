@@ -31,7 +31,8 @@ nb::object to_numpy(std::vector<T> values, size_t columns = 0) {
   const nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
   if (columns == 0)
     return nb::cast(nb::ndarray<nb::numpy, T>(owned->data(), {owned->size()}, owner));
-  return nb::cast(nb::ndarray<nb::numpy, T>(owned->data(), {owned->size() / columns, columns}, owner));
+  return nb::cast(
+      nb::ndarray<nb::numpy, T>(owned->data(), {owned->size() / columns, columns}, owner));
 }
 
 std::vector<MatchView> match_views(const std::shared_ptr<State>& state) {
@@ -52,10 +53,12 @@ auto column(const State& state, Get get) {
 void add_match_columns(const State& state, nb::dict& arrays) {
   arrays["match_rule"] = column(state, [](const Match& m) { return int32_t{m.rule}; });
   arrays["match_cost_ms"] = column(state, [](const Match& m) { return m.delta.cost.ms; });
-  arrays["match_size"] = column(state, [](const Match& m) { return int32_t{m.delta.num_operators}; });
+  arrays["match_size"] =
+      column(state, [](const Match& m) { return int32_t{m.delta.num_operators}; });
   arrays["match_flops"] = column(state, [](const Match& m) { return m.delta.cost.flops; });
   arrays["match_bytes"] = column(state, [](const Match& m) { return m.delta.cost.bytes; });
-  arrays["match_kernels"] = column(state, [](const Match& m) { return int32_t{m.delta.cost.kernels}; });
+  arrays["match_kernels"] =
+      column(state, [](const Match& m) { return int32_t{m.delta.cost.kernels}; });
 }
 
 nb::dict arrays(State& state) {
@@ -90,8 +93,9 @@ nb::dict observe(State& state) {
 MatchPtr pick(const State& state, int64_t index) {
   const auto count = static_cast<int64_t>(state.matches().size());
   if (index < 0 || index >= count)
-    throw std::invalid_argument("match " + std::to_string(index) + " does not exist; the state has " +
-                                std::to_string(count) + " matches");
+    throw std::invalid_argument("match " + std::to_string(index) +
+                                " does not exist; the state has " + std::to_string(count) +
+                                " matches");
   return state.matches()[static_cast<size_t>(index)];
 }
 
@@ -121,7 +125,8 @@ void bind_cost(nb::module_& m) {
       .def("unknown", &CostTable::unknown, "Asked for and not known, in order of first asking.")
       .def("set", &CostTable::set, nb::arg("key"), nb::arg("ms"))
       .def("get", &CostTable::get, nb::arg("key"))
-      .def("price", [](CostTable& t, const Graph& g) { return t.price(g); }, nb::arg("graph"))
+      .def(
+          "price", [](CostTable& t, const Graph& g) { return t.price(g); }, nb::arg("graph"))
       .def("__len__", &CostTable::size);
 }
 
@@ -129,62 +134,72 @@ void bind_state(nb::module_& m) {
   nb::class_<MatchView>(m, "Match", "A rule bound to one place of a state's graph.")
       .def_prop_ro("rule", [](const MatchView& v) { return v.state->rule(*v.match).name; })
       .def_prop_ro("rule_index", [](const MatchView& v) { return v.match->rule; })
-      .def_prop_ro("tensors", [](const MatchView& v) { return v.state->tensor_names(*v.match); },
-                   "Names of the tensors it binds; with the rule's name its identity in a trace.")
-      .def_prop_ro("nodes",
-                   [](const MatchView& v) {
-                     std::vector<NodeId> ids;
-                     v.match->binding.for_each_node([&](NodeId id) { ids.push_back(id); });
-                     return ids;
-                   },
-                   "Slots of the matched nodes.")
+      .def_prop_ro(
+          "tensors", [](const MatchView& v) { return v.state->tensor_names(*v.match); },
+          "Names of the tensors it binds; with the rule's name its identity in a trace.")
+      .def_prop_ro(
+          "nodes",
+          [](const MatchView& v) {
+            std::vector<NodeId> ids;
+            v.match->binding.for_each_node([&](NodeId id) { ids.push_back(id); });
+            return ids;
+          },
+          "Slots of the matched nodes.")
       .def_prop_ro("cost_difference_ms", [](const MatchView& v) { return v.match->delta.cost.ms; })
-      .def_prop_ro("size_difference", [](const MatchView& v) { return v.match->delta.num_operators; })
-      .def_prop_ro("hash",
-                   [](const MatchView& v) {
-                     Hash128 hash = v.state->graph().hash();
-                     hash += v.match->delta.hash;
-                     return hash.hex();
-                   },
-                   "Hash of the graph that applying it gives.")
+      .def_prop_ro("size_difference",
+                   [](const MatchView& v) { return v.match->delta.num_operators; })
+      .def_prop_ro(
+          "hash",
+          [](const MatchView& v) {
+            Hash128 hash = v.state->graph().hash();
+            hash += v.match->delta.hash;
+            return hash.hex();
+          },
+          "Hash of the graph that applying it gives.")
       .def("__repr__", [](const MatchView& v) {
         return "Match(" + v.state->rule(*v.match).name + ", " +
                std::to_string(v.match->delta.cost.ms) + " ms)";
       });
   nb::class_<State>(m, "State", "A graph under rules and costs, with its matches. Immutable.")
-      .def("__init__",
-           [](State* self, const Graph& graph, std::shared_ptr<const RuleSet> rules,
-              std::shared_ptr<CostTable> costs, bool taso_hash) {
-             new (self) State(graph, std::make_shared<const Setting>(std::move(rules),
-                                                                     std::move(costs), taso_hash));
-           },
-           nb::arg("graph"), nb::arg("rules"), nb::arg("costs"), nb::kw_only(),
-           nb::arg("taso_hash") = false)
+      .def(
+          "__init__",
+          [](State* self, const Graph& graph, std::shared_ptr<const RuleSet> rules,
+             std::shared_ptr<CostTable> costs, bool taso_hash) {
+            new (self) State(graph, std::make_shared<const Setting>(std::move(rules),
+                                                                    std::move(costs), taso_hash));
+          },
+          nb::arg("graph"), nb::arg("rules"), nb::arg("costs"), nb::kw_only(),
+          nb::arg("taso_hash") = false)
       .def_prop_ro("graph", [](const State& s) { return s.graph(); })
       .def_prop_ro("cost", [](State& s) { return s.refresh(), s.cost(); })
       .def_prop_ro("hash", [](const State& s) { return s.graph().hash().hex(); })
       .def_prop_ro("taso_hash", [](const State& s) { return s.taso_hash(); })
       .def_prop_ro("num_nodes", [](const State& s) { return s.graph().num_operators(); })
-      .def("__len__", [](const State& s) { return s.matches().size(); }, "Number of matches.")
+      .def(
+          "__len__", [](const State& s) { return s.matches().size(); }, "Number of matches.")
       .def("matches", &match_views,
            "All places where a rule applies, ordered by rule and then by creation of the nodes.")
       .def("arrays", &arrays, nb::sig("def arrays(self) -> dict[str, numpy.ndarray]"))
       .def("observe", &observe, nb::sig("def observe(self) -> dict[str, numpy.ndarray]"))
-      .def("apply",
-           [](const State& s, int64_t index) {
-             const MatchPtr match = pick(s, index);
-             nb::gil_scoped_release release;
-             return std::make_shared<State>(s.apply(*match));
-           },
-           nb::arg("match"), "The state after a match, given by its index or itself.")
-      .def("apply",
-           [](const std::shared_ptr<State>& s, const MatchView& view) {
-             if (view.state != s) throw std::invalid_argument("this match belongs to another state");
-             return std::make_shared<State>(s->apply(*view.match));
-           },
-           nb::arg("match"))
-      .def("explain", [](const State& s, const std::string& rule) { return s.explain(rule_number(s, rule)); },
-           nb::arg("rule"), "Why places that begin to match the rule fail: reason -> count.");
+      .def(
+          "apply",
+          [](const State& s, int64_t index) {
+            const MatchPtr match = pick(s, index);
+            nb::gil_scoped_release release;
+            return std::make_shared<State>(s.apply(*match));
+          },
+          nb::arg("match"), "The state after a match, given by its index or itself.")
+      .def(
+          "apply",
+          [](const std::shared_ptr<State>& s, const MatchView& view) {
+            if (view.state != s) throw std::invalid_argument("this match belongs to another state");
+            return std::make_shared<State>(s->apply(*view.match));
+          },
+          nb::arg("match"))
+      .def(
+          "explain",
+          [](const State& s, const std::string& rule) { return s.explain(rule_number(s, rule)); },
+          nb::arg("rule"), "Why places that begin to match the rule fail: reason -> count.");
 }
 
 }  // namespace
@@ -194,15 +209,16 @@ void bind_search(nb::module_& m) {
   bind_state(m);
   m.def("taso_hash", [](const Graph& g) { return taso_hash(g); }, nb::arg("graph"));
   nb::class_<BacktrackingSearch>(m, "BacktrackingSearch", "TASO's cost-based backtracking search.")
-      .def("__init__",
-           [](BacktrackingSearch* self, std::shared_ptr<State> state, double alpha, double size_limit,
-              const std::string& hash) {
-             if (hash != "exact" && hash != "taso")
-               throw std::invalid_argument("hash is \"" + hash + "\"; it must be exact or taso");
-             new (self) BacktrackingSearch(std::move(state), alpha, size_limit, hash == "taso");
-           },
-           nb::arg("state"), nb::kw_only(), nb::arg("alpha") = 1.05, nb::arg("size_limit") = 2.0,
-           nb::arg("hash") = "exact")
+      .def(
+          "__init__",
+          [](BacktrackingSearch* self, std::shared_ptr<State> state, double alpha,
+             double size_limit, const std::string& hash) {
+            if (hash != "exact" && hash != "taso")
+              throw std::invalid_argument("hash is \"" + hash + "\"; it must be exact or taso");
+            new (self) BacktrackingSearch(std::move(state), alpha, size_limit, hash == "taso");
+          },
+          nb::arg("state"), nb::kw_only(), nb::arg("alpha") = 1.05, nb::arg("size_limit") = 2.0,
+          nb::arg("hash") = "exact")
       .def("prepare", &BacktrackingSearch::prepare, nb::call_guard<nb::gil_scoped_release>(),
            "Builds the next state, so that unknown costs are asked for. False: the queue is empty.")
       .def("expand", &BacktrackingSearch::expand, nb::call_guard<nb::gil_scoped_release>(),
@@ -213,15 +229,16 @@ void bind_search(nb::module_& m) {
       .def_prop_ro("num_expanded", &BacktrackingSearch::num_expanded)
       .def_prop_ro("num_candidates", &BacktrackingSearch::num_candidates)
       .def_prop_ro("queue_length", &BacktrackingSearch::queue_length)
-      .def("best_steps",
-           [](const BacktrackingSearch& s) {
-             nb::list steps;
-             for (const auto& step : s.best_steps())
-               steps.append(nb::make_tuple(step.rule, step.tensors, step.cost_ms));
-             return steps;
-           },
-           nb::sig("def best_steps(self) -> list[tuple[str, list[str], float]]"),
-           "Rule, bound tensors and cost after each step on the way to the best graph.");
+      .def(
+          "best_steps",
+          [](const BacktrackingSearch& s) {
+            nb::list steps;
+            for (const auto& step : s.best_steps())
+              steps.append(nb::make_tuple(step.rule, step.tensors, step.cost_ms));
+            return steps;
+          },
+          nb::sig("def best_steps(self) -> list[tuple[str, list[str], float]]"),
+          "Rule, bound tensors and cost after each step on the way to the best graph.");
 }
 
 }  // namespace xflowrl

@@ -36,8 +36,8 @@ struct Binding {
   }
 };
 
-// The tensors that a source or target list stands for. `nodes[i]`: the graph nodes of pattern node i
-// (several for an `each`). Returns false if a range or index has no value.
+// The tensors that a source or target list stands for. `nodes[i]`: the graph nodes of pattern node
+// i (several for an `each`). Returns false if a range or index has no value.
 bool list_tensors(const Pattern& pattern, const Graph& graph, const Binding& binding,
                   const std::vector<std::vector<NodeId>>& nodes,
                   const std::vector<int>& num_outputs, std::vector<TensorRef>& tensors);

@@ -23,6 +23,21 @@ struct Operands {
 
 static_assert(sizeof(bool) == sizeof(char));
 
+// TASO gives every pool a weight of shape (C, 1, KH, KW), and pays for reading it.
+double pool_weight_bytes(const Node& node, const TensorType& x) {
+  const bool is_global =
+      node.op == find_operator("GlobalAveragePool") || node.op == find_operator("GlobalMaxPool");
+  const bool is_pool =
+      node.op == find_operator("MaxPool") || node.op == find_operator("AveragePool");
+  if (!is_global && !is_pool) return 0;
+  double elements = static_cast<double>(x.dim(1));
+  for (int i = 2; i < x.rank(); ++i) {
+    elements *= static_cast<double>(
+        is_global ? x.dim(i) : node.attrs->ints("kernel_shape")[static_cast<size_t>(i - 2)]);
+  }
+  return elements * dtype_bits(x.dtype) / 8;
+}
+
 }  // namespace
 
 std::vector<const TensorType*> OpSignature::types() const {
@@ -44,7 +59,8 @@ std::shared_ptr<CostTable> CostTable::roofline(double flops_per_s, double bytes_
 }
 std::shared_ptr<CostTable> CostTable::taso(double flops_per_s, double bytes_per_s,
                                            double overhead_ms) {
-  return std::shared_ptr<CostTable>(new CostTable(Kind::kTaso, flops_per_s, bytes_per_s, overhead_ms));
+  return std::shared_ptr<CostTable>(
+      new CostTable(Kind::kTaso, flops_per_s, bytes_per_s, overhead_ms));
 }
 std::shared_ptr<CostTable> CostTable::measured() {
   return std::shared_ptr<CostTable>(new CostTable(Kind::kMeasured, 1, 1, 0));
@@ -52,6 +68,19 @@ std::shared_ptr<CostTable> CostTable::measured() {
 
 double CostTable::formula_ms(const NodeWork& work) const {
   return overhead_ms_ + 1000 * std::max(work.flops / flops_per_s_, work.bytes / bytes_per_s_);
+}
+
+double CostTable::taso_ms(const Node& node, NodeWork work, OperandTypes inputs,
+                          std::span<const bool> is_constant) const {
+  const bool is_concat = node.op == find_operator("Concat");
+  if (work.kind == Work::kCopy && !(is_concat && node.is_original)) return 0;
+  if (node.op >= 0 && operator_info(node.op).name.starts_with("Reduce")) return 0;
+  // broadcast_add, which batch normalisation folding leaves behind
+  const bool is_bias = node.op == find_operator("Add") && (is_constant[0] || is_constant[1]) &&
+                       inputs[0]->num_elements() != inputs[1]->num_elements();
+  if (is_bias && !node.is_original) return 0;
+  work.bytes += pool_weight_bytes(node, *inputs[0]);
+  return formula_ms(work);
 }
 
 double CostTable::measured_ms(const Node& node, OperandTypes inputs,
@@ -77,12 +106,10 @@ Cost CostTable::price(const Node& node, OperandTypes inputs, std::span<const boo
   const NodeWork work = node_work(node, inputs);
   if (work.kind == Work::kFree) return {};
   switch (kind_) {
-    case Kind::kRoofline: return {formula_ms(work), work.flops, work.bytes, 1};
-    case Kind::kTaso: {
-      const bool is_users_concat = node.op == find_operator("Concat") && node.outputs[0].name >= 0;
-      if (work.kind == Work::kCopy && !is_users_concat) return {0, 0, work.bytes, 1};
+    case Kind::kRoofline:
       return {formula_ms(work), work.flops, work.bytes, 1};
-    }
+    case Kind::kTaso:
+      return {taso_ms(node, work, inputs, is_constant), work.flops, work.bytes, 1};
     case Kind::kMeasured:
       return {measured_ms(node, inputs, is_constant), work.flops, work.bytes, 1};
   }
@@ -108,7 +135,8 @@ std::vector<OpSignature> CostTable::unknown() const { return unknown_; }
 void CostTable::set(const std::string& key, double ms) {
   known_by_key_[key] = ms;
   ++version_;
-  std::erase_if(unknown_, [&](const OpSignature& s) { return unknown_keys_.at(s.node.signature) == key; });
+  std::erase_if(unknown_,
+                [&](const OpSignature& s) { return unknown_keys_.at(s.node.signature) == key; });
   std::erase_if(unknown_keys_, [&](const auto& item) {
     if (item.second == key) known_[item.first] = ms;
     return item.second == key;

@@ -43,10 +43,12 @@ class CostTable {
  public:
   // ms = overhead + max(flops / flops_per_s, bytes / bytes_per_s); copies pay for their bytes,
   // Reshape and its like and whatever depends on constants alone are free.
-  static std::shared_ptr<CostTable> roofline(double flops_per_s, double bytes_per_s, double overhead_ms);
+  static std::shared_ptr<CostTable> roofline(double flops_per_s, double bytes_per_s,
+                                             double overhead_ms);
   // As TASO charges: copies are free but for a concat of the user's own graph; operators on
   // constants are charged, batch normalisation folding's broadcast_add is not.
-  static std::shared_ptr<CostTable> taso(double flops_per_s, double bytes_per_s, double overhead_ms);
+  static std::shared_ptr<CostTable> taso(double flops_per_s, double bytes_per_s,
+                                         double overhead_ms);
   // Knows what it has been told.
   static std::shared_ptr<CostTable> measured();
 
@@ -67,8 +69,13 @@ class CostTable {
  private:
   enum class Kind { kRoofline, kTaso, kMeasured };
   CostTable(Kind kind, double flops_per_s, double bytes_per_s, double overhead_ms)
-      : kind_(kind), flops_per_s_(flops_per_s), bytes_per_s_(bytes_per_s), overhead_ms_(overhead_ms) {}
+      : kind_(kind),
+        flops_per_s_(flops_per_s),
+        bytes_per_s_(bytes_per_s),
+        overhead_ms_(overhead_ms) {}
   double formula_ms(const NodeWork& work) const;
+  double taso_ms(const Node& node, NodeWork work, OperandTypes inputs,
+                 std::span<const bool> is_constant) const;
   double measured_ms(const Node& node, OperandTypes inputs, std::span<const bool> is_constant);
 
   Kind kind_;

@@ -6,67 +6,10 @@
 
 #include "binding.h"
 #include "graph.h"
+#include "values.h"
 
 namespace xflowrl {
 namespace {
-
-constexpr FunctionInfo kFunctions[] = {
-    {"+", Fn::kAdd, 1, -1},          {"-", Fn::kSub, 1, -1},
-    {"*", Fn::kMul, 1, -1},          {"/", Fn::kDiv, 2, 2},
-    {"%", Fn::kMod, 2, 2},           {"min", Fn::kMin, 1, -1},
-    {"max", Fn::kMax, 1, -1},        {"list", Fn::kList, 0, -1},
-    {"len", Fn::kLen, 1, 1},         {"nth", Fn::kNth, 2, 2},
-    {"cat", Fn::kCat, 1, -1},        {"take", Fn::kTake, 2, 2},
-    {"drop", Fn::kDrop, 2, 2},       {"splice", Fn::kSplice, 3, 3},
-    {"put", Fn::kPut, 3, 3},         {"sum", Fn::kSum, 1, 1},
-    {"prod", Fn::kProd, 1, 1},       {"fill", Fn::kFill, 2, 2},
-    {"iota", Fn::kIota, 1, 1},       {"permute", Fn::kPermute, 2, 2},
-    {"compose", Fn::kPermute, 2, 2}, {"index", Fn::kIndex, 2, 2},
-    {"sublist", Fn::kSublist, 3, 3}, {"dim", Fn::kDim, 2, 2},
-    {"rank", Fn::kRank, 1, 1},       {"shape", Fn::kShape, 1, 1},
-    {"size", Fn::kSize, 1, 1},       {"count", Fn::kCount, 1, 1},
-    {"dims", Fn::kDims, 2, 2},       {"ranks", Fn::kRanks, 1, 1},
-    {"bound", Fn::kBound, 1, 1},     {"=", Fn::kEq, 2, 2},
-    {"!=", Fn::kNe, 2, 2},           {"<", Fn::kLt, 2, 2},
-    {"<=", Fn::kLe, 2, 2},           {">", Fn::kGt, 2, 2},
-    {">=", Fn::kGe, 2, 2},           {"and", Fn::kAnd, 1, -1},
-    {"or", Fn::kOr, 1, -1},          {"not", Fn::kNot, 1, 1},
-    {"if", Fn::kIf, 3, 3},           {"all", Fn::kAll, 2, 2},
-    {"float", Fn::kFloat, 1, 1},     {"same-type", Fn::kSameType, 2, 2}, {"same-shape", Fn::kSameShape, 2, 2},
-    {"constant", Fn::kConstant, 1, 1},
-    {"broadcast-shape", Fn::kBroadcastShape, 2, 2},
-};
-
-bool as_int(const AttrValue& v, int64_t& out) {
-  if (const int64_t* i = std::get_if<int64_t>(&v)) return out = *i, true;
-  return false;
-}
-
-bool as_number(const AttrValue& v, double& out) {
-  if (const int64_t* i = std::get_if<int64_t>(&v)) return out = static_cast<double>(*i), true;
-  if (const double* d = std::get_if<double>(&v)) return out = *d, true;
-  return false;
-}
-
-bool equal(const AttrValue& a, const AttrValue& b) {
-  double x, y;
-  if (as_number(a, x) && as_number(b, y)) return x == y;
-  const auto is_empty_list = [](const AttrValue& v) {
-    const Ints* i = std::get_if<Ints>(&v);
-    const Floats* f = std::get_if<Floats>(&v);
-    return (i && i->empty()) || (f && f->empty());
-  };
-  return a == b || (is_empty_list(a) && is_empty_list(b));
-}
-
-// Python's floor division and modulo, so that signs behave the same everywhere.
-bool divide(int64_t a, int64_t b, bool want_remainder, int64_t& out) {
-  if (b == 0) return false;
-  int64_t quotient = a / b;
-  if (a % b != 0 && (a < 0) != (b < 0)) --quotient;
-  out = want_remainder ? a - quotient * b : quotient;
-  return true;
-}
 
 class Evaluator {
  public:
@@ -74,10 +17,14 @@ class Evaluator {
 
   bool eval(const Expr& e, AttrValue& out) const {
     switch (e.kind) {
-      case Expr::Kind::kConstant: return out = e.constant, true;
-      case Expr::Kind::kAttribute: return out = binding_.attributes[at(e.var)], true;
-      case Expr::Kind::kCall: return call(e, out);
-      default: return false;
+      case Expr::Kind::kConstant:
+        return out = e.constant, true;
+      case Expr::Kind::kAttribute:
+        return out = binding_.attributes[at(e.var)], true;
+      case Expr::Kind::kCall:
+        return call(e, out);
+      default:
+        return false;
     }
   }
 
@@ -105,7 +52,7 @@ class Evaluator {
 
   bool integer(const Expr& e, int64_t& out) const {
     AttrValue v;
-    return eval(e, v) && as_int(v, out);
+    return eval(e, v) && values::as_int(v, out);
   }
 
   bool truth(const Expr& e, bool& out) const {
@@ -118,56 +65,14 @@ class Evaluator {
     if (!eval(e.args[0], first)) return false;
     if (e.args.size() == 1 && e.fn == Fn::kSub) {
       out = int64_t{0};
-      return combine(Fn::kSub, out, first);
+      return values::combine(Fn::kSub, out, first);
     }
     for (size_t i = 1; i < e.args.size(); ++i) {
       AttrValue second;
-      if (!eval(e.args[i], second) || !combine(e.fn, first, second)) return false;
+      if (!eval(e.args[i], second) || !values::combine(e.fn, first, second)) return false;
     }
     out = std::move(first);
     return true;
-  }
-
-  // Lists combine elementwise with lists of their length and with numbers.
-  static bool combine(Fn fn, AttrValue& a, const AttrValue& b) {
-    const Ints *list_a = std::get_if<Ints>(&a), *list_b = std::get_if<Ints>(&b);
-    if (!list_a && !list_b) return combine_numbers(fn, a, b);
-    if (list_a && list_b && list_a->size() != list_b->size()) return false;
-    Ints result((list_a ? list_a : list_b)->size());
-    for (size_t k = 0; k < result.size(); ++k) {
-      AttrValue left = list_a ? AttrValue((*list_a)[k]) : a;
-      if (!combine_numbers(fn, left, list_b ? AttrValue((*list_b)[k]) : b)) return false;
-      if (!as_int(left, result[k])) return false;
-    }
-    return a = std::move(result), true;
-  }
-
-  static bool combine_numbers(Fn fn, AttrValue& a, const AttrValue& b) {
-    int64_t i, j;
-    if (as_int(a, i) && as_int(b, j)) {
-      int64_t r = 0;
-      switch (fn) {
-        case Fn::kAdd: r = i + j; break;
-        case Fn::kSub: r = i - j; break;
-        case Fn::kMul: r = i * j; break;
-        case Fn::kMin: r = std::min(i, j); break;
-        case Fn::kMax: r = std::max(i, j); break;
-        default:
-          if (!divide(i, j, fn == Fn::kMod, r)) return false;
-      }
-      return a = r, true;
-    }
-    double x, y;
-    if (!as_number(a, x) || !as_number(b, y)) return false;
-    switch (fn) {
-      case Fn::kAdd: return a = x + y, true;
-      case Fn::kSub: return a = x - y, true;
-      case Fn::kMul: return a = x * y, true;
-      case Fn::kDiv: return y != 0 && (a = x / y, true);
-      case Fn::kMin: return a = std::min(x, y), true;
-      case Fn::kMax: return a = std::max(x, y), true;
-      default: return false;
-    }
   }
 
   bool list(const Expr& e, AttrValue& out) const {
@@ -176,7 +81,7 @@ class Evaluator {
     for (const Expr& arg : e.args) {
       AttrValue v;
       double d;
-      if (!eval(arg, v) || !as_number(v, d)) return false;
+      if (!eval(arg, v) || !values::as_number(v, d)) return false;
       real.push_back(d);
       if (const int64_t* i = std::get_if<int64_t>(&v)) whole.push_back(*i);
     }
@@ -201,8 +106,10 @@ class Evaluator {
     const auto size = static_cast<int64_t>(l.size());
     int64_t k = 0, v = 0;
     switch (e.fn) {
-      case Fn::kLen: return out = size, true;
-      case Fn::kSum: return out = std::accumulate(l.begin(), l.end(), int64_t{0}), true;
+      case Fn::kLen:
+        return out = size, true;
+      case Fn::kSum:
+        return out = std::accumulate(l.begin(), l.end(), int64_t{0}), true;
       case Fn::kProd:
         return out = std::accumulate(l.begin(), l.end(), int64_t{1}, std::multiplies<>()), true;
       case Fn::kPermute: {
@@ -214,18 +121,22 @@ class Evaluator {
         }
         return out = std::move(result), true;
       }
-      default: break;
+      default:
+        break;
     }
     if (!integer(e.args[1], k)) return false;
     switch (e.fn) {
       case Fn::kAll:
-        return out = int64_t{std::all_of(l.begin(), l.end(), [&](int64_t x) { return x == k; })}, true;
+        return out = int64_t{std::all_of(l.begin(), l.end(), [&](int64_t x) { return x == k; })},
+               true;
       case Fn::kIndex: {
         const auto found = std::find(l.begin(), l.end(), k);
         return found != l.end() && (out = static_cast<int64_t>(found - l.begin()), true);
       }
-      case Fn::kTake: return k >= 0 && k <= size && (out = Ints(l.begin(), l.begin() + k), true);
-      case Fn::kDrop: return k >= 0 && k <= size && (out = Ints(l.begin() + k, l.end()), true);
+      case Fn::kTake:
+        return k >= 0 && k <= size && (out = Ints(l.begin(), l.begin() + k), true);
+      case Fn::kDrop:
+        return k >= 0 && k <= size && (out = Ints(l.begin() + k, l.end()), true);
       case Fn::kNth:
         if (k < 0) k += size;
         return k >= 0 && k < size && (out = l[at(k)], true);
@@ -243,20 +154,24 @@ class Evaluator {
         l.insert(l.begin() + k, m.begin(), m.end());
         return out = std::move(l), true;
       }
-      default: return false;
+      default:
+        return false;
     }
   }
 
   bool on_tensors(const Expr& e, AttrValue& out) const {
-    if (e.fn == Fn::kBound)
-      return out = int64_t{tensor(e.args[0]).node != kNoNode}, true;
+    if (e.fn == Fn::kBound) return out = int64_t{tensor(e.args[0]).node != kNoNode}, true;
     const TensorType* a = type(e.args[0]);
     if (!a) return false;
     switch (e.fn) {
-      case Fn::kRank: return out = static_cast<int64_t>(a->rank()), true;
-      case Fn::kShape: return out = a->shape_vector(), true;
-      case Fn::kSize: return out = a->num_elements(), true;
-      case Fn::kFloat: return out = int64_t{is_float(a->dtype)}, true;
+      case Fn::kRank:
+        return out = static_cast<int64_t>(a->rank()), true;
+      case Fn::kShape:
+        return out = a->shape_vector(), true;
+      case Fn::kSize:
+        return out = a->num_elements(), true;
+      case Fn::kFloat:
+        return out = int64_t{is_float(a->dtype)}, true;
       case Fn::kConstant:
         return out = int64_t{graph_.is_constant(tensor(e.args[0]))}, true;
       case Fn::kValue: {
@@ -269,12 +184,14 @@ class Evaluator {
         if (i < 0) i += a->rank();
         return i >= 0 && i < a->rank() && (out = a->dim(static_cast<int>(i)), true);
       }
-      default: break;
+      default:
+        break;
     }
     const TensorType* b = type(e.args[1]);
     if (!b) return false;
     if (e.fn == Fn::kSameType) return out = int64_t{*a == *b}, true;
-    if (e.fn == Fn::kSameShape) return out = int64_t{std::ranges::equal(a->shape(), b->shape())}, true;
+    if (e.fn == Fn::kSameShape)
+      return out = int64_t{std::ranges::equal(a->shape(), b->shape())}, true;
     TensorType result = *a;
     return broadcast_into(result, *b) && (out = result.shape_vector(), true);
   }
@@ -301,36 +218,17 @@ class Evaluator {
 
   bool compare(const Expr& e, AttrValue& out) const {
     AttrValue a, b;
-    if (!eval(e.args[0], a) || !eval(e.args[1], b)) return false;
-    if (e.fn == Fn::kEq || e.fn == Fn::kNe)
-      return out = int64_t{equal(a, b) == (e.fn == Fn::kEq)}, true;
-    // Lists are ordered if all their elements are.
-    const Ints *list_a = std::get_if<Ints>(&a), *list_b = std::get_if<Ints>(&b);
-    if (list_a) {
-      for (size_t k = 0; k < list_a->size(); ++k) {
-        if (list_b && list_b->size() != list_a->size()) return false;
-        double y;
-        if (!list_b && !as_number(b, y)) return false;
-        if (list_b) y = static_cast<double>((*list_b)[k]);
-        if (!ordered(e.fn, static_cast<double>((*list_a)[k]), y)) return out = int64_t{0}, true;
-      }
-      return out = int64_t{1}, true;
-    }
-    double x, y;
-    if (!as_number(a, x) || !as_number(b, y)) return false;
-    return out = int64_t{ordered(e.fn, x, y)}, true;
-  }
-
-  static bool ordered(Fn fn, double x, double y) {
-    return fn == Fn::kLt ? x < y : fn == Fn::kLe ? x <= y : fn == Fn::kGt ? x > y : x >= y;
+    return eval(e.args[0], a) && eval(e.args[1], b) && values::compare(e.fn, a, b, out);
   }
 
   // `and`, `or` and `if` leave alone what does not matter.
   bool logic(const Expr& e, AttrValue& out) const {
     bool value = false;
     switch (e.fn) {
-      case Fn::kNot: return truth(e.args[0], value) && (out = int64_t{!value}, true);
-      case Fn::kIf: return truth(e.args[0], value) && eval(e.args[value ? 1 : 2], out);
+      case Fn::kNot:
+        return truth(e.args[0], value) && (out = int64_t{!value}, true);
+      case Fn::kIf:
+        return truth(e.args[0], value) && eval(e.args[value ? 1 : 2], out);
       default:
         for (const Expr& arg : e.args) {
           if (!truth(arg, value)) return false;
@@ -342,12 +240,20 @@ class Evaluator {
 
   bool call(const Expr& e, AttrValue& out) const {
     switch (e.fn) {
-      case Fn::kAdd: case Fn::kSub: case Fn::kMul: case Fn::kDiv: case Fn::kMod: case Fn::kMin:
+      case Fn::kAdd:
+      case Fn::kSub:
+      case Fn::kMul:
+      case Fn::kDiv:
+      case Fn::kMod:
+      case Fn::kMin:
       case Fn::kMax:
         return arithmetic(e, out);
-      case Fn::kList: return list(e, out);
-      case Fn::kCat: return cat(e, out);
-      case Fn::kFill: case Fn::kIota: {
+      case Fn::kList:
+        return list(e, out);
+      case Fn::kCat:
+        return cat(e, out);
+      case Fn::kFill:
+      case Fn::kIota: {
         int64_t n, value = 0;
         if (!integer(e.args[0], n) || n < 0 || n > 4096) return false;
         if (e.fn == Fn::kFill && !integer(e.args[1], value)) return false;
@@ -355,18 +261,47 @@ class Evaluator {
         if (e.fn == Fn::kIota) std::iota(result.begin(), result.end(), 0);
         return out = std::move(result), true;
       }
-      case Fn::kLen: case Fn::kNth: case Fn::kTake: case Fn::kDrop: case Fn::kSplice: case Fn::kPut:
-      case Fn::kSum: case Fn::kProd: case Fn::kPermute: case Fn::kIndex: case Fn::kSublist:
+      case Fn::kLen:
+      case Fn::kNth:
+      case Fn::kTake:
+      case Fn::kDrop:
+      case Fn::kSplice:
+      case Fn::kPut:
+      case Fn::kSum:
+      case Fn::kProd:
+      case Fn::kPermute:
+      case Fn::kIndex:
+      case Fn::kSublist:
       case Fn::kAll:
         return on_list(e, out);
-      case Fn::kDim: case Fn::kRank: case Fn::kShape: case Fn::kSize: case Fn::kBound:
-      case Fn::kFloat: case Fn::kValue: case Fn::kSameType: case Fn::kSameShape: case Fn::kConstant:
+      case Fn::kDim:
+      case Fn::kRank:
+      case Fn::kShape:
+      case Fn::kSize:
+      case Fn::kBound:
+      case Fn::kFloat:
+      case Fn::kValue:
+      case Fn::kSameType:
+      case Fn::kSameShape:
+      case Fn::kConstant:
       case Fn::kBroadcastShape:
         return on_tensors(e, out);
-      case Fn::kCount: case Fn::kDims: case Fn::kRanks: return on_sequence(e, out);
-      case Fn::kEq: case Fn::kNe: case Fn::kLt: case Fn::kLe: case Fn::kGt: case Fn::kGe:
+      case Fn::kCount:
+      case Fn::kDims:
+      case Fn::kRanks:
+        return on_sequence(e, out);
+      case Fn::kEq:
+      case Fn::kNe:
+      case Fn::kLt:
+      case Fn::kLe:
+      case Fn::kGt:
+      case Fn::kGe:
         return compare(e, out);
-      case Fn::kAnd: case Fn::kOr: case Fn::kNot: case Fn::kIf: return logic(e, out);
+      case Fn::kAnd:
+      case Fn::kOr:
+      case Fn::kNot:
+      case Fn::kIf:
+        return logic(e, out);
     }
     return false;
   }
@@ -376,13 +311,6 @@ class Evaluator {
 };
 
 }  // namespace
-
-const FunctionInfo* find_function(std::string_view name) {
-  for (const FunctionInfo& info : kFunctions) {
-    if (info.name == name) return &info;
-  }
-  return nullptr;
-}
 
 bool is_true(const AttrValue& value) {
   const int64_t* i = std::get_if<int64_t>(&value);

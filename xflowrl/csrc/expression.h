@@ -13,12 +13,53 @@ class Graph;
 struct Binding;
 
 enum class Fn {
-  kAdd, kSub, kMul, kDiv, kMod, kMin, kMax,
-  kList, kLen, kNth, kCat, kTake, kDrop, kSplice, kPut, kSum, kProd, kFill, kIota, kPermute, kIndex,
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kMod,
+  kMin,
+  kMax,
+  kList,
+  kLen,
+  kNth,
+  kCat,
+  kTake,
+  kDrop,
+  kSplice,
+  kPut,
+  kSum,
+  kProd,
+  kFill,
+  kIota,
+  kPermute,
+  kIndex,
   kSublist,
-  kDim, kRank, kShape, kSize, kCount, kDims, kRanks, kBound,
-  kEq, kNe, kLt, kLe, kGt, kGe, kAnd, kOr, kNot, kIf, kAll,
-  kFloat, kValue, kSameType, kSameShape, kConstant, kBroadcastShape,
+  kDim,
+  kRank,
+  kShape,
+  kSize,
+  kCount,
+  kDims,
+  kRanks,
+  kBound,
+  kEq,
+  kNe,
+  kLt,
+  kLe,
+  kGt,
+  kGe,
+  kAnd,
+  kOr,
+  kNot,
+  kIf,
+  kAll,
+  kFloat,
+  kValue,
+  kSameType,
+  kSameShape,
+  kConstant,
+  kBroadcastShape,
 };
 
 struct FunctionInfo {
@@ -33,8 +74,8 @@ struct Expr {
   enum class Kind { kNone, kConstant, kAttribute, kTensor, kSequence, kNodeOutput, kCall };
   Kind kind = Kind::kNone;
   AttrValue constant;
-  int var = -1;     // of kNodeOutput: a source node
-  int output = 0;   // kNodeOutput
+  int var = -1;    // of kNodeOutput: a source node
+  int output = 0;  // kNodeOutput
   Fn fn = Fn::kAdd;
   std::vector<Expr> args;
 };

@@ -114,9 +114,9 @@ Hash128 Graph::merkle_hash() const {
     }
     for (size_t k = 0; k < n.outputs.size(); ++k) {
       const bool is_named_leaf = n.is_leaf() && n.op != kLiteralOp;
-      ids[index(id)].push_back(is_named_leaf ? n.outputs[k].value_id
-                                             : derived_value_id(n, operands, static_cast<int>(k),
-                                                                is_commutative_));
+      ids[index(id)].push_back(
+          is_named_leaf ? n.outputs[k].value_id
+                        : derived_value_id(n, operands, static_cast<int>(k), is_commutative_));
     }
   }
   Hasher hasher(4);

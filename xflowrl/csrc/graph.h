@@ -43,9 +43,10 @@ struct CustomOp {
 
 struct Node {
   OpIndex op = kUnknownOp;
-  bool is_opaque = false;    // not in canonical form: no rule matches it
-  bool is_constant = false;  // depends on constants alone
-  int32_t created = 0;       // order of creation, unique in a graph
+  bool is_opaque = false;                  // not in canonical form: no rule matches it
+  bool is_constant = false;                // depends on constants alone
+  bool is_original = false;                // of the model as it was built, not made by a rewrite
+  int32_t created = 0;                     // order of creation, unique in a graph
   std::shared_ptr<const CustomOp> custom;  // only if op == kUnknownOp
   AttrsPtr attrs = Attrs::empty();
   std::shared_ptr<const Floats> literal;  // only if op == kLiteralOp

@@ -29,6 +29,7 @@ void GraphBuilder::add_leaf(OpIndex op, const std::string& name, const TensorTyp
                             std::shared_ptr<const Floats> values) {
   Node node;
   node.op = op;
+  node.is_original = true;
   node.literal = std::move(values);
   Output output{type, {}, define(name)};
   if (op != kLiteralOp) output.value_id = Hasher(5).add(op).add(std::string_view(name)).done();
@@ -47,7 +48,8 @@ void GraphBuilder::add_weight(const std::string& name, const TensorType& type) {
 
 void GraphBuilder::add_literal(const std::string& name, const TensorType& type, Floats values) {
   constexpr int64_t kMaxLiteral = 64;
-  if (type.num_elements() > kMaxLiteral || type.num_elements() != static_cast<int64_t>(values.size()))
+  if (type.num_elements() > kMaxLiteral ||
+      type.num_elements() != static_cast<int64_t>(values.size()))
     fail("literal \"" + name + "\" has " + std::to_string(values.size()) + " values for type " +
          type.text() + "; at most " + std::to_string(kMaxLiteral) + " elements are allowed");
   add_leaf(kLiteralOp, name, type, std::make_shared<const Floats>(std::move(values)));
@@ -62,9 +64,11 @@ void GraphBuilder::add_node(const std::string& op_type, const std::string& domai
       "node \"" + (outputs.empty() ? std::string() : outputs[0]) + "\" (" + op_type + ")";
   if (outputs.empty()) fail(what + " has no output");
   Node node;
+  node.is_original = true;
   node.op = domain.empty() ? find_operator(op_type) : kUnknownOp;
   if (node.op >= 0 && node.op < kFirstOperator) node.op = kUnknownOp;
-  if (node.op == kUnknownOp) node.custom = std::make_shared<const CustomOp>(CustomOp{domain, op_type});
+  if (node.op == kUnknownOp)
+    node.custom = std::make_shared<const CustomOp>(CustomOp{domain, op_type});
   node.is_opaque = is_opaque || node.op == kUnknownOp || !operator_info(node.op).infer;
   std::vector<const TensorType*> types;
   for (const std::string& name : inputs) {
@@ -88,7 +92,8 @@ void GraphBuilder::add_node(const std::string& op_type, const std::string& domai
     fail(what + ": " + error.what() + " (operands " + operands + ")");
   }
   const std::vector<TensorType>* final_types = output_types ? &*output_types : &inferred;
-  if (!output_types && node.is_opaque) fail(what + " needs output types: the engine cannot infer them");
+  if (!output_types && node.is_opaque)
+    fail(what + " needs output types: the engine cannot infer them");
   if (final_types->size() != outputs.size())
     fail(what + " has " + std::to_string(outputs.size()) + " outputs but " +
          std::to_string(final_types->size()) + " types");
@@ -121,9 +126,13 @@ void GraphBuilder::set_outputs(const std::vector<std::string>& names,
 }
 
 Graph GraphBuilder::build() {
-  if (!has_outputs_) fail("graph \"" + edit_.graph().name() + "\" has no outputs; call set_outputs");
+  if (is_built_) fail("this builder has built its graph; make a new GraphBuilder");
+  if (!has_outputs_)
+    fail("graph \"" + edit_.graph().name() + "\" has no outputs; call set_outputs");
+  is_built_ = true;
   edit_.set_names(names_);
-  for (size_t i = 0; i < edit_.graph().num_slots(); ++i) edit_.remove_if_dead(static_cast<NodeId>(i));
+  for (size_t i = 0; i < edit_.graph().num_slots(); ++i)
+    edit_.remove_if_dead(static_cast<NodeId>(i));
   return edit_.finish();
 }
 

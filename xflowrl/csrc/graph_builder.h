@@ -37,7 +37,7 @@ class GraphBuilder {
   GraphEdit edit_;
   std::vector<std::string> names_;
   std::unordered_map<std::string, TensorRef> tensors_;
-  bool has_outputs_ = false;
+  bool has_outputs_ = false, is_built_ = false;
 };
 
 }  // namespace xflowrl

@@ -143,7 +143,8 @@ void GraphEdit::refresh(NodeId id) {
   touched_.push_back(id);
   Node copy = graph_.node(id);
   sign(copy);
-  if (copy.signature == graph_.node(id).signature && copy.is_constant == graph_.node(id).is_constant)
+  if (copy.signature == graph_.node(id).signature &&
+      copy.is_constant == graph_.node(id).is_constant)
     return;
   const bool spreads = copy.is_constant != graph_.node(id).is_constant;
   count(graph_.node(id), -1);

@@ -354,6 +354,7 @@ const char* tile(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
 const char* reduce(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   const TensorType& x = *inputs[0];
   const Ints& axes = attrs.ints("axes");
+  if (axes.empty()) return "axes must be listed";
   for (int64_t axis : axes) {
     if (!is_axis(axis, x.rank())) return "axis out of range";
   }

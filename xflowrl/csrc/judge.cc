@@ -66,7 +66,8 @@ class Judge {
     for (const auto& [from, to] : plan_.replaced) {
       if (to.node != id) continue;
       for (const Use& use : graph_.uses(from.node)) {
-        if (use.output == from.output && (use.node == kNoNode || !is_removed(use.node))) return true;
+        if (use.output == from.output && (use.node == kNoNode || !is_removed(use.node)))
+          return true;
       }
     }
     return false;

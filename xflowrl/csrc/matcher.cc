@@ -40,10 +40,11 @@ void Matcher::match(const Rule& rule, NodeId anchor, const Sink& sink) {
 }
 
 bool Matcher::is_bound(NodeId id) const {
-  if (std::find(binding_.nodes.begin(), binding_.nodes.end(), id) != binding_.nodes.end()) return true;
-  return std::any_of(binding_.each_nodes.begin(), binding_.each_nodes.end(), [&](const auto& nodes) {
-    return std::find(nodes.begin(), nodes.end(), id) != nodes.end();
-  });
+  if (std::find(binding_.nodes.begin(), binding_.nodes.end(), id) != binding_.nodes.end())
+    return true;
+  return std::any_of(
+      binding_.each_nodes.begin(), binding_.each_nodes.end(),
+      [&](const auto& nodes) { return std::find(nodes.begin(), nodes.end(), id) != nodes.end(); });
 }
 
 void Matcher::solve(size_t next) {
@@ -85,15 +86,17 @@ bool Matcher::attributes_match(const NodePattern& pattern, const Node& node) {
   for (const AttrPattern& attr : pattern.attrs) {
     if (attr.kind != AttrPattern::Kind::kConstant) continue;
     if (!same(*node.attrs->find(attr.name), attr.value)) {
-      if (reasons_) fail(std::string(node.op_type()) + ": " + attr.name + " is " +
-                         attr_text(*node.attrs->find(attr.name)) + ", not " + attr_text(attr.value));
+      if (reasons_)
+        fail(std::string(node.op_type()) + ": " + attr.name + " is " +
+             attr_text(*node.attrs->find(attr.name)) + ", not " + attr_text(attr.value));
       return false;
     }
   }
   return true;
 }
 
-void Matcher::bind_node(int pattern_index, TensorRef tensor, const OutputIndex* output, size_t next) {
+void Matcher::bind_node(int pattern_index, TensorRef tensor, const OutputIndex* output,
+                        size_t next) {
   const NodePattern& pattern = rule_->source.nodes[at(pattern_index)];
   const Node& node = graph_.node(tensor.node);
   if (node.op != pattern.op || node.is_opaque) return;
@@ -172,7 +175,8 @@ void Matcher::spread(const NodePattern& pattern, const std::vector<TensorRef>& i
   if (operand.kind == Kind::kSequence) {
     auto& slot = binding_.sequences[at(operand.var)];
     if (sequence_bound_[at(operand.var)]) {
-      if (i + slot.size() <= inputs.size() && std::equal(slot.begin(), slot.end(), inputs.begin() + static_cast<long>(i)))
+      if (i + slot.size() <= inputs.size() &&
+          std::equal(slot.begin(), slot.end(), inputs.begin() + static_cast<long>(i)))
         spread(pattern, inputs, p + 1, i + slot.size(), next);
       return;
     }
@@ -220,8 +224,8 @@ bool Matcher::is_each_element(const NodePattern& pattern, NodeId id) {
 
 // A run of operands that are all made by nodes of one kind. Runs are as long as they can be, or
 // shorter if more pattern operands follow.
-void Matcher::spread_each(const NodePattern& pattern, const std::vector<TensorRef>& inputs, size_t p,
-                          size_t i, size_t next) {
+void Matcher::spread_each(const NodePattern& pattern, const std::vector<TensorRef>& inputs,
+                          size_t p, size_t i, size_t next) {
   const int each_index = pattern.operands[p].node;
   const NodePattern& each = rule_->source.nodes[at(each_index)];
   const Operand& operand = each.operands[0];
@@ -250,8 +254,10 @@ void Matcher::spread_each(const NodePattern& pattern, const std::vector<TensorRe
     }
     if (each.attr_set_var >= 0) {
       AttrsPtr& bound = binding_.attribute_sets[at(each.attr_set_var)];
-      if (attribute_set_bound_[at(each.attr_set_var)]) fits = fits && *bound == *node.attrs;
-      else bound = node.attrs;
+      if (attribute_set_bound_[at(each.attr_set_var)])
+        fits = fits && *bound == *node.attrs;
+      else
+        bound = node.attrs;
       attribute_set_bound_[at(each.attr_set_var)] = 1;
     }
     if (!fits) {
@@ -282,7 +288,8 @@ void Matcher::enter(size_t next) {
   } else {
     from = binding_.tensors[at(climb.from.var)];
   }
-  const bool any_output = climb.from.kind == Operand::Kind::kNode && climb.from.output.attr_var >= 0;
+  const bool any_output =
+      climb.from.kind == Operand::Kind::kNode && climb.from.output.attr_var >= 0;
   std::vector<NodeId> candidates;
   const auto climb_from = [&](auto&& self, NodeId producer, int output, size_t step) -> void {
     for (const Use& use : graph_.uses(producer)) {
@@ -306,23 +313,28 @@ void Matcher::enter(size_t next) {
   --entry_;
 }
 
-// Every inner result is used inside the match alone, and no variable is bound to one.
-bool Matcher::is_closed() const {
-  std::vector<TensorRef> replaced;
+// The tensors that the rule would replace here. False: one of them does not exist.
+bool Matcher::list_replaced() {
+  replaced_.clear();
   std::vector<std::vector<NodeId>> nodes(binding_.nodes.size());
   std::vector<int> num_outputs(binding_.nodes.size(), 0);
   for (size_t i = 0; i < nodes.size(); ++i) {
+    nodes[i] = binding_.each_nodes[i];
     if (binding_.nodes[i] == kNoNode) continue;
     nodes[i] = {binding_.nodes[i]};
     num_outputs[i] = static_cast<int>(graph_.node(binding_.nodes[i]).outputs.size());
   }
-  if (!list_tensors(rule_->source, graph_, binding_, nodes, num_outputs, replaced)) return false;
+  return list_tensors(rule_->source, graph_, binding_, nodes, num_outputs, replaced_);
+}
+
+// Every inner result is used inside the match alone, and no variable is bound to one.
+bool Matcher::is_closed() const {
   bool closed = true;
   binding_.for_each_node([&](NodeId id) {
     if (graph_.node(id).is_constant) return;
     for (const Use& use : graph_.uses(id)) {
       const TensorRef tensor{id, use.output};
-      if (std::find(replaced.begin(), replaced.end(), tensor) != replaced.end()) continue;
+      if (std::find(replaced_.begin(), replaced_.end(), tensor) != replaced_.end()) continue;
       closed = closed && use.node != kNoNode && is_bound(use.node);
     }
   });
@@ -358,60 +370,16 @@ bool Matcher::guards_hold() {
 }
 
 void Matcher::finish() {
-  bool any_computed = false;
-  binding_.for_each_node([&](NodeId id) { any_computed |= !graph_.node(id).is_constant; });
-  if (!any_computed) return;
+  if (!list_replaced()) return;
+  for (const TensorRef& t : replaced_) {
+    // What depends on constants alone is folded, not rewritten.
+    if (graph_.is_constant(t)) return;
+  }
   if (!is_closed()) {
     fail("an inner result is used outside the match");
     return;
   }
   if (guards_hold()) (*sink_)(binding_);
-}
-
-bool list_tensors(const Pattern& pattern, const Graph& graph, const Binding& binding,
-                  const std::vector<std::vector<NodeId>>& nodes, const std::vector<int>& num_outputs,
-                  std::vector<TensorRef>& tensors) {
-  const auto number = [&](const Expr& expr, int64_t& out) {
-    AttrValue value;
-    if (!evaluate(expr, graph, binding, value)) return false;
-    const int64_t* i = std::get_if<int64_t>(&value);
-    return i && (out = *i, true);
-  };
-  for (const TensorItem& item : pattern.tensors) {
-    const Operand& o = item.operand;
-    switch (o.kind) {
-      case Operand::Kind::kTensor:
-        tensors.push_back(binding.tensors[at(o.var)]);
-        continue;
-      case Operand::Kind::kSequence:
-        tensors.insert(tensors.end(), binding.sequences[at(o.var)].begin(),
-                       binding.sequences[at(o.var)].end());
-        continue;
-      case Operand::Kind::kNode: break;
-      default: return false;
-    }
-    const std::vector<NodeId>& ids = nodes[at(o.node)];
-    if (pattern.nodes[at(o.node)].is_each) {
-      for (NodeId id : ids) tensors.push_back({id, 0});
-      continue;
-    }
-    int64_t from = o.output.number, to = 0;
-    if (o.output.attr_var >= 0) {
-      const int64_t* i = std::get_if<int64_t>(&binding.attributes[at(o.output.attr_var)]);
-      if (!i) return false;
-      from = *i;
-    }
-    const int64_t count = num_outputs[at(o.node)];
-    if (item.is_range) {
-      from = 0;
-      if (item.from.kind != Expr::Kind::kNone && !number(item.from, from)) return false;
-    }
-    to = item.is_range ? count : from + 1;
-    if (item.is_range && item.to.kind != Expr::Kind::kNone && !number(item.to, to)) return false;
-    if (from < 0 || to > count || from > to) return false;
-    for (int64_t k = from; k < to; ++k) tensors.push_back({ids[0], static_cast<int32_t>(k)});
-  }
-  return true;
 }
 
 }  // namespace xflowrl

@@ -45,6 +45,7 @@ class Matcher {
 
   bool attributes_match(const NodePattern& pattern, const Node& node);
   bool is_each_element(const NodePattern& pattern, NodeId id);
+  bool list_replaced();
   bool is_closed() const;
   bool guards_hold();
   bool is_bound(NodeId id) const;
@@ -60,6 +61,7 @@ class Matcher {
   std::vector<Goal> goals_;
   size_t entry_ = 0;
   Binding binding_;
+  std::vector<TensorRef> replaced_;
   std::vector<char> attribute_bound_, attribute_set_bound_, sequence_bound_, tensor_bound_;
 };
 

@@ -38,13 +38,15 @@ Observation make_observation(const State& state) {
   std::sort(rows.begin(), rows.end(),
             [&](NodeId a, NodeId b) { return graph.node(a).created < graph.node(b).created; });
   std::vector<int32_t> row_of(graph.num_slots(), -1);
-  for (size_t r = 0; r < rows.size(); ++r) row_of[static_cast<size_t>(rows[r])] = static_cast<int32_t>(r);
+  for (size_t r = 0; r < rows.size(); ++r)
+    row_of[static_cast<size_t>(rows[r])] = static_cast<int32_t>(r);
 
   for (size_t r = 0; r < rows.size(); ++r) {
     const NodeId id = rows[r];
     const Node& node = graph.node(id);
     const Cost cost = state.setting().costs->price(graph, id);
-    o.node_op.push_back(node.op == kUnknownOp ? static_cast<int32_t>(operator_table().size()) : node.op);
+    o.node_op.push_back(node.op == kUnknownOp ? static_cast<int32_t>(operator_table().size())
+                                              : node.op);
     o.node_flops.push_back(cost.flops);
     o.node_bytes.push_back(cost.bytes);
     o.node_cost_ms.push_back(cost.ms);
@@ -66,12 +68,14 @@ Observation make_observation(const State& state) {
     o.node_num_constants.push_back(num_constants);
     const auto uses = graph.uses(id);
     o.node_is_output.push_back(
-        std::any_of(uses.begin(), uses.end(), [](const Use& u) { return u.node == kNoNode; }) ? 1 : 0);
+        std::any_of(uses.begin(), uses.end(), [](const Use& u) { return u.node == kNoNode; }) ? 1
+                                                                                              : 0);
   }
   o.match_node_ptr.push_back(0);
   for (const MatchPtr& match : state.matches()) {
     match->binding.for_each_node([&](NodeId id) {
-      if (row_of[static_cast<size_t>(id)] >= 0) o.match_node.push_back(row_of[static_cast<size_t>(id)]);
+      if (row_of[static_cast<size_t>(id)] >= 0)
+        o.match_node.push_back(row_of[static_cast<size_t>(id)]);
     });
     o.match_node_ptr.push_back(static_cast<int32_t>(o.match_node.size()));
   }

@@ -65,7 +65,8 @@ double lrn_flops(OperandTypes in, std::span<const TensorType> out, const Attrs& 
 // One gate is a product with the input and one with the state: X [T,B,I], W [D,G*H,I], R [D,G*H,H].
 double recurrent_flops(OperandTypes in, std::span<const TensorType>, const Attrs&) {
   if (in.size() < 3 || in[0]->rank() < 2) return 0;
-  return 2 * static_cast<double>(in[0]->dim(0) * in[0]->dim(1)) * (elements(*in[1]) + elements(*in[2]));
+  return 2 * static_cast<double>(in[0]->dim(0) * in[0]->dim(1)) *
+         (elements(*in[1]) + elements(*in[2]));
 }
 
 AttrSpec required(const char* name) { return {name, std::nullopt}; }
@@ -73,13 +74,85 @@ AttrSpec integer(const char* name, int64_t value) { return {name, AttrValue(valu
 AttrSpec real(const char* name, double value) { return {name, AttrValue(value)}; }
 AttrSpec text(const char* name, const char* value) { return {name, AttrValue(std::string(value))}; }
 
+// Type constraints of opset 18.
+Allowed allowed_types(std::string_view name) {
+  constexpr std::string_view kFloats[] = {"Conv",
+                                          "BatchNormalization",
+                                          "InstanceNormalization",
+                                          "LayerNormalization",
+                                          "LRN",
+                                          "AveragePool",
+                                          "GlobalAveragePool",
+                                          "GlobalMaxPool",
+                                          "Sigmoid",
+                                          "Tanh",
+                                          "HardSwish",
+                                          "HardSigmoid",
+                                          "Softplus",
+                                          "Softsign",
+                                          "Mish",
+                                          "Exp",
+                                          "Log",
+                                          "Sqrt",
+                                          "Reciprocal",
+                                          "Floor",
+                                          "Ceil",
+                                          "Round",
+                                          "Sin",
+                                          "Cos",
+                                          "LeakyRelu",
+                                          "Elu",
+                                          "Celu",
+                                          "ThresholdedRelu",
+                                          "Swish",
+                                          "Selu",
+                                          "Gelu",
+                                          "Softmax",
+                                          "LogSoftmax",
+                                          "Sum",
+                                          "Mean"};
+  constexpr std::string_view kSigneds[] = {"Relu", "Neg"};
+  constexpr std::string_view kBools[] = {"And", "Or", "Xor", "Not"};
+  constexpr std::string_view kNumbers[] = {
+      "MatMul", "Gemm",        "Erf", "Abs", "Sign",   "Clip",    "PRelu",
+      "Add",    "Sub",         "Mul", "Div", "Pow",    "Greater", "GreaterOrEqual",
+      "Less",   "LessOrEqual", "Min", "Max", "MaxPool"};
+  const auto is_in = [&](const auto& names) {
+    return std::find(std::begin(names), std::end(names), name) != std::end(names);
+  };
+  if (is_in(kFloats)) return Allowed::kFloat;
+  if (is_in(kSigneds)) return Allowed::kSigned;
+  if (is_in(kBools)) return Allowed::kBool;
+  if (is_in(kNumbers) || name.starts_with("Reduce")) return Allowed::kNumber;
+  return Allowed::kAny;
+}
+
+bool is_allowed(Allowed allowed, DType dtype) {
+  const bool is_signed = dtype >= DType::kInt8 && dtype <= DType::kInt64;
+  const bool is_unsigned = dtype >= DType::kUInt8 && dtype <= DType::kUInt64;
+  switch (allowed) {
+    case Allowed::kAny:
+      return true;
+    case Allowed::kFloat:
+      return is_float(dtype);
+    case Allowed::kSigned:
+      return is_float(dtype) || is_signed;
+    case Allowed::kNumber:
+      return is_float(dtype) || is_signed || is_unsigned;
+    case Allowed::kBool:
+      return dtype == DType::kBool;
+  }
+  return false;
+}
+
 std::vector<OperatorInfo> make_table() {
   constexpr double kInf = std::numeric_limits<double>::infinity();
   std::vector<OperatorInfo> table;
-  const auto add = [&](const char* name, Work work, int min_inputs, int max_inputs, InferFn infer_fn,
-                       FlopsFn flops, std::vector<AttrSpec> attrs = {}, bool commutative = false) {
-    table.push_back({name, work, min_inputs, max_inputs, commutative, std::move(attrs), infer_fn,
-                     flops});
+  const auto add = [&](const char* name, Work work, int min_inputs, int max_inputs,
+                       InferFn infer_fn, FlopsFn flops, std::vector<AttrSpec> attrs = {},
+                       bool commutative = false) {
+    table.push_back({name, work, min_inputs, max_inputs, commutative, allowed_types(name),
+                     std::move(attrs), infer_fn, flops});
   };
   const AttrSpec activation = text("activation", "");
   const AttrSpec activation_params = {"activation_params", AttrValue(Floats{})};
@@ -118,12 +191,13 @@ std::vector<OperatorInfo> make_table() {
 
   // Activations and other functions of one operand.
   for (const char* name :
-       {"Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus", "Softsign", "Mish", "Erf", "Exp", "Log",
-        "Sqrt", "Abs", "Neg", "Reciprocal", "Floor", "Ceil", "Round", "Sin", "Cos", "Sign", "Not"})
+       {"Relu",  "Sigmoid", "Tanh",  "HardSwish", "Softplus", "Softsign", "Mish",
+        "Erf",   "Exp",     "Log",   "Sqrt",      "Abs",      "Neg",      "Reciprocal",
+        "Floor", "Ceil",    "Round", "Sin",       "Cos",      "Sign",     "Not"})
     add(name, Work::kCompute, 1, 1, infer::same_as_first, elementwise_flops<1>);
-  for (const auto& [name, alpha] : {std::pair{"LeakyRelu", 0.01}, std::pair{"Elu", 1.0},
-                                    std::pair{"Celu", 1.0}, std::pair{"ThresholdedRelu", 1.0},
-                                    std::pair{"Swish", 1.0}})
+  for (const auto& [name, alpha] :
+       {std::pair{"LeakyRelu", 0.01}, std::pair{"Elu", 1.0}, std::pair{"Celu", 1.0},
+        std::pair{"ThresholdedRelu", 1.0}, std::pair{"Swish", 1.0}})
     add(name, Work::kCompute, 1, 1, infer::same_as_first, elementwise_flops<1>,
         {real("alpha", alpha)});
   add("Selu", Work::kCompute, 1, 1, infer::same_as_first, elementwise_flops<1>,
@@ -173,9 +247,9 @@ std::vector<OperatorInfo> make_table() {
   add("Dropout", Work::kFree, 1, 1, infer::same_as_first, nullptr);
 
   // Reductions.
-  for (const char* name : {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd",
-                           "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp",
-                           "ReduceSumSquare"})
+  for (const char* name :
+       {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
+        "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"})
     add(name, Work::kCompute, 1, 1, infer::reduce, input_flops,
         {required("axes"), integer("keepdims", 1)});
 
@@ -183,15 +257,15 @@ std::vector<OperatorInfo> make_table() {
   add("ConvTranspose", Work::kCompute, 2, 3, nullptr, conv_transpose_flops);
   for (const char* name : {"LSTM", "GRU", "RNN"})
     add(name, Work::kCompute, 3, -1, nullptr, recurrent_flops);
-  for (const char* name : {"ArgMax", "ArgMin", "CumSum", "GlobalLpPool", "LpPool", "LpNormalization",
-                           "MeanVarianceNormalization"})
+  for (const char* name : {"ArgMax", "ArgMin", "CumSum", "GlobalLpPool", "LpPool",
+                           "LpNormalization", "MeanVarianceNormalization"})
     add(name, Work::kCompute, 1, -1, nullptr, input_flops);
   return table;
 }
 
-constexpr std::string_view kActivations[] = {"",     "Relu",      "LeakyRelu",   "Clip",
-                                             "Sigmoid", "Tanh",   "HardSwish",   "HardSigmoid",
-                                             "Swish", "Gelu",     "GeluTanh"};
+constexpr std::string_view kActivations[] = {"",        "Relu", "LeakyRelu", "Clip",
+                                             "Sigmoid", "Tanh", "HardSwish", "HardSigmoid",
+                                             "Swish",   "Gelu", "GeluTanh"};
 
 }  // namespace
 
@@ -257,6 +331,21 @@ const char* infer_types(OpIndex op, OperandTypes inputs, const Attrs& attrs,
   const int needed = info.max_inputs < 0 ? count : info.min_inputs;
   for (int i = 0; i < needed; ++i) {
     if (!inputs[static_cast<size_t>(i)]) return "a required operand is missing";
+  }
+  // MatMul and Gemm are defined for 32 and 64 bits alone.
+  const bool is_product = info.name == "MatMul" || info.name == "Gemm";
+  if (count > 0 &&
+      (!is_allowed(info.allowed, inputs[0]->dtype) ||
+       (is_product && !is_float(inputs[0]->dtype) && dtype_bits(inputs[0]->dtype) < 32)))
+    return "the operator is not defined for this element type";
+  if (const AttrValue* fused = attrs.find("activation")) {
+    const std::string* name = std::get_if<std::string>(fused);
+    if (!name || std::find(std::begin(kActivations), std::end(kActivations), *name) ==
+                     std::end(kActivations))
+      return "there is no such activation";
+    const OpIndex fn = find_operator(*name == "GeluTanh" ? "Gelu" : *name);
+    if (fn != kUnknownOp && !is_allowed(operator_info(fn).allowed, inputs[0]->dtype))
+      return "the activation is not defined for this element type";
   }
   return info.infer(inputs, attrs, outputs);
 }

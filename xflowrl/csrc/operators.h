@@ -29,6 +29,9 @@ enum class Work {
   kUnknown,  // moves data; its FLOPs are not counted
 };
 
+// Which element types ONNX allows for an operator's data.
+enum class Allowed { kAny, kFloat, kSigned, kNumber, kBool };
+
 // Types of the operands; nullptr stands for an omitted optional operand.
 using OperandTypes = std::span<const TensorType* const>;
 
@@ -49,6 +52,7 @@ struct OperatorInfo {
   int min_inputs = 1;
   int max_inputs = 1;  // -1: any number
   bool commutative = false;
+  Allowed allowed = Allowed::kAny;
   std::vector<AttrSpec> attributes;
   InferFn infer = nullptr;  // nullptr: types must be given
   FlopsFn flops = nullptr;

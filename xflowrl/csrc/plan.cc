@@ -69,8 +69,10 @@ class Builder {
         inputs.insert(inputs.end(), binding_.sequences[at(o.var)].begin(),
                       binding_.sequences[at(o.var)].end());
         return nullptr;
-      case Operand::Kind::kLiteral: return add_literal(o, inputs);
-      case Operand::Kind::kNode: break;
+      case Operand::Kind::kLiteral:
+        return add_literal(o, inputs);
+      case Operand::Kind::kNode:
+        break;
     }
     const auto& nodes = planned_[at(o.node)];
     if (rule_.target.nodes[at(o.node)].is_each) {
@@ -113,7 +115,8 @@ class Builder {
     Node node;
     node.op = kLiteralOp;
     node.literal = std::make_shared<const Floats>(std::move(values));
-    node.outputs.push_back({TensorType(graph_.type(binding_.tensors[at(o.var)]).dtype, shape), {}, 0});
+    node.outputs.push_back(
+        {TensorType(graph_.type(binding_.tensors[at(o.var)]).dtype, shape), {}, 0});
     inputs.push_back(planned_ref(plan_.added.size(), 0));
     append(std::move(node));
     return nullptr;

@@ -21,7 +21,7 @@ inline size_t planned_index(TensorRef t) { return static_cast<size_t>(-2 - t.nod
 // is marked, for it changes without any of them being touched.
 struct Delta {
   Cost cost;
-  Hash128 hash;       // to be added to the graph's
+  Hash128 hash;  // to be added to the graph's
   uint64_t taso_hash = 0;
   int num_operators = 0;
   int num_nodes = 0;  // leaves and constants' nodes included
@@ -30,8 +30,8 @@ struct Delta {
 };
 
 struct Plan {
-  std::vector<Node> added;  // names are chosen when the plan is carried out, unless inherited
-  std::vector<char> has_name;  // per output of all added nodes, in order
+  std::vector<Node> added;      // names are chosen when the plan is carried out, unless inherited
+  std::vector<char> has_name;   // per output of all added nodes, in order
   std::vector<char> is_needed;  // per added node; what nobody would read is left out
   std::vector<std::pair<TensorRef, TensorRef>> replaced;  // old tensor, new tensor
   std::vector<NodeId> removed;  // matched nodes first, then what dies with them

@@ -73,8 +73,8 @@ std::vector<std::vector<Edge>> edges(const Pattern& source) {
   return result;
 }
 
-std::vector<Move> route(const Pattern& source, const std::vector<std::vector<Edge>>& graph, int from,
-                        int to) {
+std::vector<Move> route(const Pattern& source, const std::vector<std::vector<Edge>>& graph,
+                        int from, int to) {
   std::vector<int> previous(source.nodes.size(), -1);
   std::vector<Move::Kind> kind(source.nodes.size());
   std::deque<int> queue{from};
@@ -90,7 +90,8 @@ std::vector<Move> route(const Pattern& source, const std::vector<std::vector<Edg
     }
   }
   std::vector<Move> moves;
-  for (int n = to; n != from; n = previous[at(n)]) moves.push_back({kind[at(n)], source.nodes[at(n)].op});
+  for (int n = to; n != from; n = previous[at(n)])
+    moves.push_back({kind[at(n)], source.nodes[at(n)].op});
   std::reverse(moves.begin(), moves.end());
   return moves;
 }

@@ -28,12 +28,12 @@ struct OutputIndex {
 struct Operand {
   enum class Kind { kTensor, kOptional, kSequence, kNode, kAbsent, kLiteral };
   Kind kind = Kind::kAbsent;
-  int var = -1;            // kTensor, kOptional, kSequence; of kLiteral: the tensor whose dtype it has
-  int min_length = 1;      // kSequence
-  int node = -1;           // kNode (an `each` node stands for several operands)
-  OutputIndex output;      // kNode
+  int var = -1;        // kTensor, kOptional, kSequence; of kLiteral: the tensor whose dtype it has
+  int min_length = 1;  // kSequence
+  int node = -1;       // kNode (an `each` node stands for several operands)
+  OutputIndex output;  // kNode
   bool all_outputs = false;  // kNode: every output in order (operand list of an `each`)
-  Expr value;              // kLiteral; a scalar or a list
+  Expr value;                // kLiteral; a scalar or a list
 };
 
 struct AttrPattern {
@@ -56,9 +56,9 @@ struct NodePattern {
 
 // One item of the list of replaced (or replacing) tensors.
 struct TensorItem {
-  Operand operand;     // a single tensor, or an `each` node
+  Operand operand;        // a single tensor, or an `each` node
   bool is_range = false;  // outputs from..to-1 of operand.node
-  Expr from, to;       // kind kNone: from the first / to the last
+  Expr from, to;          // kind kNone: from the first / to the last
 };
 
 struct Pattern {
@@ -73,9 +73,9 @@ struct Guard {
 
 // How to get from a bound tensor up to a pattern node that no bound node leads to.
 struct Climb {
-  int entry;                // pattern node to be bound
-  Operand from;             // a bound variable, or a node output
-  std::vector<int> path;    // pattern nodes from the consumer of `from` up to `entry`
+  int entry;              // pattern node to be bound
+  Operand from;           // a bound variable, or a node output
+  std::vector<int> path;  // pattern nodes from the consumer of `from` up to `entry`
 };
 
 // One move in the graph, from the node that plays pattern node a to those that may play b.
@@ -91,9 +91,9 @@ struct Rule {
   int num_tensors = 0, num_sequences = 0, num_attributes = 0, num_attribute_sets = 0;
   Pattern source, target;
   std::vector<Guard> guards;
-  std::vector<Climb> entries;            // entries[0] is the anchor, without a path
+  std::vector<Climb> entries;             // entries[0] is the anchor, without a path
   std::vector<std::vector<Move>> routes;  // per source node: how to reach the anchor from it
-  bool needs_convexity = false;          // more than one entry, or a replaced inner tensor
+  bool needs_convexity = false;           // more than one entry, or a replaced inner tensor
 };
 
 struct RuleSet {
@@ -104,8 +104,8 @@ struct RuleSet {
   // Throws std::invalid_argument "file:line:column: message".
   static std::shared_ptr<const RuleSet> parse(std::string_view text, const std::string& filename);
   // Throws std::invalid_argument if a name occurs twice or only some sets are commutative.
-  static std::shared_ptr<const RuleSet> join(const std::vector<std::shared_ptr<const RuleSet>>& sets,
-                                             const std::string& name);
+  static std::shared_ptr<const RuleSet> join(
+      const std::vector<std::shared_ptr<const RuleSet>>& sets, const std::string& name);
 };
 
 }  // namespace xflowrl

@@ -13,9 +13,11 @@ BacktrackingSearch::BacktrackingSearch(std::shared_ptr<State> initial, double al
       use_taso_hash_(use_taso_hash),
       initial_num_nodes_(initial->graph().num_nodes()),
       current_cost_ms_(initial->cost().ms) {
-  if (!(alpha >= 1)) throw std::invalid_argument("alpha is " + std::to_string(alpha) + "; it must be at least 1");
+  if (!(alpha >= 1))
+    throw std::invalid_argument("alpha is " + std::to_string(alpha) + "; it must be at least 1");
   if (!(size_limit > 1))
-    throw std::invalid_argument("size_limit is " + std::to_string(size_limit) + "; it must be above 1");
+    throw std::invalid_argument("size_limit is " + std::to_string(size_limit) +
+                                "; it must be above 1");
   if (use_taso_hash && !initial->setting().with_taso_hash)
     throw std::invalid_argument("the state was made without TASO's hash; pass taso_hash=True");
   seen_.insert(hash_after(*initial, nullptr));
@@ -54,7 +56,8 @@ bool BacktrackingSearch::expand() {
     const double cost = state.cost().ms + match->delta.cost.ms;
     // An unknown price compares false, so it is never queued.
     if (!(cost < limit)) continue;
-    if (state.graph().num_nodes() + match->delta.num_nodes >= size_limit_ * initial_num_nodes_) continue;
+    if (state.graph().num_nodes() + match->delta.num_nodes >= size_limit_ * initial_num_nodes_)
+      continue;
     if (!seen_.insert(hash_after(state, match.get())).second) continue;
     queue_.push({cost, num_queued_++, here, match});
   }
@@ -66,7 +69,8 @@ std::vector<BacktrackingSearch::Step> BacktrackingSearch::best_steps() const {
   std::vector<Step> steps;
   for (const Visited* v = best_.get(); v->match; v = v->parent.get()) {
     const State& parent = *v->parent->state;
-    steps.push_back({parent.rule(*v->match).name, parent.tensor_names(*v->match), v->state->cost().ms});
+    steps.push_back(
+        {parent.rule(*v->match).name, parent.tensor_names(*v->match), v->state->cost().ms});
   }
   std::reverse(steps.begin(), steps.end());
   return steps;

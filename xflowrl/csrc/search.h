@@ -26,7 +26,8 @@ class BacktrackingSearch {
   BacktrackingSearch(std::shared_ptr<State> initial, double alpha, double size_limit,
                      bool use_taso_hash);
 
-  // Builds the cheapest queued state, so that unknown prices are asked for. False: the queue is empty.
+  // Builds the cheapest queued state, so that unknown prices are asked for. False: the queue is
+  // empty.
   bool prepare();
   // Expands the prepared state: one iteration. False: the queue is empty.
   bool expand();

@@ -74,7 +74,8 @@ class Reader {
     advance();
     for (skip(); peek() != (optional ? ']' : ')'); skip()) {
       if (position_ >= source_.size())
-        fail_at(filename_, list, std::string("this '") + (optional ? '[' : '(') + "' is never closed");
+        fail_at(filename_, list,
+                std::string("this '") + (optional ? '[' : '(') + "' is never closed");
       list.children.push_back(read(depth + 1));
     }
     advance();

@@ -23,6 +23,7 @@ struct Sexpr {
 // Throws std::invalid_argument "file:line:column: message".
 std::vector<Sexpr> parse_sexprs(std::string_view source, const std::string& filename);
 
-[[noreturn]] void fail_at(const std::string& filename, const Sexpr& where, const std::string& message);
+[[noreturn]] void fail_at(const std::string& filename, const Sexpr& where,
+                          const std::string& message);
 
 }  // namespace xflowrl

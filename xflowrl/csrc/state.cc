@@ -31,8 +31,8 @@ void drop_twins(std::vector<MatchPtr>& matches) {
   std::vector<MatchPtr> kept;
   size_t group = 0;  // matches of one rule at one set of nodes lie together
   for (MatchPtr& match : matches) {
-    if (!kept.empty() && (kept.back()->rule != match->rule ||
-                          kept.back()->binding.nodes != match->binding.nodes))
+    if (!kept.empty() &&
+        (kept.back()->rule != match->rule || kept.back()->binding.nodes != match->binding.nodes))
       group = kept.size();
     const bool twin = std::any_of(kept.begin() + static_cast<long>(group), kept.end(),
                                   [&](const MatchPtr& m) { return nodes_equal(*m, *match); });
@@ -51,7 +51,8 @@ Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTa
   for (size_t r = 0; r < rules->rules.size(); ++r) {
     const Rule& rule = *rules->rules[r];
     for (size_t n = 0; n < rule.source.nodes.size(); ++n)
-      by_operator[at(rule.source.nodes[n].op)].push_back({static_cast<int>(r), static_cast<int>(n)});
+      by_operator[at(rule.source.nodes[n].op)].push_back(
+          {static_cast<int>(r), static_cast<int>(n)});
     by_anchor[at(rule.source.nodes[at(rule.entries[0].entry)].op)].push_back(static_cast<int>(r));
   }
 }
@@ -139,9 +140,8 @@ void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
   kept.reserve(parent.bindings_.size());
   for (const MatchPtr& match : parent.bindings_) {
     bool changed = false;
-    match->binding.for_each_node([&](NodeId id) {
-      changed |= near[at(id)] != 0 || !graph_.is_live(id);
-    });
+    match->binding.for_each_node(
+        [&](NodeId id) { changed |= near[at(id)] != 0 || !graph_.is_live(id); });
     if (!changed) kept.push_back(match);
   }
 
@@ -192,8 +192,7 @@ void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
 }
 
 bool State::is_stale(const Match& match) const {
-  return std::isnan(match.delta.cost.ms) &&
-         match.delta.price_version != setting_->costs->version();
+  return std::isnan(match.delta.cost.ms) && match.delta.price_version != setting_->costs->version();
 }
 
 bool State::is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const {
@@ -214,14 +213,16 @@ void State::list() {
   legal_.clear();
   legal_.reserve(bindings_.size());
   for (MatchPtr& match : bindings_) {
-    if (!match->delta.is_local || is_stale(*match)) match = judged(match->rule, match->binding, nullptr);
+    if (!match->delta.is_local || is_stale(*match))
+      match = judged(match->rule, match->binding, nullptr);
     if (is_legal(*match, reach)) legal_.push_back(match);
   }
 }
 
 void State::refresh() {
   if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(graph_);
-  if (std::any_of(bindings_.begin(), bindings_.end(), [&](const MatchPtr& m) { return is_stale(*m); }))
+  if (std::any_of(bindings_.begin(), bindings_.end(),
+                  [&](const MatchPtr& m) { return is_stale(*m); }))
     list();
 }
 

@@ -22,8 +22,10 @@ uint64_t taso_key(const Node& node, OperandTypes inputs) {
   Hasher hasher(7);
   hasher.add(node.op_type()).add(node.attrs->hash());
   for (const TensorType* type : inputs) {
-    if (type) type->hash_into(hasher);
-    else hasher.add(0);
+    if (type)
+      type->hash_into(hasher);
+    else
+      hasher.add(0);
   }
   if (node.is_leaf()) node.outputs[0].type.hash_into(hasher);
   return hasher.done().lo;

@@ -1,5 +1,5 @@
-// TASO's coarse graph hash (TASO master f11782c, Graph::hash): the sum over nodes of a fold over the
-// in-edges. A producer is known by operator and shapes alone, so equal-shaped places collapse.
+// TASO's coarse graph hash (TASO master f11782c, Graph::hash): the sum over nodes of a fold over
+// the in-edges. A producer is known by operator and shapes alone, so equal-shaped places collapse.
 #pragma once
 
 #include <cstdint>

@@ -13,12 +13,12 @@ struct DTypeInfo {
 
 // In the order of DType.
 constexpr DTypeInfo kDTypes[] = {
-    {"float32", 32},      {"float64", 64},          {"float16", 16},    {"bfloat16", 16},
-    {"int8", 8},          {"int16", 16},            {"int32", 32},      {"int64", 64},
-    {"uint8", 8},         {"uint16", 16},           {"uint32", 32},     {"uint64", 64},
-    {"bool", 8},          {"string", 128},          {"complex64", 64},  {"complex128", 128},
-    {"float8e4m3fn", 8},  {"float8e4m3fnuz", 8},    {"float8e5m2", 8},  {"float8e5m2fnuz", 8},
-    {"int4", 4},          {"uint4", 4},
+    {"float32", 32},     {"float64", 64},       {"float16", 16},   {"bfloat16", 16},
+    {"int8", 8},         {"int16", 16},         {"int32", 32},     {"int64", 64},
+    {"uint8", 8},        {"uint16", 16},        {"uint32", 32},    {"uint64", 64},
+    {"bool", 8},         {"string", 128},       {"complex64", 64}, {"complex128", 128},
+    {"float8e4m3fn", 8}, {"float8e4m3fnuz", 8}, {"float8e5m2", 8}, {"float8e5m2fnuz", 8},
+    {"int4", 4},         {"uint4", 4},
 };
 
 }  // namespace

@@ -13,9 +13,28 @@
 namespace xflowrl {
 
 enum class DType : uint8_t {
-  kFloat32, kFloat64, kFloat16, kBFloat16, kInt8, kInt16, kInt32, kInt64,
-  kUInt8, kUInt16, kUInt32, kUInt64, kBool, kString, kComplex64, kComplex128,
-  kFloat8E4M3FN, kFloat8E4M3FNUZ, kFloat8E5M2, kFloat8E5M2FNUZ, kInt4, kUInt4,
+  kFloat32,
+  kFloat64,
+  kFloat16,
+  kBFloat16,
+  kInt8,
+  kInt16,
+  kInt32,
+  kInt64,
+  kUInt8,
+  kUInt16,
+  kUInt32,
+  kUInt64,
+  kBool,
+  kString,
+  kComplex64,
+  kComplex128,
+  kFloat8E4M3FN,
+  kFloat8E4M3FNUZ,
+  kFloat8E5M2,
+  kFloat8E5M2FNUZ,
+  kInt4,
+  kUInt4,
 };
 
 // Throws std::invalid_argument for a name that is no element type.

@@ -13,7 +13,8 @@ NodeWork node_work(const Node& node, OperandTypes inputs) {
     work.bytes += output.type.num_bytes();
     outputs.push_back(output.type);
   }
-  // The formulas trust canonical attributes and types, except those of operators that are never canonical.
+  // The formulas trust canonical attributes and types, except those of operators that are never
+  // canonical.
   if (info && info->flops && (!node.is_opaque || !info->infer))
     work.flops = info->flops(inputs, outputs, *node.attrs);
   return work;
@@ -27,7 +28,8 @@ NodeWork node_work(const Graph& graph, const Node& node) {
   return node_work(node, types);
 }
 
-std::string signature_text(const Node& node, OperandTypes inputs, std::span<const bool> is_constant) {
+std::string signature_text(const Node& node, OperandTypes inputs,
+                           std::span<const bool> is_constant) {
   std::string text;
   if (node.custom && !node.custom->domain.empty()) text = node.custom->domain + "::";
   text += std::string(node.op_type()) + "(";

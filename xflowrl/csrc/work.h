@@ -14,7 +14,9 @@ struct NodeWork {
 NodeWork node_work(const Node& node, OperandTypes inputs);
 NodeWork node_work(const Graph& graph, const Node& node);
 
-// The signature of a node as text: stable across processes and versions, the key of a cost database.
-std::string signature_text(const Node& node, OperandTypes inputs, std::span<const bool> is_constant);
+// The signature of a node as text: stable across processes and versions, the key of a cost
+// database.
+std::string signature_text(const Node& node, OperandTypes inputs,
+                           std::span<const bool> is_constant);
 
 }  // namespace xflowrl
