@@ -86,6 +86,7 @@ class Lowering:
             self.types[name] = proto
             self.constants[name] = read
         self._values: dict[str, Array] = {}
+        self._depth = 0  # of the function whose nodes are being lowered
         self._seen: dict[bytes, list[str]] = {}
         self._known = Known(self.types, self.value, self._is_used, self._names)
 
@@ -145,10 +146,13 @@ class Lowering:
                 self._add(node)
 
     def _lower_all(self, nodes: Iterable[onnx.NodeProto], opset: int) -> None:
+        nodes = list(nodes)
         for node in nodes:
             self._used.update(reads(node))
+        self._depth += 1
         for node in nodes:
             self._lower(node, opset or self._opset)
+        self._depth -= 1
 
     def _with_aliases(self, node: onnx.NodeProto) -> onnx.NodeProto:
         copy = onnx.NodeProto()
@@ -249,7 +253,9 @@ class Lowering:
             self._seen[key] = list(node.output)
 
     def _is_identity(self, node: onnx.NodeProto) -> bool:
-        """A Cast to the type it has: expansions are full of them. (Identity stays a node.)"""
+        """A Cast to the type it has, and inside a function Identity too: they are full of them."""
+        if node.domain in _ONNX and node.op_type == "Identity":
+            return self._depth > 0
         if node.domain in _ONNX and node.op_type == "Cast":
             return bool(self._known.element(node.input[0]) == attributes_of(node)["to"])
         return False
@@ -300,14 +306,22 @@ class Lowering:
         results = evaluate(node, operands, opset)
         if results is None:
             return False
-        types = infer_outputs(node, opset, self._known, {}, {})
+        elements = self._folded_elements(node, opset)
         outputs = [name for name in node.output if name]
         for name, result in zip(outputs, results, strict=True):
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(types[name].tensor_type.elem_type)
-            if types[name].tensor_type.elem_type != onnx.TensorProto.STRING:
-                result = result.astype(dtype)
+            element = elements.get(name, onnx.TensorProto.STRING)
+            if element != onnx.TensorProto.STRING:
+                result = result.astype(onnx.helper.tensor_dtype_to_np_dtype(element))
             self._define_constant(name, result)
         return True
+
+    def _folded_elements(self, node: onnx.NodeProto, opset: int) -> dict[str, int]:
+        """Element types of what a constant node computes: the evaluator may compute wider ones."""
+        try:
+            types = infer_outputs(node, opset, self._known, {}, {})
+        except ValueError:  # ONNX's own AffineGrid has a Range that its strict inference refuses
+            return {}
+        return {name: proto.tensor_type.elem_type for name, proto in types.items()}
 
     def _is_large_fill(self, node: onnx.NodeProto, operands: list[Array | None]) -> bool:
         assert operands[0] is not None
