@@ -51,7 +51,7 @@ def test_taso_charges_what_it_charges() -> None:
 
 @pytest.mark.parametrize("price_list", [roofline, taso])
 def test_an_unknown_device_lists_the_known_ones(price_list) -> None:
-    with pytest.raises(ValueError, match="a200_fp32.*a100_fp32, a100_tf32"):
+    with pytest.raises(ValueError, match=r"a200_fp32.*a100_fp32, a100_tf32"):
         price_list("a200_fp32")
 
 

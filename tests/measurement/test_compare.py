@@ -120,7 +120,7 @@ def test_fused_nodes_run_in_both_runtimes() -> None:
 
 def test_an_unknown_runtime_is_refused() -> None:
     model = convolutions(1)
-    with pytest.raises(ValueError, match="'tensorrt'.*onnxruntime_cpu"):
+    with pytest.raises(ValueError, match=r"'tensorrt'.*onnxruntime_cpu"):
         compare(model, model, runtimes=["tensorrt"])
 
 

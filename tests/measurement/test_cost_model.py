@@ -71,11 +71,13 @@ def test_a_run_gives_way_once_an_iteration() -> None:
     class Lock:
         given = 0
 
-        def give_way(self) -> None:
+        def give_way(self) -> float:
             self.given += 1
+            return 0.25
 
     lock = Lock()
     model = CostModel("fake", CostTable.measured(), device="d", lock=lock)  # type: ignore[arg-type]
     model.fill()
     model.fill()
     assert lock.given == 2
+    assert model.measure_s == 0.5  # waiting is no part of the search's own time

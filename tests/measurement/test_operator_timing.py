@@ -143,7 +143,7 @@ def test_what_cannot_be_executed_says_why(domain: str, output: list[int]) -> Non
 @pytest.mark.slow
 def test_operators_add_up_to_the_whole_graph() -> None:
     """Ratio 0.97 to 1.01 on a quiet machine; the tolerance allows for a busy one."""
-    from xflowrl.measurement.onnxruntime_cpu import BoundSession, open_session
+    from xflowrl.measurement.onnxruntime_cpu import CLOCK_NS, BoundSession, open_session
     from xflowrl.measurement.operands import draw
     from xflowrl.measurement.operator_timing import _Operands
     from xflowrl.measurement.timer import sample_ms
@@ -154,7 +154,9 @@ def test_operators_add_up_to_the_whole_graph() -> None:
     proto = export_onnx(Model(graph, weights), fused_conv=True)
     feeds = {"x": draw(graph.tensor_type("x"))}
     session = BoundSession(open_session(proto.SerializeToString()), feeds)
-    whole_ms = np.median(sample_ms([session], max_ms=1000.0, precision=0.005, min_ms=500.0))
+    whole_ms = np.median(
+        sample_ms([session], max_ms=1000.0, precision=0.005, min_ms=500.0, clock_ns=CLOCK_NS)
+    )
     sum_ms = sum(
         time_operator(node.signature, overhead_ms=session_overhead_ms()).median_ms
         for node in graph.nodes()

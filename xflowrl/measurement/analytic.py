@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xflowrl._engine import CostTable
 from xflowrl.measurement.cost_model import CostModel
 
 
@@ -42,8 +43,6 @@ def roofline(device: str = "a100_fp32") -> CostModel:
     Raises:
         ValueError: unknown device; the message lists the known ones.
     """
-    from xflowrl._engine import CostTable  # STAGE2
-
     preset = _preset(device)
     table = CostTable.roofline(preset.flops_per_s, preset.bytes_per_s, preset.overhead_ms)
     return CostModel("roofline", table, device=device)
@@ -58,8 +57,6 @@ def taso(device: str = "a100_fp32") -> CostModel:
     Raises:
         ValueError: unknown device; the message lists the known ones.
     """
-    from xflowrl._engine import CostTable  # STAGE2
-
     preset = _preset(device)
     table = CostTable.taso(preset.flops_per_s, preset.bytes_per_s, preset.overhead_ms)
     return CostModel("taso", table, device=device)

@@ -110,6 +110,7 @@ def interleave_ms(runs: Sequence[BoundSession], *, max_s: float) -> np.ndarray:
             settled_after=20,
             settled=_ratios_are_known,
             min_warmup_ms=min(200.0, 100.0 * max_s),
+            clock_ns=onnxruntime_cpu.CLOCK_NS,
         )
 
 

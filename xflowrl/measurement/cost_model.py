@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from xflowrl.measurement.device import DeviceLock
+from xflowrl.measurement.device import DeviceLock, device_lock
 
 if TYPE_CHECKING:
     from xflowrl._engine import Cost, CostTable, Graph, OpSignature
@@ -29,7 +29,8 @@ class CostModel:
         table: the engine's table; share it between all states of a search.
         device: the device the costs speak of.
         runtime: the runtime operators are timed in; None for a price list.
-        measure_s: seconds spent timing so far, shown apart from a search's own time.
+        measure_s: seconds spent timing so far, or waiting while another run did; shown apart from
+            a search's own time.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class CostModel:
         self.runtime = runtime
         self.measure_s = 0.0
         self._pricer = pricer
-        self._lock = lock
+        self._lock = lock or device_lock()
 
     @property
     def num_measured(self) -> int:
@@ -61,8 +62,7 @@ class CostModel:
         Call it once an iteration, before the costs are read: it is also where a run that holds
         the device lock lets others time.
         """
-        if self._lock is not None:
-            self._lock.give_way()
+        self.measure_s += self._lock.give_way()
         unknown = self.table.unknown()
         if not unknown:
             return 0

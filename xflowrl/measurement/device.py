@@ -55,6 +55,7 @@ class DeviceLock:
         self._main = self._turn = -1
         self._num_shared = 0
         self._is_exclusive = False
+        self._wait_in_vain = False
         self._mutex = threading.RLock()
 
     @contextmanager
@@ -74,31 +75,23 @@ class DeviceLock:
                     fcntl.flock(self._main, fcntl.LOCK_UN)
 
     @contextmanager
-    def exclusive(self, *, max_wait_s: float = 60.0) -> Iterator[bool]:
+    def exclusive(self, *, max_wait_s: float = 20.0) -> Iterator[bool]:
         """Held while timing; yields whether the device really is ours alone; nests.
 
         Waits until every other run has given way. A run that does not within `max_wait_s`
-        (stopped, or deep in training) is reported in the log, and timing goes on beside it.
+        (stopped, or deep in training) is reported in the log, and timing goes on beside it; from
+        then on this process waits a twentieth as long, until it once had the device.
         """
         self._open()
         with self._mutex:
             if self._is_exclusive:
-                yield True
+                yield not self._wait_in_vain
                 return
             fcntl.flock(self._main, fcntl.LOCK_UN)
-            deadline = time.monotonic() + max_wait_s
-            has_turn = _acquire(self._turn, fcntl.LOCK_EX, deadline)
-            has_device = has_turn and _acquire(self._main, fcntl.LOCK_EX, deadline)
-            if not has_device:
-                _log.warning(
-                    "the device is in use by another run that did not give way within %g s "
-                    "(lock %s); timings are taken beside it and may be noisy",
-                    max_wait_s,
-                    self._path,
-                )
             self._is_exclusive = True
+            self._wait_in_vain = not self._acquire_exclusive(max_wait_s)
             try:
-                yield has_device
+                yield not self._wait_in_vain
             finally:
                 self._is_exclusive = False
                 fcntl.flock(self._main, fcntl.LOCK_UN)
@@ -106,20 +99,38 @@ class DeviceLock:
                 if self._num_shared:
                     self._enter_shared()
 
-    def give_way(self) -> None:
-        """Lets a waiting timer have the device; call it once an iteration (two system calls).
+    def _acquire_exclusive(self, max_wait_s: float) -> bool:
+        deadline = time.monotonic() + (max_wait_s / 20 if self._wait_in_vain else max_wait_s)
+        if _acquire(self._turn, fcntl.LOCK_EX, deadline) and _acquire(
+            self._main, fcntl.LOCK_EX, deadline
+        ):
+            return True
+        if not self._wait_in_vain:
+            _log.warning(
+                "the device is in use by another run that did not give way within %g s (lock %s); "
+                "timings are taken beside it and may be noisy",
+                max_wait_s,
+                self._path,
+            )
+        return False
 
-        Does nothing where the lock is not held shared.
+    def give_way(self) -> float:
+        """Lets a waiting timer have the device; the seconds that took.
+
+        Call it once an iteration: where nobody waits it is two system calls. Does nothing where
+        the lock is not held shared.
         """
         with self._mutex:
             if self._num_shared == 0 or self._is_exclusive:
-                return
+                return 0.0
             self._open()
             if _try(self._turn, fcntl.LOCK_SH):
                 fcntl.flock(self._turn, fcntl.LOCK_UN)
-                return
+                return 0.0
+            started_s = time.perf_counter()
             fcntl.flock(self._main, fcntl.LOCK_UN)
             self._enter_shared()
+            return time.perf_counter() - started_s
 
     def _enter_shared(self) -> None:
         fcntl.flock(self._turn, fcntl.LOCK_SH)

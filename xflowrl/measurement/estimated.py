@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from xflowrl._engine import GraphBuilder, OpSignature, TensorType
+from xflowrl._engine import CostTable, GraphBuilder, OpSignature, TensorType
 from xflowrl.measurement import onnxruntime_cpu
 from xflowrl.measurement.cost_model import CostModel
 from xflowrl.measurement.device import DeviceLock, cpu_name, device_lock
@@ -42,8 +42,6 @@ def estimated(
     Raises:
         ValueError: another device, a limit that is not positive, an unusable database.
     """
-    from xflowrl._engine import CostTable  # STAGE2
-
     if device != "cpu":
         raise ValueError(f"measurement.device={device!r}: operators are timed on cpu only")
     if not max_ms_per_op > 0:

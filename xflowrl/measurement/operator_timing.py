@@ -51,7 +51,11 @@ def time_operator(
     """
     run = _prepare(signature)
     samples = sample_ms(
-        [run], max_ms=max_ms, precision=_PRECISION, min_ms=min(_MIN_MS, max_ms / 2)
+        [run],
+        max_ms=max_ms,
+        precision=_PRECISION,
+        min_ms=min(_MIN_MS, max_ms / 2),
+        clock_ns=onnxruntime_cpu.CLOCK_NS,
     )[:, 0]
     net = np.maximum(samples - overhead_ms, 0.0)
     return Measurement.of(net, device=cpu_name(), runtime=onnxruntime_cpu.RUNTIME)
@@ -65,7 +69,13 @@ def session_overhead_ms() -> float:
     costs is the slope, and belongs to the operator.
     """
     one, many = _chain(1), _chain(_CHAIN_LENGTH)
-    samples = sample_ms([one, many], max_ms=_OVERHEAD_MAX_MS, precision=_PRECISION, min_ms=20.0)
+    samples = sample_ms(
+        [one, many],
+        max_ms=_OVERHEAD_MAX_MS,
+        precision=_PRECISION,
+        min_ms=20.0,
+        clock_ns=onnxruntime_cpu.CLOCK_NS,
+    )
     one_ms, many_ms = np.median(samples, axis=0)
     return max(0.0, float(one_ms - (many_ms - one_ms) / (_CHAIN_LENGTH - 1)))
 
