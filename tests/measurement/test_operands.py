@@ -74,3 +74,14 @@ def test_shape_operands_are_the_shape_of_the_result() -> None:
     types = [TensorType("float32", [9]), TensorType("int64", [1])]
     top_k = signature("TopK", types, TensorType("float32", [4]), axis=0)
     np.testing.assert_array_equal(draw_operand(top_k, 1), [4])
+
+
+def test_scales_and_depths_follow_from_the_result() -> None:
+    types = [TensorType("float32", [1, 2, 4, 4]), TensorType("float32", [0])]
+    types.append(TensorType("float32", [4]))
+    resize = signature("Resize", types, TensorType("float32", [1, 2, 8, 12]))
+    np.testing.assert_array_equal(draw_operand(resize, 2), [1.0, 1.0, 2.0, 3.0])
+    types = [TensorType("int64", [3]), TensorType("int64", []), TensorType("float32", [2])]
+    one_hot = signature("OneHot", types, TensorType("float32", [3, 7]))
+    assert draw_operand(one_hot, 1).shape == ()
+    assert draw_operand(one_hot, 1) == 7

@@ -75,7 +75,7 @@ class DeviceLock:
                     fcntl.flock(self._main, fcntl.LOCK_UN)
 
     @contextmanager
-    def exclusive(self, *, max_wait_s: float = 20.0) -> Iterator[bool]:
+    def exclusive(self, *, max_wait_s: float = 5.0) -> Iterator[bool]:
         """Held while timing; yields whether the device really is ours alone; nests.
 
         Waits until every other run has given way. A run that does not within `max_wait_s`

@@ -114,11 +114,13 @@ class OperatorTimer:
         return OpCost(measured.median_ms, measured.q1_ms, measured.q3_ms, measured.num_repeats)
 
     def _estimate_ms(self, signature: OpSignature) -> float:
-        """Flops at the rate of a matrix product, or bytes at that of an addition: the longer."""
-        product, addition = _reference_operators()
+        """What the smallest operator takes, and flops or bytes at the rates of larger ones."""
+        product, addition, smallest = _reference_operators()
         flops_per_ms = product.flops / self._reference_ms(product)
         bytes_per_ms = addition.bytes / self._reference_ms(addition)
-        return max(signature.flops / flops_per_ms, signature.bytes / bytes_per_ms)
+        return self._reference_ms(smallest) + max(
+            signature.flops / flops_per_ms, signature.bytes / bytes_per_ms
+        )
 
     def _reference_ms(self, signature: OpSignature) -> float:
         known = self._database.get([signature.key])
@@ -128,14 +130,16 @@ class OperatorTimer:
 
 
 @functools.cache
-def _reference_operators() -> tuple[OpSignature, OpSignature]:
-    """A matrix product of ordinary size, and an addition larger than most caches."""
+def _reference_operators() -> tuple[OpSignature, OpSignature, OpSignature]:
+    """A matrix product of ordinary size, an addition larger than most caches, a single number."""
     builder = GraphBuilder("reference")
     square, large = TensorType("float32", [256, 256]), TensorType("float32", [4_194_304])
-    for name, operand_type in (("a", square), ("b", square), ("c", large), ("d", large)):
-        builder.add_input(name, operand_type)
+    number = TensorType("float32", [1])
+    for name, operand in (("a", square), ("b", square), ("c", large), ("d", large), ("e", number)):
+        builder.add_input(name, operand)
     builder.add_node("MatMul", ["a", "b"], ["product"])
     builder.add_node("Add", ["c", "d"], ["sum"])
-    builder.set_outputs(["product", "sum"])
-    product, addition = (node.signature for node in builder.build().nodes())
-    return product, addition
+    builder.add_node("Relu", ["e"], ["kept"])
+    builder.set_outputs(["product", "sum", "kept"])
+    product, addition, smallest = (node.signature for node in builder.build().nodes())
+    return product, addition, smallest

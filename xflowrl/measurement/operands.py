@@ -6,7 +6,7 @@ no division by zero (which, for integers, ends the process), no index out of ran
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,14 +14,15 @@ from xflowrl._engine import OpSignature, TensorType
 
 _BLOCK = 65_536  # random numbers drawn once, then repeated: drawing costs more than timing
 
-_INDEX_OPERANDS = {  # operator -> (position of its indices, the operand they point into)
-    "Gather": (1, 0),
-    "GatherElements": (1, 0),
-    "GatherND": (1, 0),
-    "ScatterElements": (1, 0),
-    "ScatterND": (1, 0),
+# Operator -> position of its indices into operand 0.
+_INDEX_OPERANDS = {
+    "Gather": 1,
+    "GatherElements": 1,
+    "GatherND": 1,
+    "RoiAlign": 2,
+    "ScatterElements": 1,
+    "ScatterND": 1,
 }
-_SHAPE_OPERANDS = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Resize": 3}
 
 
 def draw(tensor_type: TensorType, *, seed: int = 0) -> np.ndarray:
@@ -59,12 +60,12 @@ def draw_operand(signature: OpSignature, index: int) -> np.ndarray:
     tensor_type = signature.input_types[index]
     assert tensor_type is not None, "an omitted operand has no values"
     if signature.domain == "":
-        if _INDEX_OPERANDS.get(signature.op_type, (-1, -1))[0] == index:
+        if _INDEX_OPERANDS.get(signature.op_type) == index:
             return _indices(signature, index)
-        if _SHAPE_OPERANDS.get(signature.op_type) == index:
-            return np.asarray(signature.output_types[0].shape, dtype=np.int64)
-        if signature.op_type == "TopK" and index == 1:
-            return _top_k(signature)
+        meaning = _MEANINGS.get((signature.op_type, index))
+        if meaning is not None:
+            dtype = np.dtype(tensor_type.dtype)
+            return np.asarray(meaning(signature), dtype).reshape(tuple(tensor_type.shape))
     return draw(tensor_type, seed=index)
 
 
@@ -84,6 +85,27 @@ def _indices(signature: OpSignature, index: int) -> np.ndarray:
     return drawn.astype(indices.dtype)
 
 
-def _top_k(signature: OpSignature) -> np.ndarray:
-    axis = int(signature.attributes.get("axis", -1))
-    return np.asarray([signature.output_types[0].shape[axis]], dtype=np.int64)
+def _result_shape(signature: OpSignature) -> list[int]:
+    return list(signature.output_types[0].shape)
+
+
+def _result_along_axis(signature: OpSignature) -> int:
+    return _result_shape(signature)[int(signature.attributes.get("axis", -1))]
+
+
+def _scales(signature: OpSignature) -> list[float]:
+    image = signature.input_types[0]
+    assert image is not None
+    return [to / of for to, of in zip(_result_shape(signature), image.shape, strict=True)]
+
+
+# (operator, position) -> what an operand must be to give a result of the known shape.
+_MEANINGS: dict[tuple[str, int], Callable[[OpSignature], object]] = {
+    ("ConstantOfShape", 0): _result_shape,
+    ("Expand", 1): _result_shape,
+    ("OneHot", 1): _result_along_axis,
+    ("Reshape", 1): _result_shape,
+    ("Resize", 2): _scales,
+    ("Resize", 3): _result_shape,
+    ("TopK", 1): _result_along_axis,
+}
