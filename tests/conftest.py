@@ -12,6 +12,12 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# Tests start the command line in other folders; a source tree that is not installed is found there
+# too. Last on the path, so that an installed package goes first.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [os.environ.get("PYTHONPATH"), str(REPOSITORY)])
+)
+
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:

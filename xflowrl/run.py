@@ -22,6 +22,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -39,9 +40,12 @@ logger = logging.getLogger(__name__)
 # The options that belong to no target, with their types.
 _PLAIN_OPTIONS = {"seed": "int", "experiment": "str | None"}
 
+# What a user can cause; anything else is a mistake of ours and shows its traceback.
+_USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError)
+
 
 class JobFailed(Exception):
-    """A job failed and has said why; the process ends with exit code 1."""
+    """A job of a sweep failed and has said why; the others run, then the exit code is 1."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ def main(task: Task) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+    except _USER_ERRORS as error:
         sys.exit(f"error: {one_line(error)}")
 
 
@@ -159,7 +163,7 @@ def optimise(job: Job) -> None:
     """The task of this verb: optimises the graphs, judges the results, writes the run folder.
 
     Raises:
-        JobFailed: a result is not proven equal to its original; `result.json` says which.
+        ValueError: a result is not proven equal to its original; `result.json` says which.
     """
     from xflowrl.console import ProgressBar, print_tables
     from xflowrl.measurement import device_lock
@@ -275,15 +279,16 @@ def _run_job(task: Task, config: DictConfig) -> None:
         _check(plain)
         choices, overrides = dict(settings.runtime.choices), list(settings.overrides.task)
         task(Job(plain, choices, overrides, folder))
-    except JobFailed:
-        raise
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+    except _USER_ERRORS as error:
         logger.error("error: %s", one_line(error))
         logger.debug("raised here", exc_info=True)
-        raise JobFailed from None
-    except Exception as error:
+    except Exception:
         logger.exception("internal error")
-        raise JobFailed from error
+    else:
+        return
+    if settings.mode == RunMode.RUN:
+        sys.exit(1)  # Hydra would print a second line about an exception
+    raise JobFailed
 
 
 def _plain(config: DictConfig, *, resolve: bool) -> dict[str, Any]:
