@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # The options that belong to no target, with their types.
-_PLAIN_OPTIONS = {"seed": "int", "experiment": "str | None"}
+_PLAIN_OPTIONS = {"seed": "int", "folder": "str", "experiment": "str | None"}
 
 # What a user can cause; anything else is a mistake of ours and shows its traceback.
 _USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError)
