@@ -1,0 +1,174 @@
+"""The agent: trains a policy on the problems, or takes a trained one, and decodes with it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+
+from xflowrl.agents.ppo.checkpoint import load_policy, new_policy, save_policy
+from xflowrl.agents.ppo.decoding import decode, take_again
+from xflowrl.agents.ppo.module import Best, LearningSettings, PPOModule
+from xflowrl.agents.ppo.policy import Policy, PolicySettings
+from xflowrl.attempt import Attempt, attempt_each
+from xflowrl.env import VectorRewriteEnv, reward_from_name
+from xflowrl.problem import Budget, Log, Problem, Result
+
+logger = logging.getLogger(__name__)
+
+
+class PPO:
+    """Proximal policy optimisation with a graph neural network, trained on all problems at once.
+
+    Training has limits of its own, apart from the budget of the problems, which covers inference:
+    a greedy episode and `num_samples` sampled ones. The answer is the best graph seen in either.
+    Deterministic in the seed, as long as `train_iterations` ends training and not `train_s`.
+
+    Attributes:
+        train_s: seconds that training took; timing operators is not counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: bool = True,
+        train_iterations: int = 40,
+        train_s: float | None = 240.0,
+        num_samples: int = 4,
+        checkpoint: str | None = None,
+        resume: str | None = None,
+        folder: str | None = None,
+        checkpoint_every: int = 10,
+        reward: str = "incremental",
+        reward_weights: dict[str, float] | None = None,
+        policy: PolicySettings | None = None,
+        learning: LearningSettings | None = None,
+        accelerator: Literal["cpu", "gpu", "auto"] = "cpu",
+    ) -> None:
+        if not train and checkpoint is None and resume is None:
+            logger.warning("agent.train=false without agent.checkpoint: the policy is untrained")
+        if train_iterations < 0 or num_samples < 0 or checkpoint_every < 1:
+            raise ValueError(
+                f"agent: train_iterations {train_iterations}, num_samples {num_samples}, "
+                f"checkpoint_every {checkpoint_every}: give at least 0, 0 and 1"
+            )
+        self.train_s = 0.0
+        self._train = train
+        self._train_iterations = train_iterations
+        self._max_train_s = train_s
+        self._num_samples = num_samples
+        self._checkpoint = checkpoint
+        self._resume = resume
+        self._folder = Path(folder) / "checkpoints" if folder else None
+        self._checkpoint_every = checkpoint_every
+        self._reward_fn = reward_from_name(reward, reward_weights)
+        self._policy_settings = policy or PolicySettings()
+        self._learning = learning or LearningSettings()
+        self._accelerator = accelerator
+
+    def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
+        """Trains, unless told not to, and decodes; one result a problem."""
+        if not problems:
+            return []
+        policy = self._initial_policy(problems[0])
+        best: dict[int, Best] = {}
+        if self._train and self._train_iterations > 0:
+            best = self._learn(policy, problems, log)
+        policy.eval()
+
+        def attempt_fn(attempt: Attempt) -> None:
+            found = best.get(id(attempt.problem))
+            if found is not None:
+                take_again(attempt, found.actions)
+            decode(attempt, policy, num_samples=self._num_samples, seed=attempt.problem.seed)
+
+        return attempt_each(problems, log, attempt_fn)
+
+    def _initial_policy(self, problem: Problem) -> Policy:
+        if self._checkpoint is not None:
+            return load_policy(self._checkpoint, problem.rules)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(problem.seed)
+            return new_policy(self._policy_settings, problem.rules)
+
+    def _learn(self, policy: Policy, problems: Sequence[Problem], log: Log) -> dict[int, Best]:
+        """Trains `policy` in place; returns the best seen by id of problem."""
+        learning = self._learning
+        budget = Budget(max_iterations=learning.max_episode_steps)
+        envs = VectorRewriteEnv(
+            [replace(problem, budget=budget) for problem in problems],
+            learning.num_envs,
+            reward_fn=self._reward_fn,
+        )
+        module = PPOModule(
+            policy,
+            envs,
+            learning,
+            num_iterations=self._train_iterations,
+            seed=problems[0].seed,
+            bootstraps=not getattr(self._reward_fn, "pays_at_end", False),
+            log_fn=log,
+            over_fn=self._after_iteration,
+        )
+        trainer = self._trainer()
+        try:
+            trainer.fit(module, ckpt_path=self._resume, weights_only=True)
+        except (KeyboardInterrupt, SystemExit):
+            logger.warning("training interrupted after %d iterations", module.iteration)
+        self.train_s = module.seconds
+        self._save(module)
+        return {id(problem): best for problem, best in zip(problems, module.best, strict=True)}
+
+    def _after_iteration(self, module: PPOModule) -> bool:
+        """Saves what is due; True if training is to end."""
+        reached = module.last_metrics.get("train/episode_return")
+        if reached is not None and reached > module.best_return:
+            module.best_return = reached
+            if self._folder is not None:
+                save_policy(module.policy, _rules(module), self._folder / "best.pt")
+        return self._max_train_s is not None and module.seconds >= self._max_train_s
+
+    def _save(self, module: PPOModule) -> None:
+        if self._folder is not None:
+            save_policy(module.policy, _rules(module), self._folder / "last.pt")
+
+    def _trainer(self) -> pl.Trainer:
+        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists.*")
+        callbacks: list[Any] = []
+        if self._folder is not None:
+            callbacks.append(_KeepResumable(self._folder / "resume.ckpt", self._checkpoint_every))
+        return pl.Trainer(
+            accelerator=self._accelerator,
+            devices=1,
+            max_epochs=self._train_iterations,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=callbacks,
+        )
+
+
+class _KeepResumable(pl.Callback):
+    """Saves all of the training's state every so many iterations, to go on from there exactly."""
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path = path
+        self._every = every
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Between two iterations."""
+        if (trainer.current_epoch + 1) % self._every == 0:
+            trainer.save_checkpoint(self._path)
+
+
+def _rules(module: PPOModule) -> Any:
+    return module.envs.envs[0].problems[0].rules

@@ -1,0 +1,344 @@
+"""PPO as one LightningModule: roll out, estimate advantages, improve the policy, log.
+
+Legend: T steps, B environments, S = T * B samples.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from xflowrl.agents.ppo.policy import Policy
+from xflowrl.agents.ppo.rollout import (
+    Episode,
+    Rollout,
+    explained_variance,
+    generalised_advantages,
+)
+from xflowrl.env import Position, VectorRewriteEnv, observe
+from xflowrl.features import GraphBatch, make_batch
+from xflowrl.problem import Log
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningSettings:
+    """How PPO learns. A source stands at each trick in `PPOModule`.
+
+    Attributes:
+        num_envs: environments stepped together.
+        num_steps: steps of each in one rollout.
+        max_episode_steps: longest episode; there it is truncated.
+        max_kl: an update ends when the policy is so far from the one that acted; None: never.
+        schedule: of the learning rate over the iterations, down to `final_learning_rate`.
+    """
+
+    num_envs: int = 8
+    num_steps: int = 64
+    max_episode_steps: int = 300
+    num_epochs: int = 3
+    minibatch_size: int = 64
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-4
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    gamma: float = 1.0
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    value_coefficient: float = 0.5
+    entropy_coefficient: float = 0.01
+    max_gradient_norm: float = 0.5
+    max_kl: float | None = 0.03
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "num_steps", "max_episode_steps", "num_epochs", "minibatch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"agent.learning.{name} is {getattr(self, name)}: give at least 1")
+        if not (0 <= self.gamma <= 1 and 0 <= self.gae_lambda <= 1):
+            raise ValueError(
+                f"agent.learning: gamma {self.gamma}, gae_lambda {self.gae_lambda}: give 0 to 1"
+            )
+
+    def rate(self, progress: float) -> float:
+        """The learning rate; progress goes from 0 to 1."""
+        share = {
+            "constant": 1.0,
+            "linear": 1.0 - progress,
+            "cosine": 0.5 + 0.5 * float(np.cos(np.pi * progress)),
+        }[self.schedule]
+        return self.final_learning_rate + share * (self.learning_rate - self.final_learning_rate)
+
+
+@dataclass
+class Best:
+    """The cheapest graph of a problem seen so far, and the matches that lead there by index."""
+
+    cost_ms: float
+    actions: tuple[int, ...] = ()
+
+
+class PPOModule(pl.LightningModule):
+    """One training step is one iteration: a rollout, then several epochs of updates on it.
+
+    Departures from the paper: the value loss is not clipped (Andrychowicz et al. 2021 found that
+    to hurt), episodes cut off by the budget are bootstrapped, and an update stops early by KL.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        envs: VectorRewriteEnv,
+        settings: LearningSettings,
+        *,
+        num_iterations: int,
+        seed: int,
+        bootstraps: bool = True,
+        log_fn: Log,
+        over_fn: Callable[[PPOModule], bool] = lambda module: False,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.policy = policy
+        self.envs = envs
+        self.settings = settings
+        self.num_iterations = num_iterations
+        self.iteration = 0
+        self.num_env_steps = 0
+        self.seconds = 0.0
+        self.best_return = -float("inf")
+        problems = envs.envs[0].problems
+        self.best = [Best(problem.initial_state().cost.ms) for problem in problems]
+        self._bootstraps = bootstraps
+        self._log_fn = log_fn
+        self._over_fn = over_fn
+        self._seed = seed
+        self._generator = torch.Generator().manual_seed(seed)
+        self._envs_snapshot: dict[str, Any] | None = None
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam with epsilon 1e-5 (Huang et al. 2022, core detail 3)."""
+        return torch.optim.Adam(self.policy.parameters(), lr=self.settings.learning_rate, eps=1e-5)
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """One batch an epoch: an epoch is an iteration, so that checkpoints fall between them."""
+        return DataLoader(range(1), batch_size=None)  # type: ignore[arg-type]
+
+    def on_train_start(self) -> None:
+        """Begins the episodes, or takes them up where a checkpoint left them."""
+        if self._envs_snapshot is None:
+            self.envs.reset(seed=self._seed)
+        else:
+            self.envs.restore(self._envs_snapshot)
+
+    def training_step(self, batch: int, batch_idx: int) -> None:
+        """One iteration."""
+        began_s = time.perf_counter()
+        rate = self.settings.rate(self.iteration / max(self.num_iterations, 1))
+        rollout = self.collect()
+        collect_s = time.perf_counter() - began_s
+        metrics = self.improve(rollout, rate)
+        self.iteration += 1
+        self.num_env_steps += rollout.num_steps
+        seconds = time.perf_counter() - began_s
+        self.seconds += seconds
+        metrics |= _episode_metrics(rollout) | {
+            "train/iteration": self.iteration,
+            "train/max_iterations": self.num_iterations,
+            "train/env_steps": self.num_env_steps,
+            "train/seconds": self.seconds,
+            "train/steps_per_s": rollout.num_steps / seconds,
+            "train/rollout_steps_per_s": rollout.num_steps / collect_s,
+            "train/learning_rate": rate,
+        }
+        problems = self.envs.envs[0].problems
+        for problem, best in zip(problems, self.best, strict=True):
+            name = "best_cost_ms" if len(problems) == 1 else f"{problem.name}/best_cost_ms"
+            metrics[f"train/{name}"] = best.cost_ms
+        self.last_metrics = metrics
+        self._log_fn(metrics, self.iteration)
+        if self._over_fn(self):
+            self.trainer.should_stop = True
+
+    # Roll out ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def collect(self) -> Rollout:
+        """T steps in each of B environments, with the policy as it is."""
+        rollout = Rollout(self.envs.num_envs)
+        for t in range(self.settings.num_steps):
+            positions = self.envs.positions
+            distribution, values = self.policy(self.batch(positions))
+            actions = distribution.sample(self._generator)
+            log_probs = distribution.log_prob(actions.to(values.device))
+            _, rewards, terminated, truncated, infos = self.envs.step(actions.tolist())
+            rollout.positions.append(positions)
+            rollout.actions.append(actions.numpy())
+            rollout.log_probs.append(log_probs.cpu().numpy())
+            rollout.values.append(values.cpu().numpy())
+            rollout.rewards.append(rewards)
+            rollout.terminated.append(terminated)
+            rollout.truncated.append(truncated)
+            self._note(rollout, t, infos)
+        return rollout
+
+    def batch(self, positions: tuple[Position, ...] | list[Position]) -> GraphBatch:
+        """The tensors of some positions, on this module's device."""
+        return make_batch([observe(position) for position in positions]).to(self.device)
+
+    def _note(self, rollout: Rollout, t: int, infos: dict[str, Any]) -> None:
+        for b, (info, final) in enumerate(zip(infos["env"], infos["final"], strict=True)):
+            if info["rule"]:
+                rollout.rules[info["rule"]] = rollout.rules.get(info["rule"], 0) + 1
+            best = self.best[info["problem"]]
+            if info["cost_ms"] < best.cost_ms * (1 - 1e-9):
+                best.cost_ms = info["cost_ms"]
+                best.actions = self.envs.envs[b].actions if final is None else final["actions"]
+            if final is not None:
+                stopped = info["rule"] == ""
+                rollout.episodes.append(
+                    Episode(final["episode_return"], final["episode_length"], stopped)
+                )
+                if rollout.truncated[t][b]:
+                    rollout.cut_off[t, b] = final["position"]
+
+    # Learn ------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _next_values(self, rollout: Rollout) -> np.ndarray:
+        """Value of the state that each step led to, [T, B]: bootstrapped, 0 where terminated."""
+        cut_off = list(rollout.cut_off.items()) if self._bootstraps else []
+        ahead = [*self.envs.positions, *(position for _, position in cut_off)]
+        values = self.policy(self.batch(ahead))[1].cpu().numpy()
+        next_TB = np.stack([*rollout.values[1:], values[: rollout.num_envs]])
+        next_TB[np.stack(rollout.terminated) | np.stack(rollout.truncated)] = 0.0
+        for ((t, b), _), value in zip(cut_off, values[rollout.num_envs :], strict=True):
+            next_TB[t, b] = value
+        return next_TB
+
+    def improve(self, rollout: Rollout, rate: float) -> dict[str, float]:
+        """Several epochs over the rollout in random minibatches; returns metrics."""
+        settings = self.settings
+        values_TB = np.stack(rollout.values)
+        advantages_TB = generalised_advantages(
+            np.stack(rollout.rewards),
+            values_TB,
+            self._next_values(rollout),
+            np.stack(rollout.terminated) | np.stack(rollout.truncated),
+            gamma=settings.gamma,
+            lambda_=settings.gae_lambda,
+        )
+        returns_TB = advantages_TB + values_TB
+        positions = [position for row in rollout.positions for position in row]
+        samples = {
+            "actions": torch.from_numpy(np.concatenate(rollout.actions)),
+            "log_probs": torch.from_numpy(np.concatenate(rollout.log_probs)),
+            "advantages": torch.from_numpy(advantages_TB.ravel().astype(np.float32)),
+            "returns": torch.from_numpy(returns_TB.ravel().astype(np.float32)),
+        }
+        optimizer: Any = self.optimizers()
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        updates: list[dict[str, float]] = []
+        for _ in range(settings.num_epochs):
+            order = torch.randperm(len(positions), generator=self._generator)
+            for chosen in torch.split(order, settings.minibatch_size):
+                batch = self.batch([positions[i] for i in chosen.tolist()])
+                update = self._update(
+                    optimizer, batch, {k: v[chosen].to(self.device) for k, v in samples.items()}
+                )
+                updates.append(update)
+            # Early stopping by KL (OpenAI Spinning Up's PPO), once an epoch.
+            if settings.max_kl is not None and updates[-1]["approx_kl"] > settings.max_kl:
+                break
+        mean = {name: float(np.mean([u[name] for u in updates])) for name in updates[0]}
+        return {
+            "loss/policy": mean["policy"],
+            "loss/value": mean["value"],
+            "loss/total": mean["total"],
+            "train/entropy": mean["entropy"],
+            "train/approx_kl": updates[-1]["approx_kl"],
+            "train/clipfrac": mean["clipfrac"],
+            "train/gradient_norm": mean["gradient_norm"],
+            "train/num_updates": len(updates),
+            "train/explained_variance": explained_variance(values_TB, returns_TB),
+        }
+
+    def _update(
+        self, optimizer: Any, batch: GraphBatch, samples: dict[str, torch.Tensor]
+    ) -> dict[str, float]:
+        """One gradient step on one minibatch."""
+        settings = self.settings
+        distribution, values = self.policy(batch)
+        log_ratio = distribution.log_prob(samples["actions"]) - samples["log_probs"]
+        ratio = log_ratio.exp()
+        advantages = samples["advantages"]
+        # Normalised by minibatch (Huang et al. 2022, core detail 7).
+        advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
+        # The clipped surrogate (Schulman et al. 2017, eq. 7).
+        clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
+        policy_loss = -torch.min(ratio * advantages, clipped * advantages).mean()
+        value_loss = (values - samples["returns"]).square().mean()
+        entropy = distribution.entropy().mean()
+        loss = (
+            policy_loss
+            + settings.value_coefficient * value_loss
+            - settings.entropy_coefficient * entropy
+        )
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), settings.max_gradient_norm)
+        optimizer.step()
+        with torch.no_grad():
+            # Estimator k3 of http://joschu.net/blog/kl-approx.html.
+            approx_kl = (ratio - 1 - log_ratio).mean()
+            clipfrac = ((ratio - 1).abs() > settings.clip).float().mean()
+        parts = (policy_loss, value_loss, loss, entropy, approx_kl, clipfrac, norm)
+        names = ("policy", "value", "total", "entropy", "approx_kl", "clipfrac", "gradient_norm")
+        return dict(zip(names, torch.stack([p.detach() for p in parts]).tolist(), strict=True))
+
+    # Resume -----------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what a resume needs beside weights and optimiser, as plain data."""
+        checkpoint["ppo"] = {
+            "iteration": self.iteration,
+            "num_env_steps": self.num_env_steps,
+            "seconds": self.seconds,
+            "best_return": self.best_return,
+            "best": [(best.cost_ms, list(best.actions)) for best in self.best],
+            "generator": self._generator.get_state(),
+            "envs": self.envs.snapshot(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes that up again; the environments follow in `on_train_start`."""
+        saved = checkpoint["ppo"]
+        self.iteration = saved["iteration"]
+        self.num_env_steps = saved["num_env_steps"]
+        self.seconds = saved["seconds"]
+        self.best_return = saved["best_return"]
+        self.best = [Best(cost_ms, tuple(actions)) for cost_ms, actions in saved["best"]]
+        self._generator.set_state(saved["generator"])
+        self._envs_snapshot = saved["envs"]
+
+
+def _episode_metrics(rollout: Rollout) -> dict[str, float]:
+    """Means over the episodes that ended in the rollout; share of steps for each rule."""
+    metrics = {
+        f"rules/{rule}": count / rollout.num_steps for rule, count in sorted(rollout.rules.items())
+    }
+    metrics["train/share_stop"] = 1.0 - sum(rollout.rules.values()) / rollout.num_steps
+    if rollout.episodes:
+        metrics |= {
+            "train/episode_return": float(np.mean([e.episode_return for e in rollout.episodes])),
+            "train/episode_length": float(np.mean([e.length for e in rollout.episodes])),
+            "train/episodes_stopped": float(np.mean([e.stopped for e in rollout.episodes])),
+            "train/episodes": len(rollout.episodes),
+        }
+    return metrics

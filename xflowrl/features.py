@@ -1,0 +1,233 @@
+"""Observations -> tensors: what the policy reads, one table with units.
+
+Legend: G graphs, N nodes, E edges, M matches, K groups (matches of one rule in one graph),
+P pairs of a match and a node it binds, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from xflowrl.env import GRAPH_COLUMNS, OBSERVATION_COLUMNS, Observation
+
+Columns = dict[str, np.ndarray]
+
+MAX_OPERANDS = 8
+"""Operand positions from here on look alike."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One or more columns of a feature matrix.
+
+    Attributes:
+        unit: what a value of 1 means.
+        column_fn: the merged observation -> [rows] or [rows, width].
+    """
+
+    name: str
+    unit: str
+    column_fn: Callable[[Columns], np.ndarray]
+    width: int = 1
+
+
+def _log(values: np.ndarray, scale: float) -> np.ndarray:
+    """Sign and order of magnitude: 1 where |value| is 2**scale - 1."""
+    logarithm: np.ndarray = np.copysign(np.log2(1.0 + np.abs(values)), values)
+    return logarithm / scale
+
+
+def _per_node_cost(columns: Columns, of: str) -> np.ndarray:
+    """What an average node of the initial graph costs, for each node or match."""
+    return columns["node_scale_ms"][columns[f"{of}_graph"]]
+
+
+NODE_FEATURES = (
+    Feature(
+        "cost",
+        "doublings of 1 + cost / mean cost of the initial graph's nodes",
+        lambda c: _log(c["node_cost_ms"] / _per_node_cost(c, "node"), 1.0),
+    ),
+    Feature("flops", "20 doublings of 1 + operations", lambda c: _log(c["node_flops"], 20.0)),
+    Feature("bytes", "20 doublings of 1 + bytes moved", lambda c: _log(c["node_bytes"], 20.0)),
+    Feature("shape", "10 doublings of 1 + elements", lambda c: _log(c["node_shape"], 10.0), 4),
+    Feature("constants", "4 constant operands", lambda c: c["node_num_constants"] / 4.0),
+    Feature("output", "is an output of the graph", lambda c: c["node_is_output"].astype(float)),
+)
+
+EDGE_FEATURES = (
+    Feature("shape", "10 doublings of 1 + elements", lambda c: _log(c["edge_shape"], 10.0), 4),
+)
+
+MATCH_FEATURES = (
+    Feature(
+        "cost",
+        "mean cost of the initial graph's nodes, clipped at 4",
+        lambda c: np.clip(c["match_cost_ms"] / _per_node_cost(c, "match"), -4.0, 4.0),
+    ),
+    Feature(
+        "cost magnitude",
+        "6 doublings of 1 + 100 * cost / mean cost of the initial graph's nodes",
+        lambda c: _log(100.0 * c["match_cost_ms"] / _per_node_cost(c, "match"), 6.0),
+    ),
+    Feature("size", "4 nodes", lambda c: c["match_size"] / 4.0),
+    Feature("kernels", "4 kernels", lambda c: c["match_kernels"] / 4.0),
+    Feature("flops", "20 doublings of 1 + operations", lambda c: _log(c["match_flops"], 20.0)),
+    Feature("bytes", "20 doublings of 1 + bytes moved", lambda c: _log(c["match_bytes"], 20.0)),
+    Feature("matched nodes", "4 nodes", lambda c: np.diff(c["match_node_ptr"]) / 4.0),
+)
+
+GRAPH_FEATURES = (
+    Feature("cost", "initial cost", lambda c: c["cost_ms"] / c["initial_cost_ms"]),
+    Feature("nodes", "initial nodes", lambda c: c["num_nodes"] / c["initial_num_nodes"]),
+    Feature("size", "10 doublings of 1 + nodes", lambda c: _log(c["num_nodes"], 10.0)),
+    Feature("matches", "10 doublings of 1 + matches", lambda c: _log(c["num_matches"], 10.0)),
+    Feature(
+        "offered saving",
+        "initial cost, clipped at 2; savings of all matches that save, as if they did not overlap",
+        lambda c: np.minimum(_sum_by_graph(c, -np.minimum(c["match_cost_ms"], 0.0)), 2.0),
+    ),
+    Feature(
+        "saving matches",
+        "share of the matches",
+        lambda c: (
+            np.bincount(c["match_graph"], c["match_cost_ms"] < 0.0, len(c["cost_ms"]))
+            / np.maximum(c["num_matches"], 1)
+        ),
+    ),
+)
+
+
+def _sum_by_graph(columns: Columns, values_ms: np.ndarray) -> np.ndarray:
+    initial_ms = columns["initial_cost_ms"]
+    return np.bincount(columns["match_graph"], values_ms, len(initial_ms)) / initial_ms
+
+
+def num_features(table: Sequence[Feature]) -> int:
+    """Width of the matrix that the table describes."""
+    return sum(feature.width for feature in table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphBatch:
+    """G observations as one disjoint union, in PyG's layout: rows of graph g come before g + 1's.
+
+    Everything is i64, features f32. A group is all matches of one rule in one graph.
+    """
+
+    node_op: torch.Tensor  # [N]
+    node_activation: torch.Tensor  # [N]
+    node_features: torch.Tensor  # [N, F]
+    node_graph: torch.Tensor  # [N]
+    edge_index: torch.Tensor  # [2, E] producer, consumer
+    edge_operand: torch.Tensor  # [E] below MAX_OPERANDS
+    edge_features: torch.Tensor  # [E, F]
+    match_rule: torch.Tensor  # [M]
+    match_features: torch.Tensor  # [M, F]
+    match_graph: torch.Tensor  # [M]
+    match_group: torch.Tensor  # [M]
+    pair_match: torch.Tensor  # [P]
+    pair_node: torch.Tensor  # [P]
+    group_rule: torch.Tensor  # [K]
+    group_graph: torch.Tensor  # [K]
+    graph_features: torch.Tensor  # [G, F]
+    num_matches: torch.Tensor  # [G]
+
+    @property
+    def num_graphs(self) -> int:
+        """G."""
+        return len(self.num_matches)
+
+    def to(self, device: torch.device) -> GraphBatch:
+        """The batch on another device."""
+        return GraphBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+def make_batch(observations: Sequence[Observation]) -> GraphBatch:
+    """The tensors of G observations. Linear in their size, no loop over nodes or matches."""
+    columns = _merge(observations)
+    groups = _groups(columns)
+    indices = {
+        "node_op": columns["node_op"],
+        "node_activation": columns["node_activation"],
+        "node_graph": columns["node_graph"],
+        "edge_index": np.stack([columns["edge_src"], columns["edge_dst"]]),
+        "edge_operand": np.minimum(columns["edge_operand"], MAX_OPERANDS - 1),
+        "match_rule": columns["match_rule"],
+        "match_graph": columns["match_graph"],
+        "pair_match": np.repeat(
+            np.arange(len(columns["match_rule"])), np.diff(columns["match_node_ptr"])
+        ),
+        "pair_node": columns["match_node"],
+        "num_matches": columns["num_matches"],
+        **groups,
+    }
+    features = {
+        "node_features": _matrix(NODE_FEATURES, columns),
+        "edge_features": _matrix(EDGE_FEATURES, columns),
+        "match_features": _matrix(MATCH_FEATURES, columns),
+        "graph_features": _matrix(GRAPH_FEATURES, columns),
+    }
+    return GraphBatch(
+        **{name: torch.from_numpy(a.astype(np.int64, copy=False)) for name, a in indices.items()},
+        **{name: torch.from_numpy(a) for name, a in features.items()},
+    )
+
+
+def _merge(observations: Sequence[Observation]) -> Columns:
+    """All observations below one another; rows that name nodes are shifted to their graph's."""
+    columns = {
+        name: _concatenate([o[name] for o in observations])
+        for name in OBSERVATION_COLUMNS
+        if name not in ("graph", "match_node_ptr")
+    }
+    nodes, edges, matches, pairs = (
+        np.array([len(o[name]) for o in observations])
+        for name in ("node_op", "edge_src", "match_rule", "match_node")
+    )
+    first_node = np.cumsum(nodes) - nodes
+    graphs = np.arange(len(observations))
+    columns["node_graph"] = np.repeat(graphs, nodes)
+    columns["match_graph"] = np.repeat(graphs, matches)
+    columns["num_matches"] = matches
+    for name in ("edge_src", "edge_dst"):
+        columns[name] = columns[name] + np.repeat(first_node, edges)
+    columns["match_node"] = columns["match_node"] + np.repeat(first_node, pairs)
+    lengths = _concatenate([np.diff(o["match_node_ptr"]) for o in observations])
+    columns["match_node_ptr"] = np.concatenate([[0], np.cumsum(lengths)])
+    graph = np.stack([o["graph"] for o in observations])
+    columns |= dict(zip(GRAPH_COLUMNS, graph.T, strict=True))
+    # Costs are in units of the initial graph's mean node, so that devices and graphs look alike.
+    columns["node_scale_ms"] = columns["initial_cost_ms"] / columns["initial_num_nodes"]
+    return columns
+
+
+def _concatenate(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
+
+
+def _groups(columns: Columns) -> Columns:
+    rule, graph = columns["match_rule"].astype(np.int64), columns["match_graph"]
+    # Matches come ordered by rule, so that one group is one run.
+    begins = np.ones(len(rule), bool)
+    begins[1:] = (rule[1:] != rule[:-1]) | (graph[1:] != graph[:-1])
+    return {
+        "match_group": np.cumsum(begins) - 1,
+        "group_rule": rule[begins],
+        "group_graph": graph[begins],
+    }
+
+
+def _matrix(table: Sequence[Feature], columns: Columns) -> np.ndarray:
+    """f32[rows, F]."""
+    values = [feature.column_fn(columns) for feature in table]
+    matrix = np.empty((len(values[0]), num_features(table)), np.float32)
+    at = 0
+    for feature, value in zip(table, values, strict=True):
+        matrix[:, at : at + feature.width] = value.reshape(len(value), feature.width)
+        at += feature.width
+    return matrix
