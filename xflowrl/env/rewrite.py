@@ -198,10 +198,11 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
             ValueError: another graph or another cost comes out.
         """
         again = replay(self.problem, self.trace)
-        if again.hash != self.state.hash or again.cost.ms != self.state.cost.ms:
+        here = self.state
+        if again.hash != here.hash or again.cost.ms != here.cost.ms:
             raise ValueError(
-                f"{self.problem.name}: the trace leads to graph {again.hash} of {again.cost.ms} ms, "
-                f"the episode to {self.state.hash} of {self.state.cost.ms} ms"
+                f"{self.problem.name}: the trace leads to graph {again.hash} of {again.cost.ms} "
+                f"ms, the episode to {here.hash} of {here.cost.ms} ms"
             )
 
     def snapshot(self) -> dict[str, Any]:
