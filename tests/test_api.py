@@ -1,0 +1,91 @@
+"""The Python API, as it is imported: `import xflowrl` and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+import xflowrl
+from xflowrl.problem import Problem
+
+MakeProblem = Callable[..., Problem]
+
+
+@pytest.fixture
+def relus_onnx(relu_problem: MakeProblem, tmp_path: Path) -> Path:
+    """A file with four relus in a row."""
+    path = tmp_path / "relus.onnx"
+    xflowrl.save_onnx(relu_problem(4).model, path)
+    return path
+
+
+def test_a_file_goes_in_and_a_model_comes_out(relus_onnx: Path) -> None:
+    result = xflowrl.optimize(relus_onnx, agent="taso", measurement="roofline", alpha=1.0)
+    proto = xflowrl.export_onnx(result.model)
+    assert [node.op_type for node in proto.graph.node] == ["Relu"]
+    onnx.checker.check_model(proto, full_check=True)
+
+
+def test_models_and_names_as_well_as_objects(relu_problem: MakeProblem) -> None:
+    from xflowrl.agents.greedy import Greedy
+
+    problem = relu_problem(4)
+    result = xflowrl.optimize(
+        problem.model,
+        agent=Greedy(),
+        rules=problem.rules,
+        measurement=problem.cost_model,
+        budget=xflowrl.Budget(max_iterations=1),
+    )
+    assert (result.num_nodes_best, str(result.stop_reason)) == (3, "iterations")
+
+
+def test_budget_by_its_differences(relu_problem: MakeProblem) -> None:
+    model = relu_problem(6).model
+    limits = {"max_iterations": 2}
+    result = xflowrl.optimize(model, measurement="roofline", budget=limits)
+    assert result.iterations == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"agent": "nobody"}, "agent 'nobody' does not exist: give one of greedy, ppo,"),
+        ({"rules": "none"}, "rules 'none' does not exist"),
+        ({"alpha": 1.0}, "agent.alpha is no option of xflowrl.agents.greedy.Greedy"),
+        ({"agent": "taso", "alpha": "x"}, "agent.alpha is 'x' (str): give float"),
+        ({"budget": {"iterations": 1}}, "budget.iterations is no option of"),
+    ],
+)
+def test_bad_options_are_refused(
+    relu_problem: MakeProblem, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError) as raised:
+        xflowrl.optimize(relu_problem(2).model, **{"measurement": "roofline"} | options)  # type: ignore[arg-type]
+    assert str(raised.value).startswith(message)
+
+
+def test_options_of_an_object_are_refused(relu_problem: MakeProblem) -> None:
+    from xflowrl.agents.greedy import Greedy
+
+    with pytest.raises(ValueError, match="agent is an object: set alpha in it"):
+        xflowrl.optimize(relu_problem(2).model, agent=Greedy(), alpha=1.0)
+
+
+def test_networks_are_reached_from_the_package() -> None:
+    code = "import xflowrl; print(len(xflowrl.graphs.bert.build_graph_bert().graph) > 100)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_public_names_exist() -> None:
+    for name in xflowrl.__all__:
+        assert getattr(xflowrl, name) is not None
+    assert set(xflowrl.__all__) <= set(dir(xflowrl))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        xflowrl.nothing  # noqa: B018
