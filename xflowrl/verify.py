@@ -9,8 +9,8 @@ agreement proves nothing, and the verdict is "undecided".
 
 Tolerance. Two orders of summation differ in float32 by about 1e-6 of an output's standard deviation
 per layer, and a real error by 1e-2 or more; the limit is 1e-4 of the standard deviation of each
-output (`_RELATIVE`, coarser for coarser types), plus 32 units in the last place of its largest
-value, for outputs that hardly vary. Integers and strings must be equal.
+output plus, for outputs that hardly vary, 8e-6 (64 units in the last place) of its largest value;
+`_TOLERANCE` has the numbers for other types. Integers and strings must be equal.
 """
 
 from __future__ import annotations
@@ -35,9 +35,15 @@ from xflowrl.onnx_io.exporting import (
 from xflowrl.onnx_io.model import Array, Model
 from xflowrl.weights import DrawnWeights, draw_inputs
 
-# Allowed difference relative to an output's standard deviation, by the coarsest type that computes.
-_RELATIVE = {"float64": 1e-8, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
-_QUANTISED_RELATIVE = 5e-2  # a rounding that falls to the other side
+# Allowed difference relative to an output's standard deviation and to its largest value, by the
+# coarsest type that computes.
+_TOLERANCE = {
+    "float64": (1e-9, 1e-13),
+    "float32": (1e-4, 8e-6),
+    "float16": (2e-2, 4e-3),
+    "bfloat16": (1e-1, 3e-2),
+}
+_QUANTISED_TOLERANCE = (5e-2, 5e-2)  # a rounding that falls to the other side
 _MUTATION = 1.1
 _MAX_MUTANTS = 8
 _PASS_THROUGH = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
@@ -215,7 +221,7 @@ class _Check:
         self._result_parameters = [n for n in result.graph.weights if n in theirs]
         more = _shared_logits(original.graph, result.graph)
         self._names = [*original.graph.outputs, *more[0]]
-        self._relative = _relative_tolerance(original.graph)
+        self._tolerance = _tolerance(original.graph)
         self._first: _Session | None = _Session(
             export_for_comparison(original, weight_inputs=self._parameters, more_outputs=more[0])
         )
@@ -240,7 +246,7 @@ class _Check:
         if not self._is_drawn:
             feeds = {n: self._result.weights.get(n) for n in self._result_parameters}
         self._feeds = {**feeds, **inputs}
-        return _compare(self._names, self._expected, self._second.run(self._feeds), self._relative)
+        return _compare(self._names, self._expected, self._second.run(self._feeds), self._tolerance)
 
     def caught_mutant(self) -> str | None:
         """What, changed by 10% in the last draw, made the outputs differ; None if nothing did."""
@@ -253,7 +259,7 @@ class _Check:
         for label, name in candidates:
             feeds = {**self._feeds, name: _mutated(self._feeds[name])}
             actual = self._second.run(feeds)
-            if _compare(self._names, self._expected, actual, self._relative).failure:
+            if _compare(self._names, self._expected, actual, self._tolerance).failure:
                 return label
         return None
 
@@ -282,8 +288,8 @@ def _compare_as_saved(original: Model, result: Model, seed: int) -> _Difference:
         return _Difference()  # placeholder weights; the draws have been compared
     del first
     actual = _folded_session(result).run(inputs)
-    names, relative = original.graph.outputs, _relative_tolerance(original.graph)
-    return _compare(names, expected, actual, relative)
+    names, tolerance = original.graph.outputs, _tolerance(original.graph)
+    return _compare(names, expected, actual, tolerance)
 
 
 def _folded_session(model: Model) -> _Session:
@@ -295,25 +301,30 @@ def _folded_session(model: Model) -> _Session:
         return _Session(path)
 
 
-def _relative_tolerance(graph: Graph) -> float:
+def _tolerance(graph: Graph) -> tuple[float, float]:
     nodes = graph.nodes()
     types = {t.dtype for node in nodes for t in node.output_types}
-    tolerance = max((_RELATIVE[t] for t in types if t in _RELATIVE), default=_RELATIVE["float32"])
+    tolerance = max((_TOLERANCE[t] for t in types if t in _TOLERANCE), default=(1e-4, 8e-6))
     if any("Quantize" in node.op_type or node.op_type.startswith("QLinear") for node in nodes):
-        return max(tolerance, _QUANTISED_RELATIVE)
+        return max(tolerance, _QUANTISED_TOLERANCE)
     return tolerance
 
 
 def _compare(
-    names: Sequence[str], expected: Sequence[Array], actual: Sequence[Array], relative: float
+    names: Sequence[str],
+    expected: Sequence[Array],
+    actual: Sequence[Array],
+    tolerance: tuple[float, float],
 ) -> _Difference:
     worst = _Difference()
     for name, ours, theirs in zip(names, expected, actual, strict=True):
-        worst.merge(_compare_output(name, ours, theirs, relative))
+        worst.merge(_compare_output(name, ours, theirs, tolerance))
     return worst
 
 
-def _compare_output(name: str, ours: Array, theirs: Array, relative: float) -> _Difference:
+def _compare_output(
+    name: str, ours: Array, theirs: Array, tolerance: tuple[float, float]
+) -> _Difference:
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         return _Difference(np.inf, np.inf, f'output "{name}" has another type')
     if not ours.size:
@@ -332,9 +343,8 @@ def _compare_output(name: str, ours: Array, theirs: Array, relative: float) -> _
     spread = float(np.std(a) if a.size >= 16 else np.sqrt(np.mean(np.square(a))))
     error = absolute / spread if spread else np.inf
     is_float = ours.dtype.kind not in "iu"
-    unit = float(np.finfo(np.float32).eps) if relative <= 1e-4 else 1e-3
-    allowed = relative * spread + 64 * unit * float(np.max(np.abs(a))) if is_float else 0.0
-    if not is_float and relative >= _QUANTISED_RELATIVE:
+    allowed = tolerance[0] * spread + tolerance[1] * float(np.max(np.abs(a))) if is_float else 0.0
+    if not is_float and tolerance == _QUANTISED_TOLERANCE:
         allowed = 1.0
     if absolute <= allowed:
         return _Difference(absolute, error)

@@ -1,4 +1,4 @@
-"""Weights and inputs drawn from a seed; the weights at a scale that keeps activations near unit size.
+"""Weights and inputs drawn from a seed, at a scale that keeps activations near unit size.
 
 A weight's role (kernel, bias, variance, ...) and scale are read from its consumers in the graph.
 Every kernel is scaled by its fan-in and by the size its input is expected to have, which is

@@ -83,6 +83,7 @@ def save_onnx(
     path = Path(path)
     exporter = _Exporter(model, fold=True, fused=False)
     data_name = f"{path.name}.data"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         written = Path(folder) / path.name
         if exporter.num_weight_bytes() > max_inline_bytes:

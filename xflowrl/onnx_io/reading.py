@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,17 +40,47 @@ def read_proto(path: Path) -> onnx.ModelProto:
             "operator set; export or copy it again"
         )
     _check_opset(proto, path)
-    for tensor in _tensors(proto):
+    external = [t for t in _tensors(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
+    for tensor in external:
         _check_external(tensor, path)
     if proto.graph.sparse_initializer:
         name = proto.graph.sparse_initializer[0].values.name
         raise ValueError(f'model "{path}": weight "{name}" is sparse; store it densely')
+    _check_valid(proto, external, path)
+    weights = {id(tensor) for tensor in proto.graph.initializer}
+    for tensor in external:
+        if id(tensor) not in weights:  # in an attribute or a body: kept with its node, so read now
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            tensor.ClearField("external_data")
+    return proto
+
+
+def _check_valid(proto: onnx.ModelProto, external: Sequence[onnx.TensorProto], path: Path) -> None:
+    """ONNX's checker, without what it is too strict about; the model is left as it was.
+
+    It wants shapes of inputs and outputs, which may be missing here, and looks for external data
+    in the working directory.
+    """
+    saved = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in external]
+    for tensor in external:
+        tensor.ClearField("external_data")
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        tensor.dims[:] = [0]
+    tensors = [info.type.tensor_type for info in [*proto.graph.input, *proto.graph.output]]
+    missing = [t for t in tensors if t.elem_type and not t.HasField("shape")]
+    for tensor_type in missing:
+        tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         reason = " ".join(str(error).split("\n\n")[0].split())
         raise ValueError(f'model "{path}" is not a valid ONNX model: {reason}') from None
-    return proto
+    finally:
+        for tensor_type in missing:
+            tensor_type.ClearField("shape")
+        for tensor, original in zip(external, saved, strict=True):
+            tensor.CopyFrom(original)
 
 
 def opset_of(opset_imports: object) -> int:
@@ -87,10 +117,11 @@ def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
 
 
 def _check_external(tensor: onnx.TensorProto, path: Path) -> None:
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
-        return
     what = f'model "{path}": weight "{tensor.name}"'
-    location, offset, length = _external_place(tensor)
+    try:
+        location, offset, length = _external_place(tensor)
+    except ValueError:
+        raise ValueError(f"{what}: offset and length of its data must be integers") from None
     folder = path.parent.resolve()
     file = (folder / location).resolve()
     if not location or not file.is_relative_to(folder):
@@ -112,16 +143,11 @@ def _check_external(tensor: onnx.TensorProto, path: Path) -> None:
 
 def _external_place(tensor: onnx.TensorProto) -> tuple[str, int, int]:
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    try:
-        return (
-            entries.get("location", ""),
-            int(entries.get("offset", 0)),
-            int(entries.get("length", 0)),
-        )
-    except ValueError:
-        raise ValueError(
-            f'weight "{tensor.name}": offset and length of external data must be integers'
-        ) from None
+    return (
+        entries.get("location", ""),
+        int(entries.get("offset", 0)),
+        int(entries.get("length", 0)),
+    )
 
 
 def _num_bytes(tensor: onnx.TensorProto) -> int:
