@@ -236,6 +236,12 @@ class RuleSet:
     def commutative(self) -> bool: ...
 
     @property
+    def faithful(self) -> bool:
+        """
+        Rules as TASO has them, some of them unsound; also applied to constants.
+        """
+
+    @property
     def rules(self) -> list[Rule]: ...
 
     @property

@@ -161,6 +161,8 @@ void bind_rules(nb::module_& m) {
           "All rules of several sets; they must agree on being commutative.")
       .def_ro("name", &RuleSet::name)
       .def_ro("commutative", &RuleSet::is_commutative)
+      .def_ro("faithful", &RuleSet::is_faithful,
+              "Rules as TASO has them, some of them unsound; also applied to constants.")
       .def_prop_ro(
           "rules",
           [](const RuleSet& s) {
@@ -178,7 +180,8 @@ void bind_rules(nb::module_& m) {
       .def(
           "select",
           [](const RuleSet& s, const std::vector<std::string>& names) {
-            auto selected = std::make_shared<RuleSet>(RuleSet{s.name, s.is_commutative, {}});
+            auto selected =
+                std::make_shared<RuleSet>(RuleSet{s.name, s.is_commutative, s.is_faithful, {}});
             for (const std::string& name : names) {
               const auto found = std::find_if(s.rules.begin(), s.rules.end(),
                                               [&](const auto& r) { return r->name == name; });

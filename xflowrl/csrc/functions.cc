@@ -48,6 +48,7 @@ constexpr FunctionInfo kFunctions[] = {
     {"if", Fn::kIf, 3, 3},
     {"all", Fn::kAll, 2, 2},
     {"float", Fn::kFloat, 1, 1},
+    {"value", Fn::kValue, 1, 1},
     {"same-type", Fn::kSameType, 2, 2},
     {"same-shape", Fn::kSameShape, 2, 2},
     {"constant", Fn::kConstant, 1, 1},

@@ -282,6 +282,23 @@ void Matcher::enter(size_t next) {
     return;
   }
   const Climb& climb = rule_->entries[entry_];
+  std::vector<NodeId> candidates;
+  if (climb.path.empty()) {
+    const NodeId anchor = binding_.nodes[at(rule_->entries[0].entry)];
+    if (unrelated_) candidates = unrelated_(anchor, rule_->source.nodes[at(climb.entry)].op);
+  } else {
+    candidates = climb_to(climb);
+  }
+  for (NodeId candidate : candidates) {
+    goals_.push_back({nullptr, climb.entry, {candidate, 0}});
+    solve(next);
+    goals_.pop_back();
+  }
+  --entry_;
+}
+
+// The nodes that a climb's path leads to, each once.
+std::vector<NodeId> Matcher::climb_to(const Climb& climb) const {
   TensorRef from;
   if (climb.from.kind == Operand::Kind::kNode) {
     from = {binding_.nodes[at(climb.from.node)], climb.from.output.number};
@@ -305,12 +322,7 @@ void Matcher::enter(size_t next) {
   climb_from(climb_from, from.node, any_output ? -1 : from.output, 0);
   std::sort(candidates.begin(), candidates.end());
   candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
-  for (NodeId candidate : candidates) {
-    goals_.push_back({nullptr, climb.entry, {candidate, 0}});
-    solve(next);
-    goals_.pop_back();
-  }
-  --entry_;
+  return candidates;
 }
 
 // The tensors that the rule would replace here. False: one of them does not exist.
@@ -331,7 +343,7 @@ bool Matcher::list_replaced() {
 bool Matcher::is_closed() const {
   bool closed = true;
   binding_.for_each_node([&](NodeId id) {
-    if (graph_.node(id).is_constant) return;
+    if (graph_.node(id).is_constant && !rule_->matches_constants) return;
     for (const Use& use : graph_.uses(id)) {
       const TensorRef tensor{id, use.output};
       if (std::find(replaced_.begin(), replaced_.end(), tensor) != replaced_.end()) continue;
@@ -373,7 +385,7 @@ void Matcher::finish() {
   if (!list_replaced()) return;
   for (const TensorRef& t : replaced_) {
     // What depends on constants alone is folded, not rewritten.
-    if (graph_.is_constant(t)) return;
+    if (graph_.is_constant(t) && !rule_->matches_constants) return;
   }
   if (!is_closed()) {
     fail("an inner result is used outside the match");

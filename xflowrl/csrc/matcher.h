@@ -20,6 +20,10 @@ class Matcher {
   Matcher(const Graph& graph, bool is_commutative, Reasons* reasons = nullptr)
       : graph_(graph), is_commutative_(is_commutative), reasons_(reasons) {}
 
+  // Lists the nodes of an operator that may stand beside the anchor of a disconnected source.
+  using Unrelated = std::function<std::vector<NodeId>(NodeId anchor, OpIndex op)>;
+  void set_unrelated(Unrelated unrelated) { unrelated_ = std::move(unrelated); }
+
   using Sink = std::function<void(const Binding&)>;
   // Calls `sink` for every binding whose anchor is `anchor`. Structure, attributes and guards hold;
   // inner results are used nowhere else. Convexity and the types of the target are not looked at.
@@ -41,6 +45,7 @@ class Matcher {
   void spread_each(const NodePattern& pattern, const std::vector<TensorRef>& inputs, size_t p,
                    size_t i, size_t next);
   void enter(size_t next);
+  std::vector<NodeId> climb_to(const Climb& climb) const;
   void finish();
 
   bool attributes_match(const NodePattern& pattern, const Node& node);
@@ -56,6 +61,7 @@ class Matcher {
   const Graph& graph_;
   const bool is_commutative_;
   Reasons* reasons_;
+  Unrelated unrelated_;
   const Rule* rule_ = nullptr;
   const Sink* sink_ = nullptr;
   std::vector<Goal> goals_;

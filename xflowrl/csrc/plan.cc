@@ -269,7 +269,8 @@ void mark_needed(const Graph& graph, Plan& plan) {
 const char* make_plan(const Graph& graph, const Rule& rule, const Binding& binding, Plan& plan) {
   if (const char* error = Builder(graph, rule, binding, plan).build()) return error;
   binding.for_each_node([&](NodeId id) {
-    if (!graph.node(id).is_constant && !contains(plan.removed, id)) plan.removed.push_back(id);
+    const bool is_folded = graph.node(id).is_constant && !rule.matches_constants;
+    if (!is_folded && !contains(plan.removed, id)) plan.removed.push_back(id);
   });
   mark_needed(graph, plan);
   return nullptr;

@@ -117,8 +117,13 @@ const char* plan_routes(Rule& rule) {
       }
     }
   }
-  if (std::find(bound.begin(), bound.end(), false) != bound.end())
-    return "the sources share no variable or node, so they cannot be found together";
+  for (const TensorItem& item : source.tensors) {
+    const int node = item.operand.node;
+    if (bound[at(node)]) continue;
+    rule.entries.push_back({node, {}, {}});
+    mark(source, node, bound);
+    rule.is_disconnected = true;
+  }
   const auto graph = edges(source);
   rule.routes.clear();
   for (int n = 0; n < static_cast<int>(source.nodes.size()); ++n)

@@ -71,7 +71,8 @@ struct Guard {
   std::string text;
 };
 
-// How to get from a bound tensor up to a pattern node that no bound node leads to.
+// How to get from a bound tensor up to a pattern node that no bound node leads to. An empty path:
+// nothing that is bound leads there, so any node unrelated to the anchor may be the entry.
 struct Climb {
   int entry;              // pattern node to be bound
   Operand from;           // a bound variable, or a node output
@@ -94,16 +95,19 @@ struct Rule {
   std::vector<Climb> entries;             // entries[0] is the anchor, without a path
   std::vector<std::vector<Move>> routes;  // per source node: how to reach the anchor from it
   bool needs_convexity = false;           // more than one entry, or a replaced inner tensor
+  bool is_disconnected = false;           // has an entry that nothing bound leads to
+  bool matches_constants = false;         // also where constants alone are computed, as TASO does
 };
 
 struct RuleSet {
   std::string name;
   bool is_commutative = false;
+  bool is_faithful = false;  // rules as TASO has them: not all sound, also applied to constants
   std::vector<std::shared_ptr<const Rule>> rules;
 
   // Throws std::invalid_argument "file:line:column: message".
   static std::shared_ptr<const RuleSet> parse(std::string_view text, const std::string& filename);
-  // Throws std::invalid_argument if a name occurs twice or only some sets are commutative.
+  // Throws std::invalid_argument if a name occurs twice or the sets differ in their options.
   static std::shared_ptr<const RuleSet> join(
       const std::vector<std::shared_ptr<const RuleSet>>& sets, const std::string& name);
 };

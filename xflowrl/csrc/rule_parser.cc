@@ -118,9 +118,10 @@ std::shared_ptr<const RuleSet> RuleSet::parse(std::string_view text, const std::
       has_header = true;
       set->name = form.children[1].text;
       for (size_t i = 2; i < form.children.size(); ++i) {
-        if (!form.children[i].is_atom(":commutative"))
-          fail_at(filename, form.children[i], "unknown option; known is :commutative");
-        set->is_commutative = true;
+        const Sexpr& option = form.children[i];
+        if (!option.is_atom(":commutative") && !option.is_atom(":faithful"))
+          fail_at(filename, option, "unknown option; known are :commutative and :faithful");
+        (option.is_atom(":faithful") ? set->is_faithful : set->is_commutative) = true;
       }
       continue;
     }
@@ -129,6 +130,7 @@ std::shared_ptr<const RuleSet> RuleSet::parse(std::string_view text, const std::
     size_t next = 2;
     for (const Substitution& substitution : expansions(form, next, filename)) {
       auto rule = std::make_shared<Rule>(parse_rule(form, text, next, filename, substitution));
+      rule->matches_constants = set->is_faithful;
       const auto [known, is_new] = lines.emplace(rule->name, form.line);
       if (!is_new)
         fail_at(filename, form,
@@ -146,9 +148,9 @@ std::shared_ptr<const RuleSet> RuleSet::join(
   joined->name = name;
   std::map<std::string, std::string> files;
   for (const auto& set : sets) {
-    if (set->is_commutative != sets[0]->is_commutative)
+    if (set->is_commutative != sets[0]->is_commutative || set->is_faithful != sets[0]->is_faithful)
       throw std::invalid_argument("rule sets \"" + sets[0]->name + "\" and \"" + set->name +
-                                  "\" differ in being :commutative");
+                                  "\" differ in being :commutative or :faithful");
     for (const auto& rule : set->rules) {
       const auto [known, is_new] = files.emplace(rule->name, rule->filename);
       if (!is_new)
@@ -157,6 +159,7 @@ std::shared_ptr<const RuleSet> RuleSet::join(
       joined->rules.push_back(rule);
     }
     joined->is_commutative = set->is_commutative;
+    joined->is_faithful = set->is_faithful;
   }
   return joined;
 }

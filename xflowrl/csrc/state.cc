@@ -50,6 +50,10 @@ Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTa
   by_anchor.resize(operator_table().size());
   for (size_t r = 0; r < rules->rules.size(); ++r) {
     const Rule& rule = *rules->rules[r];
+    if (rule.is_disconnected) {
+      disconnected.push_back(static_cast<int>(r));
+      continue;
+    }
     for (size_t n = 0; n < rule.source.nodes.size(); ++n)
       by_operator[at(rule.source.nodes[n].op)].push_back(
           {static_cast<int>(r), static_cast<int>(n)});
@@ -197,15 +201,41 @@ bool State::is_stale(const Match& match) const {
 
 bool State::is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const {
   if (!rule(match).needs_convexity) return true;
-  if (!reach) reach = std::make_unique<Reachability>(graph_);
+  if (!reach) reach = reachability();
+  const bool with_constants = setting_->rules->is_faithful;
   bool legal = true;
   match.binding.for_each_node([&](NodeId from) {
-    if (graph_.node(from).is_constant) return;
+    if (graph_.node(from).is_constant && !with_constants) return;
     match.binding.for_each_tensor([&](TensorRef t) {
-      if (!graph_.is_constant(t)) legal = legal && !reach->reaches(from, t.node);
+      if (!graph_.is_constant(t) || with_constants) legal = legal && !reach->reaches(from, t.node);
     });
   });
   return legal;
+}
+
+std::unique_ptr<Reachability> State::reachability() const {
+  return std::make_unique<Reachability>(graph_, setting_->rules->is_faithful);
+}
+
+// Pairs of unrelated places are looked up in each state: which they are depends on all of the
+// graph, and there may be as many as nodes squared.
+void State::find_disconnected(std::vector<MatchPtr>& found, const Reachability& reach) const {
+  Matcher matcher(graph_, setting_->rules->is_commutative);
+  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
+  for (int index : setting_->disconnected) {
+    const Rule& rule = *setting_->rules->rules[at(index)];
+    const OpIndex op = rule.source.nodes[at(rule.entries[0].entry)].op;
+    for (size_t i = 0; i < graph_.num_slots(); ++i) {
+      const auto id = static_cast<NodeId>(i);
+      if (!graph_.is_live(id) || graph_.node(id).op != op) continue;
+      if (graph_.node(id).is_constant && !rule.matches_constants) continue;
+      matcher.match(rule, id, [&](const Binding& binding) {
+        if (MatchPtr match = judged(index, binding, nullptr)) found.push_back(std::move(match));
+      });
+    }
+  }
+  std::sort(found.begin(), found.end(), by_key);
+  drop_twins(found);
 }
 
 void State::list() {
@@ -217,12 +247,18 @@ void State::list() {
       match = judged(match->rule, match->binding, nullptr);
     if (is_legal(*match, reach)) legal_.push_back(match);
   }
+  if (setting_->disconnected.empty()) return;
+  if (!reach) reach = reachability();
+  std::vector<MatchPtr> pairs;
+  find_disconnected(pairs, *reach);
+  std::erase_if(pairs, [&](const MatchPtr& match) { return !is_legal(*match, reach); });
+  const auto middle = legal_.insert(legal_.end(), pairs.begin(), pairs.end());
+  std::inplace_merge(legal_.begin(), middle, legal_.end(), by_key);
 }
 
 void State::refresh() {
   if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(graph_);
-  if (std::any_of(bindings_.begin(), bindings_.end(),
-                  [&](const MatchPtr& m) { return is_stale(*m); }))
+  if (std::any_of(legal_.begin(), legal_.end(), [&](const MatchPtr& m) { return is_stale(*m); }))
     list();
 }
 
@@ -231,6 +267,8 @@ Reasons State::explain(int rule_index) const {
   Reasons reasons;
   std::unique_ptr<Reachability> reach;
   Matcher matcher(graph_, setting_->rules->is_commutative, &reasons);
+  if (rule.is_disconnected) reach = reachability();
+  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach->unrelated(anchor, op); });
   const OpIndex op = rule.source.nodes[at(rule.entries[0].entry)].op;
   for (size_t i = 0; i < graph_.num_slots(); ++i) {
     const auto id = static_cast<NodeId>(i);

@@ -22,7 +22,8 @@ struct Setting {
     int rule, node;
   };
   std::vector<std::vector<Entry>> by_operator;  // pattern nodes of each operator
-  std::vector<std::vector<int>> by_anchor;      // rules whose anchor has the operator
+  std::vector<std::vector<int>> by_anchor;      // connected rules whose anchor has the operator
+  std::vector<int> disconnected;                // the other rules
 
   Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
           bool taso_hash);
@@ -67,6 +68,8 @@ class State {
                   std::vector<MatchPtr>& found) const;
   MatchPtr judged(int rule, const Binding& binding, Reasons* reasons) const;
   void list();
+  void find_disconnected(std::vector<MatchPtr>& found, const Reachability& reach) const;
+  std::unique_ptr<Reachability> reachability() const;
   bool is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const;
   bool is_stale(const Match& match) const;
 
@@ -74,7 +77,7 @@ class State {
   std::shared_ptr<const Setting> setting_;
   Cost cost_;
   uint64_t taso_hash_ = 0;
-  std::vector<MatchPtr> bindings_;  // sorted by key; convexity not looked at
+  std::vector<MatchPtr> bindings_;  // of connected sources, by key; convexity not looked at
   std::vector<MatchPtr> legal_;
 };
 
