@@ -12,16 +12,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xflowrl._engine import CostTable, Graph, Rule, RuleSet, State
-from xflowrl.rules.instances import Instance, Rejected, sample_instance
-from xflowrl.rules.pattern import Root, source_roots
+from xflowrl.rules.instances import Instance, Rejected, literal_hints, sample_instance
+from xflowrl.rules.pattern import source_roots
 from xflowrl.rules.reference import INEXACT, check_valid, evaluate_graph
-from xflowrl.rules.text import read_rule
+from xflowrl.rules.text import RuleForm, read_rule
+from xflowrl.rules.verdict import Verdict
 
 Array = NDArray[Any]
 
@@ -32,23 +33,6 @@ _ALWAYS_ROUNDED = {"Softmax", "LogSoftmax", "ReduceL2", "ReduceLogSum", "ReduceL
 _TOLERANCE = 1e-11
 _MAX_MATCHES = 4  # tried per instance
 _ATTEMPTS_PER_INSTANCE = 60
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is known about a rule.
-
-    Attributes:
-        status: "sound" as far as tried; "unsound"; "unchecked" if it never applied, or speaks of
-            something for which no instances can be drawn.
-        num_applied: how often it was applied and compared.
-        detail: a counter-example with shapes and attributes, or why nothing could be tried.
-    """
-
-    rule: str
-    status: Literal["sound", "unsound", "unchecked"]
-    num_applied: int
-    detail: str = ""
 
 
 def check_rule(
@@ -91,14 +75,16 @@ def rule_set(text: str, *, is_commutative: bool = True) -> RuleSet:
 
 def trials(rule: Rule, max_attempts: int, seed: int = 0) -> Iterator[Trial]:
     """Instances of a rule's source, in an order fixed by the rule's name and the seed."""
-    yield from trials_of(source_roots(read_rule(rule.text)), max_attempts, f"{seed} {rule.name}")
+    yield from trials_of(read_rule(rule.text), max_attempts, f"{seed} {rule.name}")
 
 
-def trials_of(roots: list[Root], max_attempts: int, seed: str) -> Iterator[Trial]:
+def trials_of(rule: RuleForm, max_attempts: int, seed: str) -> Iterator[Trial]:
+    """Instances of the source of a rule taken apart."""
+    roots, hints = source_roots(rule), literal_hints(rule.guards)
     rng = random.Random(seed)
     for _ in range(max_attempts):
         try:
-            yield Trial(sample_instance(roots, rng))
+            yield Trial(sample_instance(roots, rng, hints))
         except Rejected:
             continue
 
@@ -112,8 +98,15 @@ class Trial:
 
     def rewritten(self, rules: RuleSet) -> list[Graph]:
         """What the rules make of the instance, one graph per match, at most a few."""
-        state = State(self.instance.graph, rules, CostTable.roofline(1e12, 1e12, 0.0))
+        state = self._state(rules)
         return [state.apply(match).graph for match in state.matches()[:_MAX_MATCHES]]
+
+    def num_matches(self, rules: RuleSet) -> int:
+        """How many places the rules apply at."""
+        return len(self._state(rules).matches())
+
+    def _state(self, rules: RuleSet) -> State:
+        return State(self.instance.graph, rules, CostTable.roofline(1e12, 1e12, 0.0))
 
     def difference(self, result: Graph) -> str:
         """How the rewritten graph differs from the instance, or "" if it does not."""
@@ -123,7 +116,10 @@ class Trial:
         is_rounded = _speaks_of(graph, _ALWAYS_ROUNDED)
         for replaced in (False, True) if _speaks_of(graph, _WITH_INEXACT) else (False,):
             tolerance = _TOLERANCE if is_rounded or (not replaced and _rounds(graph)) else 0.0
-            values = self._values(result, replaced)
+            try:
+                values = self._values(result, replaced)
+            except (ValueError, TypeError, RuntimeError) as error:
+                return f"the result cannot be computed: {error}"
             for name, a, b in zip(
                 graph.outputs, self._expected_values(replaced), values, strict=True
             ):

@@ -15,7 +15,7 @@ from xflowrl.rules.drawings import BOOLEAN, DRAWINGS, ROLES, WHOLE
 from xflowrl.rules.expressions import Bindings, NoValue, Unbound, evaluate
 from xflowrl.rules.operands import Draw, Shape
 from xflowrl.rules.pattern import AllOutputs, Operand, Output, PatternNode, Root, Variable
-from xflowrl.rules.text import Form
+from xflowrl.rules.text import Form, subforms
 
 Array = NDArray[Any]
 
@@ -66,8 +66,24 @@ def operators_of(roots: list[Root]) -> set[str]:
     return found
 
 
-def sample_instance(roots: list[Root], rng: random.Random) -> Instance:
+def literal_hints(guards: Iterable[Form]) -> dict[str, float]:
+    """Values that guards of the form (= (value ?x) number) ask of literals."""
+    hints = {}
+    for guard in guards:
+        for _, form in subforms(guard):
+            match form:
+                case ("=", ("value", str(name)), str(number)):
+                    hints[name] = float(number)
+    return hints
+
+
+def sample_instance(
+    roots: list[Root], rng: random.Random, hints: Mapping[str, float] | None = None
+) -> Instance:
     """Builds one random instance of a source.
+
+    Args:
+        hints: variables that are mostly to be literals of one element with this value.
 
     Raises:
         Rejected: the choices did not fit; another call may succeed.
@@ -80,7 +96,7 @@ def sample_instance(roots: list[Root], rng: random.Random) -> Instance:
     dtype = "bool" if ops & BOOLEAN else "float64"
     if ops <= WHOLE and rng.random() < 0.25:
         dtype = "int64"
-    return _Builder(roots, rng, dtype).build()
+    return _Builder(roots, rng, dtype, hints or {}).build()
 
 
 @dataclass(frozen=True)
@@ -107,11 +123,12 @@ class _Builder:
     roots: list[Root]
     rng: random.Random
     dtype: str
+    hints: Mapping[str, float]
     draw: Draw = field(init=False)
 
     def __post_init__(self) -> None:
         # Equal dimensions everywhere make types agree by accident, where a missing guard shows.
-        fixed_dim = self.rng.choice([2, 3]) if self.rng.random() < 0.2 else None
+        fixed_dim = self.rng.choice([2, 3]) if self.rng.random() < 0.35 else None
         self.draw = Draw(self.rng, fixed_dim=fixed_dim, is_whole=self.dtype == "int64")
         self.attributes: dict[str, Any] = {}
         self.tensors: dict[str, _Tensor | None] = {}
@@ -120,6 +137,7 @@ class _Builder:
         self.calls: list[tuple[str, list[_Tensor | None], list[str], dict[str, Any]]] = []
         self.variables: dict[str, _Tensor] = {}
         self.roles: dict[str, tuple[str, float]] = {}
+        self.literals: dict[str, float] = {}
 
     def build(self) -> Instance:
         outputs = [tensor.name for root in self.roots for tensor in self.outputs_of(root)]
@@ -141,6 +159,9 @@ class _Builder:
         for name, tensor in self.variables.items():
             value = self.value(tensor)
             kind = self.rng.random()
+            if name in self.literals:
+                builder.add_literal(name, tensor.type, [self.literals[name]])
+                continue
             if kind < 0.65 or len(self.variables) == 1:
                 builder.add_input(name, tensor.type)
                 feeds[name] = value
@@ -255,7 +276,9 @@ class _Builder:
             first = len(inputs)
             for element in elements:
                 shape = next(chosen) if element is not None else ()
-                inputs.append(self.variable(shape) if isinstance(element, str) else element)
+                if isinstance(element, str):
+                    element = self.hinted(operand) or self.variable(shape)
+                inputs.append(element)
             self.bind(operand, inputs[first:])
         for position, tensor in enumerate(inputs):
             role = ROLES.get((op_type, position))
@@ -293,6 +316,16 @@ class _Builder:
             return evaluate(form, Bindings(self.attributes, shapes, sequences))
         except NoValue:
             raise Rejected from None
+
+    def hinted(self, operand: Operand) -> _Tensor | None:
+        """A literal of the value that a guard asks of a variable, or None."""
+        if not isinstance(operand, Variable) or operand.name not in self.hints:
+            return None
+        if self.draw.chance(0.2):
+            return None
+        tensor = self.variable((1,) * self.rng.choice([0, 0, 1, 2]))
+        self.literals[tensor.name] = self.hints[operand.name]
+        return tensor
 
     def variable(self, shape: Shape) -> _Tensor:
         """A new variable, now and then an old one of the same shape."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import resources
 from pathlib import Path
 
 from xflowrl._engine import RuleSet
+
+_log = logging.getLogger(__name__)
 
 # In the order of the rules' ids.
 CORE_FILES = (
@@ -26,13 +29,43 @@ def load_core() -> RuleSet:
 
 
 def load_file(path: str) -> RuleSet:
-    """Reads a rule file.
+    """Reads a user's rules; one whose soundness has not been checked is used with a warning.
 
     Args:
         path: of a text file in the rule language (see README.md beside this module).
 
     Raises:
-        ValueError: the file cannot be read, or is wrong: file, line, column and what is wrong.
+        ValueError: the file cannot be read, or is wrong (file, line, column and what is wrong), or
+            the soundness checker has found a rule of it to be unsound.
+    """
+    from xflowrl.rules.verdicts import Verdicts
+
+    rules = parse_file(path)
+    verdicts = Verdicts()
+    unchecked = []
+    for rule in rules.rules:
+        verdict = verdicts.get(rule.text, is_commutative=rules.commutative)
+        if verdict is not None and verdict.status == "unsound":
+            raise ValueError(
+                f'rule "{rule.name}" ({rule.filename}:{rule.line}) is unsound; see '
+                f"`python -m xflowrl.rules check {path}`, and correct or remove it"
+            )
+        if verdict is None or verdict.status == "unchecked":
+            unchecked.append(rule.name)
+    if unchecked:
+        _log.warning(
+            "%s: not checked to be sound: %s; run `python -m xflowrl.rules check %s`",
+            path,
+            ", ".join(unchecked),
+            path,
+        )
+    return rules
+
+
+def parse_file(path: str) -> RuleSet:
+    """The rules of a file, whatever is known of their soundness.
+
+    Raises ValueError if it cannot be read, or is wrong (file, line, column and what is wrong).
     """
     file = Path(path)
     try:

@@ -25,6 +25,15 @@ def activation(draw: Draw, op_type: str, fixed: Mapping[str, Any]) -> Attributes
     if "activation" in fixed:
         name = fixed["activation"]
         params = next((p for a, p in _ACTIVATIONS if a == name), [])
+    elif "activation_params" in fixed:
+        count = len(fixed["activation_params"])
+        name, params = draw.rng.choice(
+            [("", []), *_ACTIVATIONS]
+            if count == 0
+            else [a for a in _ACTIVATIONS if len(a[1]) == count]
+        )
+        if count == 0 and params:
+            name, params = "", []
     elif seen and draw.chance(0.8):
         name, params = (seen[-1][1][key] for key in ("activation", "activation_params"))
     elif draw.chance(0.6):
@@ -48,22 +57,25 @@ def conv(draw: Draw, known: Sequence[Shape | None], fixed: Mapping[str, Any]) ->
         x = old_shapes[0]
         if draw.chance(0.3):
             x = (x[0], rng.randint(1, 4), *x[2:])
+        if draw.chance(0.2):
+            x = (*x[:2], *(rng.choice([1, size]) for size in x[2:]))
     spatial = len(x) - 2 if x is not None else len(w) - 2 if w is not None else 0
     if spatial < 1:
         spatial = (
             len(fixed["strides"]) if "strides" in fixed else rng.choices([1, 2, 3], [3, 7, 1])[0]
         )
     group = fixed.get("group") or _group(draw, x, w, old)
-    per_group = w[1] if w is not None else x[1] // group if x is not None else rng.randint(1, 3)
+    some = draw.fixed_dim or rng.randint(1, 3)
+    per_group = w[1] if w is not None else x[1] // group if x is not None else some
     if w is None:
         kernel = [rng.choices([1, 2, 3], [3, 2, 4])[0] for _ in range(spatial)]
-        w = (group * rng.randint(1, 3), max(1, per_group), *kernel)
+        w = (group * (draw.fixed_dim or rng.randint(1, 3)), max(1, per_group), *kernel)
     if x is None:
         x = (rng.randint(1, 2), group * per_group, *(rng.randint(2, 5) for _ in range(spatial)))
     kept = {k: old[k] for k in ("strides", "dilations") if seen and draw.chance(0.8)}
     attributes: Attributes = {
         "group": group,
-        "strides": [rng.choices([1, 2], [2, 1])[0] for _ in range(spatial)],
+        "strides": [rng.choices([1, 2, 3], [6, 3, 1])[0] for _ in range(spatial)],
         "dilations": [rng.choices([1, 2], [3, 1])[0] for _ in range(spatial)],
         **{name: value for name, value in kept.items() if len(value) == spatial},
         **fixed,

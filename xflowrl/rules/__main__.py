@@ -1,0 +1,70 @@
+"""`python -m xflowrl.rules list|check [FILE]`: shows rules, or tries whether they are sound."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from xflowrl._engine import RuleSet
+from xflowrl.rules.loading import load_core, parse_file
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0, or 1 if a rule is not sound or the file cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m xflowrl.rules", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, text in (("list", "print the rules"), ("check", "try whether the rules are sound")):
+        sub = verbs.add_parser(verb, help=text, description=text)
+        sub.add_argument("path", nargs="?", help="a rule file; the built-in rules by default")
+        sub.add_argument("--rule", action="append", help="only this rule; may be repeated")
+        if verb == "check":
+            sub.add_argument("--instances", type=int, default=200, help="applications to compare")
+            sub.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    try:
+        rules = parse_file(options.path) if options.path else load_core()
+        if options.rule:
+            rules = rules.select(options.rule)
+        if options.verb == "list":
+            return list_rules(rules)
+        return check_rules(rules, num_instances=options.instances, seed=options.seed)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def list_rules(rules: RuleSet) -> int:
+    """Prints one line a rule: where it is written, and the rule."""
+    from xflowrl.rules.text import read_rule
+
+    for rule in rules.rules:
+        print(f"{rule.filename}:{rule.line}: {read_rule(rule.text).text}")
+    return 0
+
+
+def check_rules(rules: RuleSet, *, num_instances: int, seed: int) -> int:
+    """Checks, prints and keeps the verdict on each rule. Returns 1 if one is not sound."""
+    from xflowrl.rules.check import check_rule
+    from xflowrl.rules.verdicts import Verdicts
+
+    verdicts, counts = Verdicts(), {"sound": 0, "unsound": 0, "unchecked": 0}
+    for rule in rules.rules:
+        verdict = check_rule(
+            rule.text,
+            num_instances=num_instances,
+            seed=seed,
+            is_commutative=rules.commutative,
+        )
+        verdicts.put(rule.text, verdict, is_commutative=rules.commutative)
+        counts[verdict.status] += 1
+        times = f"applied {verdict.num_applied} times"
+        print(f"{verdict.status:10}{rule.name} ({rule.filename}:{rule.line}), {times}", flush=True)
+        if verdict.detail:
+            print("    " + verdict.detail.replace("\n", "\n    "))
+    print(", ".join(f"{count} {status}" for status, count in counts.items()))
+    return int(counts["sound"] < len(rules.rules))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
