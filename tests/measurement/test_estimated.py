@@ -39,6 +39,22 @@ def test_operators_are_timed_once_and_kept(path) -> None:
     assert second.num_measured == 0
 
 
+def test_a_fused_operator_is_never_cheaper_than_its_plain_form(path) -> None:
+    def product(activation: str):
+        builder = GraphBuilder()
+        builder.add_input("x", TensorType("float32", [32, 64]))
+        builder.add_weight("w", TensorType("float32", [64, 64]))
+        builder.add_node("MatMul", ["x", "w"], ["y"], {"activation": activation})
+        builder.set_outputs(["y"])
+        return builder.build()
+
+    model = estimated(database=path, max_ms_per_op=10.0)
+    fused_ms = model.price(product("Gelu")).ms
+    assert model.num_measured == 2  # and its plain form
+    assert model.price(product("")).ms < fused_ms
+    assert model.num_measured == 2
+
+
 def test_it_names_what_it_was_timed_on(path) -> None:
     model = estimated(database=path)
     assert model.device == cpu_name()

@@ -6,7 +6,10 @@ import pytest
 from xflowrl._engine import GraphBuilder, OpSignature, TensorType
 from xflowrl.measurement.operator_timing import (
     NotExecutable,
+    plain_form,
     session_overhead_ms,
+    significant_extra_ms,
+    time_beside,
     time_operator,
 )
 
@@ -138,6 +141,52 @@ def test_what_cannot_be_executed_says_why(domain: str, output: list[int]) -> Non
     options = {"domain": domain, "output_types": [TensorType("float32", output)], "opaque": True}
     with pytest.raises(NotExecutable, match=r".+"):
         time_operator(signature("Relu", [[4]], **options))
+
+
+def test_the_plain_form_has_neither_bias_nor_activation() -> None:
+    attributes = {**WINDOW, "group": 1, "activation": "Clip", "activation_params": [0.0, 6.0]}
+    fused = signature("Conv", [IMAGE, [8, 4, 3, 3], [8]], attributes, constants=2)
+    plain = plain_form(fused)
+    wanted = signature("Conv", [IMAGE, [8, 4, 3, 3]], {**WINDOW, "group": 1}, constants=1)
+    assert plain is not None
+    assert plain.key == wanted.key
+    assert plain_form(plain) is None
+    assert plain_form(signature("Relu", [IMAGE])) is None
+
+
+def rounds_of(*columns: list[float]) -> np.ndarray:
+    return np.array(columns).T
+
+
+@pytest.mark.parametrize(
+    ("plain", "fused", "plain_again", "fused_again", "extra"),
+    [
+        (1.0, 1.1, 1.0, 1.1, 0.1),
+        (1.0, 1.1, 1.02, 1.12, 0.1),
+        (1.0, 1.1, 1.12, 1.18, 0.0),  # the plain sessions differ by more
+        (1.0, 0.9, 1.0, 0.9, 0.0),  # more work cannot take less
+    ],
+)
+def test_what_is_added_must_exceed_how_equal_sessions_differ(
+    plain, fused, plain_again, fused_again, extra
+) -> None:
+    samples = rounds_of(*([ms] * 10 for ms in (plain, fused, plain_again, fused_again)))
+    assert significant_extra_ms(samples) == pytest.approx(extra)
+
+
+def test_what_is_added_must_be_known_to_be_above_zero() -> None:
+    noisy = [1.5, 0.8, 1.4, 0.7, 1.3, 0.9, 1.2, 1.1, 1.15, 0.95]
+    assert significant_extra_ms(rounds_of([1.0] * 10, noisy, [1.0] * 10, noisy)) == 0.0
+
+
+def test_an_expensive_activation_is_charged() -> None:
+    shapes, window = [[1, 4, 32, 32], [32, 4, 1, 1]], {**WINDOW, "pads": [0] * 4, "group": 1}
+    gelu = signature("Conv", shapes, {**window, "activation": "Gelu"}, constants=1)
+    plain = plain_form(gelu)
+    assert plain is not None
+    extra_ms, num_rounds = time_beside(plain, gelu, max_ms=20.0)
+    assert extra_ms > 0.1 * time_operator(plain, max_ms=20.0).median_ms
+    assert num_rounds >= 2
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from xflowrl._engine import Graph, GraphBuilder, OpSignature, TensorType
 from xflowrl.measurement import onnxruntime_cpu
 from xflowrl.measurement.device import cpu_name
 from xflowrl.measurement.operands import draw_operand
-from xflowrl.measurement.timer import Measurement, sample_ms
+from xflowrl.measurement.timer import Measurement, median_interval, sample_ms
 
+_FUSABLE = ("Conv", "MatMul", "Gemm")
 _CHAIN_LENGTH = 65
 _PRECISION = 0.01
 _MIN_MS = 10.0
@@ -61,6 +63,52 @@ def time_operator(
     return Measurement.of(net, device=cpu_name(), runtime=onnxruntime_cpu.RUNTIME)
 
 
+def plain_form(signature: OpSignature) -> OpSignature | None:
+    """A convolution or product without its bias and activation; None where it has neither."""
+    if signature.op_type not in _FUSABLE or signature.domain or signature.is_opaque:
+        return None
+    attributes = signature.attributes
+    if not attributes["activation"] and len(signature.input_types) == 2:
+        return None
+    plain = {**attributes, "activation": "", "activation_params": []}
+    return _graph_of(signature, num_operands=2, attributes=plain).nodes()[-1].signature
+
+
+def time_beside(plain: OpSignature, fused: OpSignature, *, max_ms: float) -> tuple[float, int]:
+    """What bias and activation add to a plain operator, milliseconds, and the rounds timed.
+
+    What they add is little, often less than two measurements of the plain operator differ by. So
+    two sessions of each take turns, and a difference counts only if it is significant; never is it
+    negative, for the fused operator does more. At most `max_ms`, as `time_operator`.
+
+    Raises:
+        NotExecutable: the runtime refuses either.
+    """
+    runs = [_prepare(signature) for signature in (plain, fused, plain, fused)]
+    samples = sample_ms(
+        runs,
+        max_ms=max_ms,
+        precision=_PRECISION,
+        min_rounds=2,
+        min_ms=max_ms / 2,
+        clock_ns=onnxruntime_cpu.CLOCK_NS,
+    )
+    return significant_extra_ms(samples), len(samples)
+
+
+def significant_extra_ms(samples_ms: np.ndarray) -> float:
+    """How much slower columns 1 and 3 are than 0 and 2, or 0 where that may be chance.
+
+    It may be if it is no more than equal sessions differ among themselves (they lie elsewhere in
+    memory), or if the median of the rounds' differences is not known to be above zero.
+    """
+    plain, fused = samples_ms[:, 0::2], samples_ms[:, 1::2]
+    differences = fused.mean(axis=1) - plain.mean(axis=1)
+    extra = float(np.median(differences))
+    spread = max(float(np.ptp(np.median(equal, axis=0))) for equal in (plain, fused))
+    return extra if extra > spread and median_interval(differences)[0] > 0 else 0.0
+
+
 @functools.cache
 def session_overhead_ms() -> float:
     """What executing a session costs whatever is in it: the intercept of a chain of operators.
@@ -80,38 +128,50 @@ def session_overhead_ms() -> float:
     return max(0.0, float(one_ms - (many_ms - one_ms) / (_CHAIN_LENGTH - 1)))
 
 
-def _prepare(signature: OpSignature) -> onnxruntime_cpu.BoundSession:
-    operands, builder = {}, GraphBuilder("operator")
-    constants: dict[str, np.ndarray] = {}
+def _graph_of(
+    signature: OpSignature,
+    *,
+    num_operands: int | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> Graph:
+    """A graph of one operator on operands of its own, the first `num_operands` of them."""
+    builder = GraphBuilder("operator")
     names = []
-    for index, operand_type in enumerate(signature.input_types):
-        if operand_type is None:
-            names.append("")
-            continue
-        name = f"operand_{index}"
+    for index, operand in enumerate(signature.input_types[:num_operands]):
+        name = _operand_name(index) if operand is not None else ""
         names.append(name)
-        try:
-            value = draw_operand(signature, index)
-        except ValueError as error:
-            raise NotExecutable(str(error)) from error
-        if signature.input_is_constant[index]:
-            builder.add_weight(name, operand_type)
-            constants[name] = value
-        else:
-            builder.add_input(name, operand_type)
-            operands[name] = value
+        if operand is not None and signature.input_is_constant[index]:
+            builder.add_weight(name, operand)
+        elif operand is not None:
+            builder.add_input(name, operand)
     results = [f"result_{index}" for index in range(len(signature.output_types))]
     builder.add_node(
         signature.op_type,
         names,
         results,
-        signature.attributes,
+        dict(signature.attributes if attributes is None else attributes),
         domain=signature.domain,
         output_types=signature.output_types,
         opaque=signature.is_opaque,
     )
     builder.set_outputs(results)
-    run = _executable(builder.build(), _Operands(constants), operands)
+    return builder.build()
+
+
+def _operand_name(index: int) -> str:
+    return f"operand_{index}"
+
+
+def _prepare(signature: OpSignature) -> onnxruntime_cpu.BoundSession:
+    try:
+        values = {
+            _operand_name(index): draw_operand(signature, index)
+            for index, operand in enumerate(signature.input_types)
+            if operand is not None
+        }
+    except ValueError as error:
+        raise NotExecutable(str(error)) from error
+    run = _executable(_graph_of(signature), _Operands(values), values)
     expected = [tuple(result.shape) for result in signature.output_types]
     if run.output_shapes() != expected:
         raise NotExecutable(f"alone it computes shapes {run.output_shapes()}, not {expected}")
