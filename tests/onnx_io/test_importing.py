@@ -439,3 +439,37 @@ def test_single_numbers_are_literals(make_model: Make) -> None:
     graph = load_onnx(path).graph
     assert list(graph.literals) == ["two"]
     assert list(graph.weights) == ["scale"]
+
+
+# Sequences
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_sequences_of_known_length_are_unrolled(
+    make_model: Make, round_trip: Trip, keepdims: int
+) -> None:
+    rank = 2 + keepdims
+    nodes = [
+        make_node("SplitToSequence", ["x"], ["s"], axis=1, keepdims=keepdims),
+        make_node("SequenceAt", ["s", "minus"], ["last"]),
+        make_node("SequenceErase", ["s", "minus"], ["front"]),
+        make_node("SequenceInsert", ["front", "last", "zero"], ["turned"]),
+        make_node("ConcatFromSequence", ["turned"], ["joined"], axis=1, new_axis=0),
+        make_node("ConcatFromSequence", ["turned"], ["stacked"], axis=-1, new_axis=1),
+        make_node("SequenceLength", ["turned"], ["n"]),
+        make_node("SequenceConstruct", ["joined", "joined"], ["twice"]),
+        make_node("ConcatFromSequence", ["twice"], ["y"], axis=0),
+    ]
+    weights = {"minus": np.int64(-1), "zero": np.int64(0)}
+    outputs = {"y": None, "stacked": [None] * (rank + 1), "n": (TensorProto.INT64, [])}
+    model = round_trip(make_model(nodes, {"x": [2, 3, 4]}, outputs, weights))
+    assert not any(n.is_opaque for n in model.graph.nodes())
+
+
+def test_split_to_sequence_in_steps(make_model: Make, round_trip: Trip) -> None:
+    nodes = [
+        make_node("SplitToSequence", ["x", "two"], ["s"], axis=0),
+        make_node("SequenceAt", ["s", "two"], ["y"]),
+    ]
+    model = round_trip(make_model(nodes, {"x": [5, 4]}, {"y": [1, 4]}, {"two": np.int64(2)}))
+    assert only(model, "Split").attributes["split"] == [2, 2, 1]

@@ -1,7 +1,7 @@
 """ONNX's own test cases of single operators, through the engine and back.
 
 Each case is run as it is and with all operands but the first as constants, so that forms with
-constant and with computed operands are both met.
+constant and with computed operands are both met. By default the second form where there is one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def cases() -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         collected = collect_testcases(None)
-    return [c for c in collected if c.model is not None and c.data_sets and _is_plain(c)]
+    plain = [c for c in collected if c.model is not None and c.data_sets and _is_plain(c)]
+    # Cases named so are bodies of functions, which importing newer operators writes anyway.
+    return [c for c in plain if not c.name.endswith("_expanded")]
 
 
 def _is_plain(case: Any) -> bool:
@@ -57,16 +59,15 @@ def _with_constants(model: onnx.ModelProto, feeds: dict[str, Any]) -> onnx.Model
     return changed
 
 
-@pytest.mark.parametrize("form", ["computed", "constant"])
+@pytest.mark.parametrize("form", ["either", pytest.param("computed", marks=pytest.mark.slow)])
 def test_every_operator(form: str, cases: list[Any], tmp_path: Path) -> None:
     path, tally, wrong = tmp_path / "case.onnx", Counter[str](), []
     for case in cases:
         inputs, expected = case.data_sets[0]
         names = [i.name for i in case.model.graph.input]
         feeds = {n: np.asarray(a) for n, a in zip(names, inputs, strict=True)}
-        model = case.model if form == "computed" else _with_constants(case.model, feeds)
-        if model is None:
-            continue
+        model = None if form == "computed" else _with_constants(case.model, feeds)
+        model = model or case.model
         path.write_bytes(model.SerializeToString())
         outcome = _outcome(path, feeds, expected)
         tally[outcome.split(":")[0]] += 1
@@ -74,7 +75,7 @@ def test_every_operator(form: str, cases: list[Any], tmp_path: Path) -> None:
             wrong.append(f"{case.name} {outcome}")
     assert not wrong, "\n".join(wrong)
     # Most cases run; a change that starts refusing whole families shows here.
-    assert tally["equal"] > {"computed": 1380, "constant": 1020}[form], tally
+    assert tally["equal"] > 950, tally
 
 
 def _outcome(path: Path, feeds: dict[str, Any], expected: Any) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -160,7 +161,6 @@ class _Exporter:
         self._writer = OperandWriter(self._names, fused=fused)
         self._new_names, self._copies = self._plan_names()
         self._written = self._nodes
-        self._folded: dict[str, Array] = {}
         self._to_fold: list[str] = []
         if fold:
             self._plan_folding()
@@ -279,33 +279,48 @@ class _Exporter:
         read += [tensor for _, tensor in self._outputs]
         self._to_fold = [name for name in dict.fromkeys(read) if name in folded]
 
-    def _value(self, name: str) -> Array:
-        """The value of a constant; of a folded one in at least single precision."""
-        if name in self._writer.constants:
-            return self._writer.constants[name]
+    def _leaf(self, name: str) -> Array:
         if name in self._literals:
             tensor_type, values = self._literals[name]
-            return (
-                np.array(values).astype(numpy_dtype(tensor_type.dtype)).reshape(tensor_type.shape)
-            )
-        if name in self._weights:
-            return self._weight(name)
-        if name not in self._folded:
-            node = self._producer[name]
-            values_by_name: dict[str, Array] = {}
+            array = np.array(values).astype(numpy_dtype(tensor_type.dtype))
+            return array.reshape(tensor_type.shape)
+        return self._weight(name)
+
+    def _fold(self) -> Iterator[tuple[str, Array]]:
+        """Names and values of the constants that are computed; of half types in single precision.
+
+        One after the other in the order of the graph; what nobody needs any more is let go.
+        """
+        needed, nodes = Counter(self._to_fold), []
+        written = {node.outputs[0] for node in self._written}
+        for node in reversed(self._nodes):
+            if node.outputs[0] not in written and any(needed[name] for name in node.outputs):
+                needed.update(node.inputs)
+                nodes.append(node)
+        values: dict[str, Array] = {}
+        for node in reversed(nodes):
             for proto in self._writer.write(node):
-                operands = [
-                    values_by_name[n] if n in values_by_name else self._value(n) if n else None
-                    for n in proto.input
-                ]
+                operands = [self._operand(name, values) for name in proto.input]
                 results = evaluate(proto, operands)
                 if results is None:
                     raise ValueError(
-                        f'node "{name}" ({node.op_type}) of constants could not be computed'
+                        f'node "{node.outputs[0]}" ({node.op_type}) of constants '
+                        "could not be computed"
                     )
-                values_by_name.update(zip(proto.output, results, strict=True))
-            self._folded.update({n: values_by_name[n] for n in node.outputs})
-        return self._folded[name]
+                values.update(zip(proto.output, results, strict=True))
+            for name in node.outputs:
+                if name in self._to_fold:
+                    yield name, values[name]
+            needed.subtract(node.inputs)
+            for name in node.inputs:
+                if not needed[name]:
+                    values.pop(name, None)
+
+    def _operand(self, name: str, values: Mapping[str, Array]) -> Array | None:
+        if not name or name in values:
+            return values.get(name)
+        constant = self._writer.constants.get(name)
+        return self._leaf(name) if constant is None else constant
 
     def _weight(self, name: str) -> Array:
         array, expected = self._model.weights.get(name), self._weights[name]
@@ -327,12 +342,11 @@ class _Exporter:
                 graph.input.append(self._info(name, self._new_name(name)))
             else:
                 dtype = self._types[name].dtype
-                graph.initializer.append(make(self._new_name(name), self._value(name), dtype))
-        for name in self._to_fold:
-            dtype = self._types[name].dtype
-            array = self._value(name).reshape(self._types[name].shape)
-            graph.initializer.append(make(self._new_name(name), array, dtype))
-        self._folded.clear()
+                graph.initializer.append(make(self._new_name(name), self._leaf(name), dtype))
+        for name, array in self._fold():
+            tensor_type = self._types[name]
+            shaped = array.reshape(tensor_type.shape)
+            graph.initializer.append(make(self._new_name(name), shaped, tensor_type.dtype))
         read = {name for node in graph.node for name in node.input}
         for name, array in self._writer.constants.items():
             if name in read:

@@ -152,6 +152,8 @@ class _Importer:
 
     def _type(self, name: str) -> TensorType:
         if name not in self._types:
+            if name not in self._lowering.types:
+                raise ValueError(f'"{name}" is a sequence; only tensors can be optimised')
             try:
                 self._types[name] = static_type(self._lowering.types[name])
             except ValueError as error:

@@ -27,8 +27,9 @@ from xflowrl.onnx_io.inlining import (
 )
 from xflowrl.onnx_io.known import Known, attributes_of, describe
 from xflowrl.onnx_io.model import Array
-from xflowrl.onnx_io.pooling import without_ceil_mode
+from xflowrl.onnx_io.normal_form import drop_unused_outputs, fill_defaults, without_ceil_mode
 from xflowrl.onnx_io.reading import opset_of
+from xflowrl.onnx_io.sequences import unroll
 from xflowrl.onnx_io.tensor_types import (
     CANONICAL_OPSET,
     UniqueNames,
@@ -86,6 +87,7 @@ class Lowering:
             self.types[name] = proto
             self.constants[name] = read
         self._values: dict[str, Array] = {}
+        self._sequences: dict[str, list[str]] = {}
         self._depth = 0  # of the function whose nodes are being lowered
         self._seen: dict[bytes, list[str]] = {}
         self._known = Known(self.types, self.value, self._is_used, self._names)
@@ -128,6 +130,8 @@ class Lowering:
             raise ValueError(f"{describe(node)}: ONNX has no such operator in opset {opset}")
         elif node.op_type == "If" and self.value(node.input[0]) is not None:
             self._take_branch(node, opset)
+        elif (unrolled := unroll(node, self._known, self._sequences)) is not None:
+            self._lower_all(unrolled, CANONICAL_OPSET)
         else:
             self._lower_bodies(node, opset)
             if opset > CANONICAL_OPSET and self._fold(node, opset):
@@ -238,8 +242,8 @@ class Lowering:
         if self._fold(node):
             return
         node = without_ceil_mode(node, self._known)
-        _drop_unused_outputs(node, self._used)
-        _fill_defaults(node)
+        drop_unused_outputs(node, self._used)
+        fill_defaults(node)
         for position, name in enumerate(node.output):
             if not name:  # an output left out in the middle: it has a place, so it needs a type
                 node.output[position] = self._names.fresh(f"{node.output[-1]}/{position}")
@@ -362,32 +366,3 @@ def _merge_key(node: onnx.NodeProto) -> bytes | None:
     key.attribute.extend(sorted(node.attribute, key=lambda attribute: attribute.name))
     key.output.extend("y" for _ in node.output)
     return bytes(key.SerializeToString(deterministic=True))
-
-
-def _fill_defaults(node: onnx.NodeProto) -> None:
-    """Writes the default attributes of operators that ONNX defines by a function.
-
-    Its checker looks into the function, and does not know the defaults there.
-    """
-    if node.domain not in _ONNX or not onnx.defs.has(node.op_type, CANONICAL_OPSET):
-        return
-    schema = onnx.defs.get_schema(node.op_type, CANONICAL_OPSET)
-    given = {attribute.name for attribute in node.attribute}
-    for name, attribute in schema.attributes.items() if schema.has_function else []:
-        if name not in given and attribute.default_value.type:
-            node.attribute.append(attribute.default_value)
-
-
-def _drop_unused_outputs(node: onnx.NodeProto, used: set[str]) -> None:
-    """Leaves out trailing optional outputs that nothing reads."""
-    if node.domain not in _ONNX or not onnx.defs.has(node.op_type, CANONICAL_OPSET):
-        return
-    schema = onnx.defs.get_schema(node.op_type, CANONICAL_OPSET)
-    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
-    while len(node.output) > 1:
-        last = len(node.output) - 1
-        if last >= len(schema.outputs) or schema.outputs[last].option != optional:
-            return
-        if node.output[last] and node.output[last] in used:
-            return
-        del node.output[last]

@@ -1,10 +1,11 @@
-"""Pools whose last window may reach beyond the padded input, as pools without that freedom."""
+"""Small changes of form that leave what a node of opset 18 computes as it is."""
 
 from __future__ import annotations
 
 import onnx
 
 from xflowrl.onnx_io.known import Known, attributes_of, set_attribute
+from xflowrl.onnx_io.tensor_types import CANONICAL_OPSET
 
 
 def without_ceil_mode(node: onnx.NodeProto, known: Known) -> onnx.NodeProto:
@@ -44,3 +45,32 @@ def without_ceil_mode(node: onnx.NodeProto, known: Known) -> onnx.NodeProto:
     set_attribute(pool, "ceil_mode", 0)
     set_attribute(pool, "pads", pads)
     return pool
+
+
+def fill_defaults(node: onnx.NodeProto) -> None:
+    """Writes the default attributes of operators that ONNX defines by a function.
+
+    Its checker looks into the function, and does not know the defaults there.
+    """
+    if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, CANONICAL_OPSET):
+        return
+    schema = onnx.defs.get_schema(node.op_type, CANONICAL_OPSET)
+    given = {attribute.name for attribute in node.attribute}
+    for name, attribute in schema.attributes.items() if schema.has_function else []:
+        if name not in given and attribute.default_value.type:
+            node.attribute.append(attribute.default_value)
+
+
+def drop_unused_outputs(node: onnx.NodeProto, used: set[str]) -> None:
+    """Leaves out trailing optional outputs that nothing reads."""
+    if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, CANONICAL_OPSET):
+        return
+    schema = onnx.defs.get_schema(node.op_type, CANONICAL_OPSET)
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    while len(node.output) > 1:
+        last = len(node.output) - 1
+        if last >= len(schema.outputs) or schema.outputs[last].option != optional:
+            return
+        if node.output[last] and node.output[last] in used:
+            return
+        del node.output[last]
