@@ -55,6 +55,19 @@ def test_a_fused_operator_is_never_cheaper_than_its_plain_form(path) -> None:
     assert model.num_measured == 2
 
 
+def test_a_slow_operator_keeps_the_limit(path) -> None:
+    builder = GraphBuilder()
+    builder.add_input("x", TensorType("float32", [256, 1024]))
+    builder.add_weight("w", TensorType("float32", [1024, 1024]))
+    builder.add_node("MatMul", ["x", "w"], ["y"], {"activation": "Relu"})
+    builder.set_outputs(["y"])
+    model = estimated(database=path, max_ms_per_op=10.0)  # one execution takes about 5 ms
+    assert model.price(builder.build()).ms > 0.5
+    repeats = sqlite3.connect(path).execute("SELECT num_repeats FROM op_cost").fetchall()
+    assert len(repeats) == 2
+    assert all(1 <= number <= 12 for (number,) in repeats)
+
+
 def test_it_names_what_it_was_timed_on(path) -> None:
     model = estimated(database=path)
     assert model.device == cpu_name()

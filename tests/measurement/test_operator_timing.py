@@ -165,6 +165,7 @@ def rounds_of(*columns: list[float]) -> np.ndarray:
         (1.0, 1.1, 1.02, 1.12, 0.1),
         (1.0, 1.1, 1.12, 1.18, 0.0),  # the plain sessions differ by more
         (1.0, 0.9, 1.0, 0.9, 0.0),  # more work cannot take less
+        (1.0, 1.009, 1.0, 1.009, 0.0),  # a hundredth is not told apart
     ],
 )
 def test_what_is_added_must_exceed_how_equal_sessions_differ(
@@ -172,6 +173,10 @@ def test_what_is_added_must_exceed_how_equal_sessions_differ(
 ) -> None:
     samples = rounds_of(*([ms] * 10 for ms in (plain, fused, plain_again, fused_again)))
     assert significant_extra_ms(samples) == pytest.approx(extra)
+
+
+def test_one_session_of_each_will_do() -> None:
+    assert significant_extra_ms(rounds_of([1.0] * 10, [1.1] * 10)) == pytest.approx(0.1)
 
 
 def test_what_is_added_must_be_known_to_be_above_zero() -> None:

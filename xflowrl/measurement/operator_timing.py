@@ -74,17 +74,19 @@ def plain_form(signature: OpSignature) -> OpSignature | None:
     return _graph_of(signature, num_operands=2, attributes=plain).nodes()[-1].signature
 
 
-def time_beside(plain: OpSignature, fused: OpSignature, *, max_ms: float) -> tuple[float, int]:
+def time_beside(
+    plain: OpSignature, fused: OpSignature, *, num_sessions: int = 2, max_ms: float = 50.0
+) -> tuple[float, int]:
     """What bias and activation add to a plain operator, milliseconds, and the rounds timed.
 
     What they add is little, often less than two measurements of the plain operator differ by. So
-    two sessions of each take turns, and a difference counts only if it is significant; never is it
-    negative, for the fused operator does more. At most `max_ms`, as `time_operator`.
+    `num_sessions` of each take turns, and a difference counts only if it is significant; never is
+    it negative, for the fused operator does more. At most `max_ms` of executions, or two rounds.
 
     Raises:
         NotExecutable: the runtime refuses either.
     """
-    runs = [_prepare(signature) for signature in (plain, fused, plain, fused)]
+    runs = [_prepare(signature) for signature in (plain, fused) * num_sessions]
     samples = sample_ms(
         runs,
         max_ms=max_ms,
@@ -97,16 +99,18 @@ def time_beside(plain: OpSignature, fused: OpSignature, *, max_ms: float) -> tup
 
 
 def significant_extra_ms(samples_ms: np.ndarray) -> float:
-    """How much slower columns 1 and 3 are than 0 and 2, or 0 where that may be chance.
+    """How much slower the odd columns, fused, are than the even ones, or 0 where it may be chance.
 
-    It may be if it is no more than equal sessions differ among themselves (they lie elsewhere in
-    memory), or if the median of the rounds' differences is not known to be above zero.
+    It may be if it is no more than a hundredth of the whole, or than equal sessions differ among
+    themselves (they lie elsewhere in memory), or if the median of the rounds' differences is not
+    known to be above zero.
     """
     plain, fused = samples_ms[:, 0::2], samples_ms[:, 1::2]
     differences = fused.mean(axis=1) - plain.mean(axis=1)
     extra = float(np.median(differences))
     spread = max(float(np.ptp(np.median(equal, axis=0))) for equal in (plain, fused))
-    return extra if extra > spread and median_interval(differences)[0] > 0 else 0.0
+    chance = max(spread, _PRECISION * float(np.median(plain)))
+    return extra if extra > chance and median_interval(differences)[0] > 0 else 0.0
 
 
 @functools.cache
