@@ -19,7 +19,12 @@ namespace {
 
 AttrValue attr_from_python(const std::string& name, nb::handle value) {
   if (nb::isinstance<nb::bool_>(value)) return static_cast<int64_t>(nb::cast<bool>(value));
-  if (nb::isinstance<nb::int_>(value)) return nb::cast<int64_t>(value);
+  if (nb::isinstance<nb::int_>(value)) {
+    int64_t whole = 0;
+    if (!nb::try_cast(value, whole))
+      throw std::invalid_argument("attribute \"" + name + "\" does not fit 64 bits");
+    return whole;
+  }
   if (nb::isinstance<nb::float_>(value)) return nb::cast<double>(value);
   if (nb::isinstance<nb::str>(value)) return nb::cast<std::string>(value);
   if (nb::isinstance<nb::bytes>(value)) {
@@ -33,8 +38,15 @@ AttrValue attr_from_python(const std::string& name, nb::handle value) {
     if (nb::isinstance<nb::str>(element)) {
       strings.push_back(nb::cast<std::string>(element));
     } else {
-      if (nb::isinstance<nb::int_>(element)) ints.push_back(nb::cast<int64_t>(element));
-      floats.push_back(nb::cast<double>(element));
+      int64_t whole = 0;
+      double real = 0;
+      if (!nb::try_cast(element, real))
+        throw std::invalid_argument("attribute \"" + name + "\" is no list of numbers or strings");
+      floats.push_back(real);
+      if (!nb::isinstance<nb::int_>(element)) continue;
+      if (!nb::try_cast(element, whole))
+        throw std::invalid_argument("attribute \"" + name + "\" does not fit 64 bits");
+      ints.push_back(whole);
     }
   }
   if (!strings.empty()) return strings;

@@ -85,7 +85,7 @@ double CostTable::taso_ms(const Node& node, NodeWork work, OperandTypes inputs,
 
 double CostTable::measured_ms(const Node& node, OperandTypes inputs,
                               std::span<const bool> is_constant) {
-  if (const auto found = known_.find(node.signature); found != known_.end()) return found->second;
+  if (const auto found = known_.find(node.signature); found != known_.end()) return *found->second;
   if (!unknown_keys_.contains(node.signature)) {
     OpSignature signature{node, {}, {}};
     for (size_t i = 0; i < inputs.size(); ++i) {
@@ -94,7 +94,7 @@ double CostTable::measured_ms(const Node& node, OperandTypes inputs,
     }
     const std::string key = signature.key();
     if (const auto known = known_by_key_.find(key); known != known_by_key_.end())
-      return known_[node.signature] = known->second;
+      return *(known_[node.signature] = &known->second);
     unknown_keys_.emplace(node.signature, key);
     unknown_.push_back(std::move(signature));
   }
@@ -138,7 +138,7 @@ void CostTable::set(const std::string& key, double ms) {
   std::erase_if(unknown_,
                 [&](const OpSignature& s) { return unknown_keys_.at(s.node.signature) == key; });
   std::erase_if(unknown_keys_, [&](const auto& item) {
-    if (item.second == key) known_[item.first] = ms;
+    if (item.second == key) known_[item.first] = &known_by_key_[key];
     return item.second == key;
   });
 }

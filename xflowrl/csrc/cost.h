@@ -80,8 +80,9 @@ class CostTable {
 
   Kind kind_;
   double flops_per_s_, bytes_per_s_, overhead_ms_;
-  std::unordered_map<Hash128, double, HashOfHash> known_;
   std::unordered_map<std::string, double> known_by_key_;
+  // Points into known_by_key_, whose elements stay where they are.
+  std::unordered_map<Hash128, const double*, HashOfHash> known_;
   std::vector<OpSignature> unknown_;
   std::unordered_map<Hash128, std::string, HashOfHash> unknown_keys_;
   int64_t version_ = 0;

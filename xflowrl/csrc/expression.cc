@@ -34,7 +34,11 @@ class Evaluator {
   // The tensor that an argument speaks of; an absent one has node == kNoNode.
   TensorRef tensor(const Expr& e) const {
     if (e.kind == Expr::Kind::kTensor) return binding_.tensors[at(e.var)];
-    if (e.kind == Expr::Kind::kNodeOutput) return {binding_.nodes[at(e.var)], e.output};
+    if (e.kind == Expr::Kind::kNodeOutput) {
+      const NodeId id = binding_.nodes[at(e.var)];
+      const bool exists = id != kNoNode && at(e.output) < graph_.node(id).outputs.size();
+      return exists ? TensorRef{id, e.output} : TensorRef{};
+    }
     return {};
   }
 
@@ -109,9 +113,16 @@ class Evaluator {
       case Fn::kLen:
         return out = size, true;
       case Fn::kSum:
-        return out = std::accumulate(l.begin(), l.end(), int64_t{0}), true;
-      case Fn::kProd:
-        return out = std::accumulate(l.begin(), l.end(), int64_t{1}, std::multiplies<>()), true;
+      case Fn::kProd: {
+        const bool is_sum = e.fn == Fn::kSum;
+        int64_t total = is_sum ? 0 : 1;
+        for (int64_t x : l) {
+          if (is_sum ? __builtin_add_overflow(total, x, &total)
+                     : __builtin_mul_overflow(total, x, &total))
+            return false;
+        }
+        return out = total, true;
+      }
       case Fn::kPermute: {
         Ints p, result;
         if (!ints(e.args[1], p)) return false;

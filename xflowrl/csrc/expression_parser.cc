@@ -58,6 +58,8 @@ class ExpressionParser {
         scope_.fail(item, text.substr(0, dot) + " is no node of the source");
       expr.kind = Expr::Kind::kNodeOutput;
       expr.var = found->second;
+      if (scope_.rule.source.nodes[static_cast<size_t>(expr.var)].is_each)
+        scope_.fail(item, text + " is an `each`, which has no single output");
       if (dot != std::string::npos && !read_number(text.substr(dot + 1), expr.output))
         scope_.fail(item, "\"" + text + "\" names no output");
       return expr;

@@ -1,5 +1,6 @@
 #include "graph_builder.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace xflowrl {
@@ -60,9 +61,11 @@ void GraphBuilder::add_node(const std::string& op_type, const std::string& domai
                             const std::vector<std::string>& outputs, std::vector<Attrs::Item> attrs,
                             const std::optional<std::vector<TensorType>>& output_types,
                             bool is_opaque) {
-  const std::string what =
-      "node \"" + (outputs.empty() ? std::string() : outputs[0]) + "\" (" + op_type + ")";
-  if (outputs.empty()) fail(what + " has no output");
+  const auto first = std::find_if(outputs.begin(), outputs.end(),
+                                  [](const std::string& name) { return !name.empty(); });
+  const std::string label = first == outputs.end() ? "" : *first;
+  const std::string what = "node \"" + label + "\" (" + op_type + ")";
+  if (label.empty()) fail(what + " has no named output");
   Node node;
   node.is_original = true;
   node.op = domain.empty() ? find_operator(op_type) : kUnknownOp;
@@ -102,23 +105,31 @@ void GraphBuilder::add_node(const std::string& op_type, const std::string& domai
       fail(what + ": output \"" + outputs[i] + "\" is declared " + (*final_types)[i].text() +
            " but is " + inferred[i].text());
   }
-  std::vector<size_t> named;
+  // All names are looked at before any is taken, so that a refused node leaves no trace.
+  std::vector<std::string> full_names;
   for (size_t i = 0; i < outputs.size(); ++i) {
     // An output nobody named still has a place; a name of its own keeps names unique.
-    const std::string name = outputs[i].empty() ? outputs[0] + "#" + std::to_string(i) : outputs[i];
-    node.outputs.push_back({(*final_types)[i], {}, define(name)});
-    tensors_[name] = {};  // so that define() sees a name that occurs twice in one node
-    named.push_back(i);
+    full_names.push_back(outputs[i].empty() ? label + "#" + std::to_string(i) : outputs[i]);
+    const bool repeated = std::count(full_names.begin(), full_names.end(), full_names[i]) > 1;
+    if (repeated || tensors_.contains(full_names[i]))
+      fail("tensor \"" + full_names[i] + "\" is defined twice");
   }
-  const std::vector<Output> defined = node.outputs;
+  for (size_t i = 0; i < outputs.size(); ++i)
+    node.outputs.push_back({(*final_types)[i], {}, define(full_names[i])});
   const NodeId id = edit_.add(std::move(node));
-  for (size_t i : named)
-    tensors_[names_[static_cast<size_t>(defined[i].name)]] = {id, static_cast<int32_t>(i)};
+  for (size_t i = 0; i < outputs.size(); ++i)
+    tensors_[full_names[i]] = {id, static_cast<int32_t>(i)};
 }
 
 void GraphBuilder::set_outputs(const std::vector<std::string>& names,
                                const std::vector<std::string>& tensors) {
   if (names.size() != tensors.size()) fail("set_outputs needs as many names as tensors");
+  if (has_outputs_) fail("set_outputs was called before");
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (std::find(names.begin(), names.begin() + static_cast<long>(i), names[i]) !=
+        names.begin() + static_cast<long>(i))
+      fail("output \"" + names[i] + "\" is named twice");
+  }
   if (names.empty()) fail("graph \"" + edit_.graph().name() + "\" needs at least one output");
   for (size_t i = 0; i < names.size(); ++i)
     edit_.add_graph_output(find(tensors[i], "output \"" + names[i] + "\""), names[i]);

@@ -19,7 +19,10 @@ void GraphEdit::set_names(std::vector<std::string> names) {
   // Names made by rewrites must differ from the model's own.
   std::string& prefix = graph_.generated_prefix_;
   const auto clashes = [&](const std::string& name) { return name.starts_with(prefix); };
-  while (std::any_of(names.begin(), names.end(), clashes)) prefix = "_" + prefix;
+  const auto output_clashes = [&](const GraphOutput& output) { return clashes(output.name); };
+  while (std::any_of(names.begin(), names.end(), clashes) ||
+         std::any_of(graph_.outputs_.begin(), graph_.outputs_.end(), output_clashes))
+    prefix = "_" + prefix;
   graph_.names_ = std::make_shared<const std::vector<std::string>>(std::move(names));
 }
 

@@ -137,6 +137,9 @@ const char* gemm(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   const TensorType &a = *inputs[0], &b = *inputs[1];
   if (a.rank() != 2 || b.rank() != 2) return "an operand is not a matrix";
   if (a.dtype != b.dtype) return "operands differ in element type";
+  for (const char* name : {"transA", "transB"}) {
+    if (attrs.integer(name) != 0 && attrs.integer(name) != 1) return "transA and transB are 0 or 1";
+  }
   const bool ta = attrs.integer("transA") != 0, tb = attrs.integer("transB") != 0;
   if (a.dim(ta ? 0 : 1) != b.dim(tb ? 1 : 0)) return "inner dimensions differ";
   const int64_t dims[] = {a.dim(ta ? 1 : 0), b.dim(tb ? 0 : 1)};

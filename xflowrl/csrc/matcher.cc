@@ -387,6 +387,11 @@ void Matcher::finish() {
     // What depends on constants alone is folded, not rewritten.
     if (graph_.is_constant(t) && !rule_->matches_constants) return;
   }
+  // An `each` that matched no node binds none of its attributes.
+  const auto is_unbound = [](char bound) { return !bound; };
+  if (std::any_of(attribute_bound_.begin(), attribute_bound_.end(), is_unbound) ||
+      std::any_of(attribute_set_bound_.begin(), attribute_set_bound_.end(), is_unbound))
+    return;
   if (!is_closed()) {
     fail("an inner result is used outside the match");
     return;

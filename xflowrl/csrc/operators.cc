@@ -34,6 +34,7 @@ double conv_flops(OperandTypes in, std::span<const TensorType> out, const Attrs&
 
 double conv_transpose_flops(OperandTypes in, std::span<const TensorType>, const Attrs&) {
   const TensorType& w = *in[1];
+  if (w.rank() < 2) return 0;
   return w.dim(0) == 0 ? 0 : 2 * elements(*in[0]) * elements(w) / static_cast<double>(w.dim(0));
 }
 
@@ -69,10 +70,17 @@ double recurrent_flops(OperandTypes in, std::span<const TensorType>, const Attrs
          (elements(*in[1]) + elements(*in[2]));
 }
 
-AttrSpec required(const char* name) { return {name, std::nullopt}; }
-AttrSpec integer(const char* name, int64_t value) { return {name, AttrValue(value)}; }
-AttrSpec real(const char* name, double value) { return {name, AttrValue(value)}; }
-AttrSpec text(const char* name, const char* value) { return {name, AttrValue(std::string(value))}; }
+// A list of integers, but for the two that are single.
+AttrSpec required(const char* name) {
+  const bool single = std::string_view(name) == "axis" || std::string_view(name) == "size";
+  return {name, std::nullopt, single ? AttrValue(int64_t{0}) : AttrValue(Ints{})};
+}
+AttrSpec with_default(const char* name, AttrValue value) { return {name, value, value}; }
+AttrSpec integer(const char* name, int64_t value) { return with_default(name, value); }
+AttrSpec real(const char* name, double value) { return with_default(name, value); }
+AttrSpec text(const char* name, const char* value) {
+  return with_default(name, std::string(value));
+}
 
 // Type constraints of opset 18.
 Allowed allowed_types(std::string_view name) {
@@ -155,7 +163,7 @@ std::vector<OperatorInfo> make_table() {
                      std::move(attrs), infer_fn, flops});
   };
   const AttrSpec activation = text("activation", "");
-  const AttrSpec activation_params = {"activation_params", AttrValue(Floats{})};
+  const AttrSpec activation_params = with_default("activation_params", Floats{});
 
   // Leaves.
   add("Input", Work::kFree, 0, 0, nullptr, nullptr);
@@ -267,6 +275,25 @@ constexpr std::string_view kActivations[] = {"",        "Relu", "LeakyRelu", "Cl
                                              "Sigmoid", "Tanh", "HardSwish", "HardSigmoid",
                                              "Swish",   "Gelu", "GeluTanh"};
 
+// The fused activation, if the operator has one, against what ONNX defines.
+const char* check_activation(const Attrs& attrs, DType dtype) {
+  const AttrValue* fused = attrs.find("activation");
+  if (!fused) return nullptr;
+  const std::string* name = std::get_if<std::string>(fused);
+  if (!name ||
+      std::find(std::begin(kActivations), std::end(kActivations), *name) == std::end(kActivations))
+    return "there is no such activation";
+  const Floats* params = std::get_if<Floats>(attrs.find("activation_params"));
+  const size_t wanted = *name == "Clip" || *name == "HardSigmoid"  ? 2
+                        : *name == "LeakyRelu" || *name == "Swish" ? 1
+                                                                   : 0;
+  if (!params || params->size() != wanted) return "wrong number of activation_params";
+  const OpIndex fn = find_operator(*name == "GeluTanh" ? "Gelu" : *name);
+  if (fn != kUnknownOp && !is_allowed(operator_info(fn).allowed, dtype))
+    return "the activation is not defined for this element type";
+  return nullptr;
+}
+
 }  // namespace
 
 std::span<const OperatorInfo> operator_table() {
@@ -306,15 +333,14 @@ AttrsPtr canonical_attributes(OpIndex op, std::vector<Attrs::Item> items) {
       items.emplace_back(spec.name, *spec.default_value);
       continue;
     }
-    if (!spec.default_value) continue;
     // Numbers written without a point, and empty lists, take the type that the operator wants.
-    const bool wants_float = std::holds_alternative<double>(*spec.default_value);
-    if (auto* i = std::get_if<int64_t>(&found->second); i && wants_float)
+    if (auto* i = std::get_if<int64_t>(&found->second);
+        i && std::holds_alternative<double>(spec.like))
       found->second = static_cast<double>(*i);
     if (auto* list = std::get_if<Ints>(&found->second);
-        list && std::holds_alternative<Floats>(*spec.default_value))
+        list && std::holds_alternative<Floats>(spec.like))
       found->second = Floats(list->begin(), list->end());
-    if (found->second.index() != spec.default_value->index())
+    if (found->second.index() != spec.like.index())
       throw std::invalid_argument("operator " + info.name + ": attribute " + spec.name + "=" +
                                   attr_text(found->second) + " has the wrong type");
   }
@@ -338,16 +364,12 @@ const char* infer_types(OpIndex op, OperandTypes inputs, const Attrs& attrs,
       (!is_allowed(info.allowed, inputs[0]->dtype) ||
        (is_product && !is_float(inputs[0]->dtype) && dtype_bits(inputs[0]->dtype) < 32)))
     return "the operator is not defined for this element type";
-  if (const AttrValue* fused = attrs.find("activation")) {
-    const std::string* name = std::get_if<std::string>(fused);
-    if (!name || std::find(std::begin(kActivations), std::end(kActivations), *name) ==
-                     std::end(kActivations))
-      return "there is no such activation";
-    const OpIndex fn = find_operator(*name == "GeluTanh" ? "Gelu" : *name);
-    if (fn != kUnknownOp && !is_allowed(operator_info(fn).allowed, inputs[0]->dtype))
-      return "the activation is not defined for this element type";
+  if (const char* error = check_activation(attrs, inputs[0]->dtype)) return error;
+  if (const char* error = info.infer(inputs, attrs, outputs)) return error;
+  for (const TensorType& type : outputs) {
+    if (!type.is_countable()) return "the result is too large";
   }
-  return info.infer(inputs, attrs, outputs);
+  return nullptr;
 }
 
 std::span<const std::string_view> activation_names() { return kActivations; }

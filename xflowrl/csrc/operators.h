@@ -44,6 +44,7 @@ using FlopsFn = double (*)(OperandTypes inputs, std::span<const TensorType> outp
 struct AttrSpec {
   std::string name;
   std::optional<AttrValue> default_value;  // none: required
+  AttrValue like;                          // has the attribute's type
 };
 
 struct OperatorInfo {

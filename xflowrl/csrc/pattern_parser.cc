@@ -89,11 +89,17 @@ class PatternParser {
     if (found == scope_.labels.end())
       scope_.fail(item, label + " is not defined before this place");
     operand.node = found->second;
+    if (scope_.side().nodes[at(operand.node)].is_each)
+      scope_.fail(item, label + " is an `each`, which has no single output");
     if (dot == std::string::npos) return operand;
     const std::string index = text.substr(dot + 1);
     if (index.starts_with("?")) {
       operand.output.attr_var = scope_.variable(item, index, VarKind::kAttribute);
-      scope_.bound_attributes.insert(index);
+      if (depth_ > 0) {
+        scope_.bound_attributes.insert(index);
+      } else if (!scope_.in_target) {
+        scope_.forward.emplace(index, item);
+      }
     } else if (!read_number(index, operand.output.number)) {
       scope_.fail(item, "\"" + index + "\" is no output number");
     }
@@ -132,8 +138,10 @@ class PatternParser {
     node.op = find_operator(head);
     if (node.op < kFirstOperator || !operator_info(node.op).infer)
       scope_.fail(item.children[next - 1], "rules cannot speak of operator \"" + head + "\"");
+    ++depth_;
     for (; next < item.children.size() && !is_keyword(item.children[next]); ++next)
       node.operands.push_back(parse_operand(item.children[next]));
+    --depth_;
     check_operands(item, node);
     for (; next < item.children.size(); next += 2) {
       if (!is_keyword(item.children[next]))
@@ -202,6 +210,7 @@ class PatternParser {
   }
 
   RuleScope& scope_;
+  int depth_ = 0;  // operators around the operand that is being parsed
 };
 
 }  // namespace

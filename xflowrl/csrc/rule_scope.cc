@@ -51,7 +51,7 @@ std::string sequence_name(const std::string& name) {
 
 bool read_number(const std::string& text, int& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return error == std::errc() && end == text.data() + text.size();
+  return error == std::errc() && end == text.data() + text.size() && value >= 0;
 }
 
 }  // namespace xflowrl

@@ -17,6 +17,8 @@ std::vector<int32_t> make_key(const Graph& graph, int rule, const Binding& bindi
     key.push_back(graph.node(t.node).created);
     key.push_back(t.output);
   });
+  for (const auto& sequence : binding.sequences)
+    key.push_back(static_cast<int32_t>(sequence.size()));
   return key;
 }
 
@@ -287,6 +289,7 @@ std::vector<std::string> State::tensor_names(const Match& match) const {
     names.push_back(t.node == kNoNode ? "" : graph_.tensor_name(t));
   for (const auto& sequence : match.binding.sequences) {
     for (const TensorRef& t : sequence) names.push_back(graph_.tensor_name(t));
+    names.emplace_back();  // so that it is seen where one sequence ends and the next begins
   }
   match.binding.for_each_node([&](NodeId id) { names.push_back(graph_.tensor_name({id, 0})); });
   return names;

@@ -48,12 +48,23 @@ TensorType::TensorType(DType type, std::span<const int64_t> shape) : dtype(type)
     }
     dims_[i] = shape[i];
   }
+  if (!is_countable())
+    throw std::invalid_argument("shape " + text() + " has more elements than can be counted");
 }
 
 int64_t TensorType::num_elements() const {
   int64_t count = 1;
   for (int64_t d : shape()) count *= d;
   return count;
+}
+
+bool TensorType::is_countable() const {
+  // Zeros are left out, so that every partial product is bounded too.
+  int64_t count = 16;  // bytes of the largest element
+  for (int64_t d : shape()) {
+    if (d != 0 && __builtin_mul_overflow(count, d, &count)) return false;
+  }
+  return true;
 }
 
 double TensorType::num_bytes() const {

@@ -59,6 +59,7 @@ struct TensorType {
   std::span<const int64_t> shape() const { return {dims_.data(), rank_}; }
   std::vector<int64_t> shape_vector() const { return {dims_.begin(), dims_.begin() + rank_}; }
   int64_t num_elements() const;
+  bool is_countable() const;  // the number of bytes fits 63 bits
   double num_bytes() const;
   bool operator==(const TensorType&) const = default;
   void hash_into(Hasher& hasher) const;

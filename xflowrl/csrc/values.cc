@@ -1,6 +1,7 @@
 #include "values.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace xflowrl::values {
 namespace {
@@ -18,7 +19,7 @@ bool equal(const AttrValue& a, const AttrValue& b) {
 
 // Python's floor division and modulo, so that signs behave the same everywhere.
 bool divide(int64_t a, int64_t b, bool want_remainder, int64_t& out) {
-  if (b == 0) return false;
+  if (b == 0 || (b == -1 && a == std::numeric_limits<int64_t>::min())) return false;
   int64_t quotient = a / b;
   if (a % b != 0 && (a < 0) != (b < 0)) --quotient;
   out = want_remainder ? a - quotient * b : quotient;
@@ -31,13 +32,13 @@ bool combine_numbers(Fn fn, AttrValue& a, const AttrValue& b) {
     int64_t r = 0;
     switch (fn) {
       case Fn::kAdd:
-        r = i + j;
+        if (__builtin_add_overflow(i, j, &r)) return false;
         break;
       case Fn::kSub:
-        r = i - j;
+        if (__builtin_sub_overflow(i, j, &r)) return false;
         break;
       case Fn::kMul:
-        r = i * j;
+        if (__builtin_mul_overflow(i, j, &r)) return false;
         break;
       case Fn::kMin:
         r = std::min(i, j);

@@ -13,10 +13,14 @@ NodeWork node_work(const Node& node, OperandTypes inputs) {
     work.bytes += output.type.num_bytes();
     outputs.push_back(output.type);
   }
-  // The formulas trust canonical attributes and types, except those of operators that are never
-  // canonical.
-  if (info && info->flops && (!node.is_opaque || !info->infer))
-    work.flops = info->flops(inputs, outputs, *node.attrs);
+  // The formulas trust canonical attributes and types; of operators that are never canonical they
+  // read the required operands.
+  if (!info || !info->flops || (node.is_opaque && info->infer)) return work;
+  for (int i = 0; i < info->min_inputs; ++i) {
+    const auto k = static_cast<size_t>(i);
+    if (k >= inputs.size() || !inputs[k]) return work;
+  }
+  work.flops = info->flops(inputs, outputs, *node.attrs);
   return work;
 }
 
