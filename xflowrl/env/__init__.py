@@ -6,6 +6,9 @@ Importing it registers `xflowrl/Rewrite-v0` with Gymnasium:
 
 from gymnasium.envs.registration import register
 
+from xflowrl.env.fixed_size import FixedSizeEnv
+from xflowrl.env.hierarchical import HierarchicalRewriteEnv
+from xflowrl.env.latency import cpu_latency_ms
 from xflowrl.env.observation import (
     GRAPH_COLUMNS,
     OBSERVATION_COLUMNS,
@@ -29,6 +32,8 @@ __all__ = [
     "GRAPH_COLUMNS",
     "OBSERVATION_COLUMNS",
     "Final",
+    "FixedSizeEnv",
+    "HierarchicalRewriteEnv",
     "Incremental",
     "Observation",
     "Position",
@@ -37,6 +42,7 @@ __all__ = [
     "RewriteEnv",
     "Transition",
     "VectorRewriteEnv",
+    "cpu_latency_ms",
     "observation_space",
     "observe",
     "reward_from_name",

@@ -137,6 +137,11 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         return self.problems[self.problem_index]
 
     @property
+    def observation(self) -> dict[str, np.ndarray]:
+        """What `reset` or `step` returned last."""
+        return self._observation
+
+    @property
     def num_matches(self) -> int:
         """Matches offered now; also the index of STOP."""
         return len(self._observation["match_rule"])

@@ -1,0 +1,83 @@
+"""What a step is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from xflowrl.env import RewardWeights, RewriteEnv, Transition, reward_from_name
+from xflowrl.problem import Problem
+
+MakeProblem = Callable[..., Problem]
+
+
+def kernels_removed(transition: Transition) -> float:
+    """A user's reward."""
+    return float(transition.before.cost.num_kernels - transition.after.cost.num_kernels)
+
+
+def episode(env: RewriteEnv, actions: list[int]) -> list[float]:
+    env.reset()
+    return [env.step(action)[1] for action in actions]
+
+
+def test_final_pays_once_at_stop(relu_problem: MakeProblem) -> None:
+    env = RewriteEnv(relu_problem(5), reward_fn=reward_from_name("final"))
+    assert episode(env, [0, 0, 2]) == pytest.approx([0.0, 0.0, 0.4])
+
+
+def test_final_pays_where_the_budget_ends(relu_problem: MakeProblem) -> None:
+    env = RewriteEnv(relu_problem(5, max_iterations=2), reward_fn=reward_from_name("final"))
+    assert episode(env, [0, 0]) == pytest.approx([0.0, 0.4])
+
+
+def test_incremental_and_final_have_the_same_return(tiny_problem: Problem) -> None:
+    returns = [
+        sum(episode(RewriteEnv(tiny_problem, reward_fn=reward_from_name(name)), [1, 0, 1, 2]))
+        for name in ("incremental", "final")
+    ]
+    assert returns[0] == pytest.approx(returns[1])
+    assert returns[0] != 0
+
+
+def test_components_are_shares_of_the_initial_graph(relu_problem: MakeProblem) -> None:
+    # Every relu is one kernel and a fifth of flops and bytes.
+    for component in RewardWeights.__dataclass_fields__:
+        weights = {"runtime": 0.0, component: 2.0}
+        env = RewriteEnv(relu_problem(5), reward_fn=reward_from_name("incremental", weights))
+        assert episode(env, [0]) == pytest.approx([0.4]), component
+
+
+def test_a_users_function(relu_problem: MakeProblem, monkeypatch: pytest.MonkeyPatch) -> None:
+    import types
+
+    module = types.ModuleType("mine")
+    module.kernels_removed = kernels_removed  # type: ignore[attr-defined]
+    monkeypatch.setitem(__import__("sys").modules, "mine", module)
+    env = RewriteEnv(relu_problem(5), reward_fn=reward_from_name("mine.kernels_removed"))
+    assert episode(env, [0, 0, 2]) == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["best", "no_such_module.reward", "xflowrl.env.no_such", "."])
+def test_unknown_reward_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="give incremental, final, or the dotted name"):
+        reward_from_name(name)
+
+
+def test_unknown_weight_is_refused() -> None:
+    with pytest.raises(ValueError, match="reward weight 'energy'"):
+        reward_from_name("incremental", {"energy": 1.0})
+
+
+def test_measured_latency_replaces_the_cost_model(relu_problem: MakeProblem) -> None:
+    measured: list[str] = []
+
+    def measure_fn(problem: Problem, state: object) -> float:
+        measured.append(state.hash)  # type: ignore[attr-defined]
+        return 10.0 + state.num_nodes**2  # type: ignore[attr-defined]
+
+    env = RewriteEnv(relu_problem(3), measure_fn=measure_fn)
+    for _ in range(2):
+        assert episode(env, [0, 0]) == pytest.approx([(19 - 14) / 19, (14 - 11) / 19])
+    assert len(measured) == len(set(measured)) == 3, "each graph is measured once"
