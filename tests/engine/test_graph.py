@@ -70,7 +70,7 @@ def test_tensor_type_errors_name_the_value(dtype: str, shape: list[int], message
     [
         ((["Relu"], ["gone"], ["y"]), r'node "y" \(Relu\) reads tensor "gone"'),
         ((["Relu"], ["x"], ["x"]), r'tensor "x" is defined twice'),
-        ((["Relu"], ["x"], []), r"no output"),
+        ((["Relu"], ["x"], []), r"no named output"),
         ((["Relu"], ["x"], ["y", "z"]), r'node "y" \(Relu\) has 2 outputs but 1 types'),
         ((["Relu"], ["x", "w"], ["y"]), r'node "y" \(Relu\): wrong number of operands'),
         ((["MatMul"], ["x", "x"], ["y"]), r'node "y" \(MatMul\).*inner.*float32\[2,3\]'),
