@@ -200,6 +200,19 @@ def test_a_network_without_weights() -> None:
     assert 'input "x" changed by 10%' in verdict.detail
 
 
+def test_a_network_that_lets_only_positive_numbers_through() -> None:
+    def relus(count: int) -> Callable[[GraphBuilder], Any]:
+        def build(b: GraphBuilder) -> None:
+            x = "x"
+            for i in range(count):
+                (x,) = b.add_node("Relu", [x], ["y" if i == count - 1 else f"r{i}"])
+
+        return build
+
+    for seed in range(5):
+        assert verify(vector_model(relus(4)), vector_model(relus(1)), seed=seed).equal
+
+
 def test_a_softmax_that_saturates_does_not_hide_its_operand() -> None:
     """exp of a hundred: the probabilities are all 0 or 1, the logits differ."""
 
@@ -299,3 +312,10 @@ def test_what_onnx_runtime_cannot_run_is_undecided() -> None:
     verdict = verify(one, one)
     assert verdict.verdict == "undecided"
     assert "ONNX Runtime cannot run it" in verdict.detail
+
+
+def test_models_too_large_for_one_protobuf_go_through_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("xflowrl.verify.MAX_INLINE_BYTES", 0)
+    assert verify(model(plain), model(fused)).equal

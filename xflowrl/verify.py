@@ -8,15 +8,16 @@ number in a weight of the result is changed by 10%: if the comparison does not n
 agreement proves nothing, and the verdict is "undecided".
 
 Tolerance. Two orders of summation differ in float32 by about 1e-6 of an output's standard deviation
-per layer, and a real error by 1e-2 or more; the limit is 1e-4 of the standard deviation of each
-output plus, for outputs that hardly vary, 8e-6 (64 units in the last place) of its largest value;
+per layer (after rewriting, 4e-5 was the most in ResNet-50, 1e-6 in DenseNet-121), and a real error
+by 1e-2 or more; the limit is 5e-4 of the standard deviation of each output plus, for outputs that
+hardly vary, 8e-6 (64 units in the last place) of its largest value;
 `_TOLERANCE` has the numbers for other types. Integers and strings must be equal.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from xflowrl.weights import DrawnWeights, draw_inputs
 # coarsest type that computes.
 _TOLERANCE = {
     "float64": (1e-9, 1e-13),
-    "float32": (1e-4, 8e-6),
+    "float32": (5e-4, 8e-6),
     "float16": (2e-2, 4e-3),
     "bfloat16": (1e-1, 3e-2),
 }
@@ -257,26 +258,31 @@ class _Check:
         if not weights:
             candidates = [(f'input "{n}"', n) for n in self._result.graph.inputs]
         for label, name in candidates:
-            feeds = {**self._feeds, name: _mutated(self._feeds[name])}
-            actual = self._second.run(feeds)
-            if _compare(self._names, self._expected, actual, self._tolerance).failure:
-                return label
+            for mutated in _mutants(self._feeds[name]):
+                actual = self._second.run({**self._feeds, name: mutated})
+                if _compare(self._names, self._expected, actual, self._tolerance).failure:
+                    return label
         return None
 
 
-def _mutated(array: Array) -> Array:
-    """The array with its largest element changed by 10%; other types than floats by one."""
-    mutated = array.copy()
+def _mutants(array: Array) -> Iterator[Array]:
+    """The array with its largest, then its smallest element changed: floats by 10%, others by one.
+
+    Of both signs, because an activation may let only one through.
+    """
     if not array.size or array.dtype == object:
-        return mutated
-    position = np.unravel_index(int(np.argmax(np.abs(array.astype(np.float64)))), array.shape)
-    if array.dtype == bool:
-        mutated[position] = not array[position]
-    elif array.dtype.kind in "iu":
-        mutated[position] = 0 if array[position] else 1
-    else:
-        mutated[position] = array[position] * array.dtype.type(_MUTATION)
-    return mutated
+        return
+    numbers = array.astype(np.float64)
+    for extreme in (np.argmax, np.argmin):
+        position = np.unravel_index(int(extreme(numbers)), array.shape)
+        mutant = array.copy()
+        if array.dtype == bool:
+            mutant[position] = not array[position]
+        elif array.dtype.kind in "iu":
+            mutant[position] = 0 if array[position] else 1
+        else:
+            mutant[position] = array[position] * array.dtype.type(_MUTATION)
+        yield mutant
 
 
 def _compare_as_saved(original: Model, result: Model, seed: int) -> _Difference:
@@ -304,7 +310,9 @@ def _folded_session(model: Model) -> _Session:
 def _tolerance(graph: Graph) -> tuple[float, float]:
     nodes = graph.nodes()
     types = {t.dtype for node in nodes for t in node.output_types}
-    tolerance = max((_TOLERANCE[t] for t in types if t in _TOLERANCE), default=(1e-4, 8e-6))
+    tolerance = max(
+        (_TOLERANCE[t] for t in types if t in _TOLERANCE), default=_TOLERANCE["float32"]
+    )
     if any("Quantize" in node.op_type or node.op_type.startswith("QLinear") for node in nodes):
         return max(tolerance, _QUANTISED_TOLERANCE)
     return tolerance

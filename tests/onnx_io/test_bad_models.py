@@ -168,3 +168,16 @@ def test_external_data_of_an_attribute_are_read(
     path = make_model(nodes, {"x": [1, 8]}, {"y": [1, 8]})
     values = load_onnx(path).weights.get("w")
     np.testing.assert_array_equal(values, np.ones((8, 8), np.float32))
+
+
+def test_an_output_twice(make_model: Make) -> None:
+    graph = onnx.helper.make_graph(
+        [RELU], "g",
+        [onnx.helper.make_tensor_value_info("x", 1, [2])],
+        [onnx.helper.make_tensor_value_info("y", 1, [2])] * 2,
+    )  # fmt: skip
+    path = make_model([RELU], {"x": [2]}, {"y": [2]})
+    proto = onnx.load(path)
+    proto.graph.CopyFrom(graph)
+    path.write_bytes(proto.SerializeToString())
+    refused(path, '"y"')
