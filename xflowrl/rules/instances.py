@@ -219,6 +219,9 @@ class _Builder:
         """The outputs of a pattern node, which is built when it is first asked for."""
         if node in self.nodes:
             return self.nodes[node]
+        for operand in node.operands:  # nodes first: they may bind variables that stand before them
+            if isinstance(operand, Output | AllOutputs):
+                self.node(operand.node)
         groups = [(operand, self.elements(operand)) for operand in node.operands]
         if node.is_each:
             ((operand, elements),) = groups
@@ -277,7 +280,7 @@ class _Builder:
             for element in elements:
                 shape = next(chosen) if element is not None else ()
                 if isinstance(element, str):
-                    element = self.hinted(operand) or self.variable(shape)
+                    element = self.again(operand) or self.hinted(operand) or self.variable(shape)
                 inputs.append(element)
             self.bind(operand, inputs[first:])
         for position, tensor in enumerate(inputs):
@@ -316,6 +319,10 @@ class _Builder:
             return evaluate(form, Bindings(self.attributes, shapes, sequences))
         except NoValue:
             raise Rejected from None
+
+    def again(self, operand: Operand) -> _Tensor | None:
+        """What a variable that occurs twice among the operands of a node has just become."""
+        return self.tensors.get(operand.name) if isinstance(operand, Variable) else None
 
     def hinted(self, operand: Operand) -> _Tensor | None:
         """A literal of the value that a guard asks of a variable, or None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,7 +29,12 @@ class Outcome:
 
 
 def try_mutants(
-    text: str, *, num_instances: int = 30, num_attempts: int = 3000, seed: int = 0
+    text: str,
+    *,
+    num_instances: int = 30,
+    num_attempts: int = 3000,
+    seed: int = 0,
+    is_known: Callable[[Mutant], bool] = lambda mutant: False,
 ) -> list[Outcome]:
     """Tries every mutant of a rule, ten times as long where it applies and has not been caught.
 
@@ -37,6 +42,7 @@ def try_mutants(
         text: the rule, its `:for` variables replaced.
         num_instances: places where the rule applies on which a wrong target is tried.
         num_attempts: instances drawn for a missing guard or condition.
+        is_known: mutants to leave out.
     """
     form = read_rule(text)
     rules = rule_set(form.text)
@@ -44,6 +50,8 @@ def try_mutants(
     places = _Places(trials_of(form, num_instances * 600, seed_text), rules)
     outcomes = []
     for mutant in mutants_of(text):
+        if is_known(mutant):
+            continue
         try:
             mutated = rule_set(mutant.text)
         except ValueError:

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from xflowrl.rules.text import read_rule
 from xflowrl.rules.verdict import Verdict
@@ -52,7 +53,7 @@ class Verdicts:
             json.dump(entries, file, indent=1)
         Path(file.name).replace(self.path)
 
-    def _read(self) -> dict[str, dict[str, object]]:
+    def _read(self) -> dict[str, dict[str, Any]]:
         try:
             entries = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:

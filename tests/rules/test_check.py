@@ -1,0 +1,77 @@
+"""The built-in rules are sound, and the checker catches rules that are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xflowrl._engine import Rule
+from xflowrl.rules import load_core
+from xflowrl.rules.check import check_rule
+from xflowrl.rules.loading import parse_file
+
+CORE = load_core()
+WRONG = parse_file(str(Path(__file__).parent / "wrong.rules"))
+
+
+def name_of(rule: Rule) -> str:
+    return rule.name
+
+
+def first_of_each(rules: list[Rule]) -> list[Rule]:
+    """One rule of each that is written for several operators."""
+    return list({(rule.filename, rule.line): rule for rule in reversed(rules)}.values())[::-1]
+
+
+@pytest.mark.parametrize("rule", first_of_each(CORE.rules), ids=name_of)
+def test_built_in_rule_is_sound(rule: Rule) -> None:
+    verdict = check_rule(rule.text, num_instances=12)
+    assert verdict.status == "sound", verdict.detail
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", CORE.rules, ids=name_of)
+def test_built_in_rule_is_sound_in_depth(rule: Rule) -> None:
+    verdict = check_rule(rule.text, num_instances=500, seed=1)
+    assert verdict.status == "sound", verdict.detail
+    assert verdict.num_applied >= 500
+
+
+@pytest.mark.parametrize("rule", WRONG.rules, ids=name_of)
+def test_wrong_rule_is_caught(rule: Rule) -> None:
+    verdict = check_rule(rule.text)
+    assert verdict.status == "unsound"
+    assert "before:" in verdict.detail
+    assert "after:" in verdict.detail
+
+
+def test_there_are_ten_wrong_rules() -> None:
+    assert len(WRONG) >= 10
+
+
+def test_verdict_does_not_depend_on_the_run() -> None:
+    text = WRONG.rules[0].text
+    assert check_rule(text, seed=3) == check_rule(text, seed=3)
+
+
+def test_functions_that_saturate_are_replaced() -> None:
+    """For whole numbers tanh(4x) is nearly tanh(3x); an arbitrary function tells them apart."""
+    wrong = "(rule wrong (Tanh (Add ?x (Add ?x (Add ?x ?x)))) => (Tanh (Add ?x (Add ?x ?x))))"
+    assert check_rule(wrong).status == "unsound"
+
+
+def test_rule_that_never_applies_is_unchecked() -> None:
+    verdict = check_rule("(rule never (Relu ?x) => ?x :if (= 1 2))")
+    assert (verdict.status, verdict.num_applied) == ("unchecked", 0)
+
+
+def test_rule_of_an_operator_without_samples_is_unchecked() -> None:
+    verdict = check_rule("(rule unknown (Relu (Gather ?x ?i)) => (Gather (Relu ?x) ?i))")
+    assert verdict.status == "unchecked"
+    assert "Gather" in verdict.detail
+
+
+def test_text_that_is_no_rule_is_refused() -> None:
+    with pytest.raises(ValueError, match="Nonsense"):
+        check_rule("(rule wrong (Nonsense ?x) => ?x)")

@@ -1,0 +1,117 @@
+"""Every mutant of every built-in rule is caught, refused, no change at all, or listed here."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from xflowrl._engine import Rule
+from xflowrl.rules import load_core
+from xflowrl.rules.mutants import mutants_of
+from xflowrl.rules.mutation import try_mutants
+
+CORE = {rule.name: rule for rule in load_core().rules}
+
+# Mutants that are no less true than the rule: pattern of the rule's name, of the change, reason.
+EQUIVALENT = [
+    (
+        ".*siblings-merge|.*-enlarge",
+        r"without guard \((> \?g 1|not \(= \(drop \(shape \?v\) 2\) .*)\)",
+        "the guard only keeps off what a simpler rule does: one group, equal kernels",
+    ),
+    (".*", r".*: (Reshape|Expand) left out", "where the types still agree it moves no element"),
+    (".*", r".*: Concat left out", "where the types still agree it has one operand"),
+    ("Sum-of-Sum", r".* exchanged", "a sum has no order"),
+    (
+        "(MatMul|Gemm)-Transpose-.*",
+        r".*: (1 is one more|\(- 1 \?t\) turned round)",
+        "any number but 0 asks for the transpose",
+    ),
+    (
+        "(Split|Concat)-of-(Concat|Split)",
+        r".*: :axis need not be \?k",
+        "types agree only if there is one part, which any axis will do for",
+    ),
+    (
+        "Conv-groups-merge",
+        r".*\(2, 1, 4\): 1 is one more",
+        "in row-major order both axes join the same elements: between them lies a 1",
+    ),
+    (
+        "Conv-grouped-.*siblings-merge",
+        r".*\(1, 1, 3, 2, 2\): 2 is one more",
+        "types agree only if the dimension left out is 1",
+    ),
+]
+
+# One of each kind: grouped, enlarged, broadcast, transposed, with several roots, with sequences.
+QUICK = [
+    "Conv-LeakyRelu-fuse",
+    "Conv-BatchNormalization-fold",
+    "Conv-bias-Mul-fold",
+    "Gemm-bias-Div-fold",
+    "MatMul-Mul-fold-left",
+    "Pad-Conv-fold",
+    "Conv-bias-siblings-merge",
+    "Conv-Concat-groups",
+    "MatMul-right-siblings-merge",
+    "MatMul-left-Add-distribute",
+    "Conv-input-Add-distribute",
+    "Concat-of-Relu",
+    "Concat-of-Transpose",
+    "Transpose-Transpose",
+    "Clip-Clip",
+]
+
+
+def reason_for(rule: str, change: str) -> str | None:
+    """Why a mutant may survive, if that is known."""
+    for name, pattern, reason in EQUIVALENT:
+        if re.fullmatch(name, rule) and re.fullmatch(pattern, change):
+            return reason
+    return None
+
+
+def survivors(rule: Rule, num_attempts: int) -> list[str]:
+    outcomes = try_mutants(
+        rule.text,
+        num_attempts=num_attempts,
+        is_known=lambda mutant: reason_for(mutant.rule, mutant.change) is not None,
+    )
+    return [outcome.mutant.change for outcome in outcomes if outcome.status == "survived"]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_mutants_are_caught(name: str) -> None:
+    assert not survivors(CORE[name], num_attempts=3000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CORE)
+def test_mutants_are_caught_in_depth(name: str) -> None:
+    assert not survivors(CORE[name], num_attempts=5000)
+
+
+def test_every_equivalence_is_needed() -> None:
+    mutants = [mutant for rule in CORE.values() for mutant in mutants_of(rule.text)]
+    for name, pattern, _ in EQUIVALENT:
+        assert any(
+            re.fullmatch(name, mutant.rule) and re.fullmatch(pattern, mutant.change)
+            for mutant in mutants
+        ), pattern
+
+
+def test_mutants_of_a_rule() -> None:
+    source = '(Relu (Conv ?x ?w :activation "" :attrs ?a))'
+    text = f"(rule r {source} => (Conv ?x ?w :attrs ?a) :if (= 1 1))"
+    changes = [(mutant.kind, mutant.change) for mutant in mutants_of(text)]
+    assert changes == [
+        ("guard", "without guard (= 1 1)"),
+        ("condition", 'source 0 (1, 3): :activation need not be ""'),
+        ("target", "target 0 (): Conv with operands 1 and 2 swapped"),
+        ("target", "target 0 (): Conv without operand 1"),
+        ("target", "target 0 (): Conv without operand 2"),
+        ("target", "target 0 (): Conv left out"),
+        ("target", "target 0 (): Conv without :attrs"),
+    ]
