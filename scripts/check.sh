@@ -38,7 +38,7 @@ everything() {
 
 sanitize() {
   step "engine with sanitizers"
-  build_engine sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo -DXFLOWRL_SANITIZE=ON
+  build_engine sanitize -DCMAKE_BUILD_TYPE= -DXFLOWRL_SANITIZE=ON
   # A package of its own around the sanitized module. Python runs without site (-S): the
   # installed package's import hook would go before PYTHONPATH.
   local package=build/sanitize/python

@@ -62,10 +62,7 @@ class Tracker:
         }
         self._file.write(json.dumps(row) + "\n")
         if self._run is not None:
-            by_time = {
-                f"by_time/{_tail(n)}": v for n, v in metrics.items() if n.endswith("cost_ms")
-            }
-            self._run.log({"step": step, **metrics, **by_time})
+            self._run.log({"step": step, **metrics, **_by_time(metrics)})
 
     def finish(self, results: Sequence[Result], record: Mapping[str, Any], folder: Path) -> None:
         """Hands over what only the end knows: summary, applied rules, the best models.
@@ -96,8 +93,15 @@ class Tracker:
                 self._run.log_artifact(artifact)
 
 
-def _tail(name: str) -> str:
-    return name.split("/", 1)[-1]
+def _by_time(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The costs of a search once more, to be drawn against its seconds."""
+    named = {
+        f"by_time/{name.removeprefix('search/')}": value
+        for name, value in metrics.items()
+        if name.startswith("search/") and name.endswith("cost_ms")
+    }
+    seconds = [value for name, value in metrics.items() if name.endswith("/seconds")]
+    return named | {"by_time/seconds": seconds[0]} if named and seconds else {}
 
 
 def _artifact_name(graph: str) -> str:
@@ -123,5 +127,5 @@ def _start_wandb(folder: Path, settings: WandbSettings, config: Mapping[str, Any
         reinit="finish_previous",
     )
     run.define_metric("*", step_metric="step")
-    run.define_metric("by_time/*", step_metric="search/seconds")
+    run.define_metric("by_time/*", step_metric="by_time/seconds")
     return run
