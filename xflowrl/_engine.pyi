@@ -13,6 +13,10 @@ class TensorType:
 
     def __init__(self, dtype: str, shape: Sequence[int]) -> None: ...
 
+    def __copy__(self) -> object: ...
+
+    def __deepcopy__(self, memo: object) -> object: ...
+
     @property
     def dtype(self) -> str: ...
 
@@ -39,6 +43,10 @@ class TensorType:
 
 class OpSignature:
     """The key under which the cost of an operator is kept."""
+
+    def __copy__(self) -> object: ...
+
+    def __deepcopy__(self, memo: object) -> object: ...
 
     @property
     def op_type(self) -> str: ...
@@ -75,6 +83,10 @@ class OpSignature:
 
 class Node:
     """A read-only view of one operator of a graph."""
+
+    def __copy__(self) -> object: ...
+
+    def __deepcopy__(self, memo: object) -> object: ...
 
     @property
     def id(self) -> int:
@@ -120,6 +132,10 @@ class Node:
 
 class Graph:
     """An immutable network: a DAG of operators."""
+
+    def __copy__(self) -> object: ...
+
+    def __deepcopy__(self, memo: object) -> object: ...
 
     @property
     def name(self) -> str: ...
@@ -200,6 +216,10 @@ class Rule:
     A source pattern, a target pattern and the guards under which they are equal.
     """
 
+    def __copy__(self) -> object: ...
+
+    def __deepcopy__(self, memo: object) -> object: ...
+
     @property
     def name(self) -> str: ...
 
@@ -220,6 +240,10 @@ class Rule:
 
 class RuleSet:
     """Rules in order; a rule's index is its id."""
+
+    def __copy__(self) -> object: ...
+
+    def __deepcopy__(self, memo: object) -> object: ...
 
     @staticmethod
     def parse(text: str, filename: str = '<rules>') -> RuleSet:
@@ -272,6 +296,10 @@ class Cost:
 class CostTable:
     """Milliseconds per operator signature."""
 
+    def __copy__(self) -> object: ...
+
+    def __deepcopy__(self, memo: object) -> object: ...
+
     @staticmethod
     def roofline(flops_per_s: float, bytes_per_s: float, overhead_ms: float) -> CostTable: ...
 
@@ -294,6 +322,10 @@ class CostTable:
 
 class Match:
     """A rule bound to one place of a state's graph."""
+
+    def __copy__(self) -> object: ...
+
+    def __deepcopy__(self, memo: object) -> object: ...
 
     @property
     def rule(self) -> str: ...
@@ -327,6 +359,10 @@ class State:
     """A graph under rules and costs, with its matches. Immutable."""
 
     def __init__(self, graph: Graph, rules: RuleSet, costs: CostTable, *, taso_hash: bool = False) -> None: ...
+
+    def __copy__(self) -> object: ...
+
+    def __deepcopy__(self, memo: object) -> object: ...
 
     @property
     def graph(self) -> Graph: ...

@@ -4,6 +4,7 @@
 NB_MODULE(_engine, m) {
   m.doc() = "The native engine: graphs, rules, matching, costs and the inner loops of search.";
   xflowrl::bind_graph(m);
+  xflowrl::bind_builder(m);
   xflowrl::bind_rules(m);
   xflowrl::bind_search(m);
 }

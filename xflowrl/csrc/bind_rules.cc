@@ -7,24 +7,13 @@
 #include <stdexcept>
 
 #include "bind.h"
+#include "bind_types.h"
 #include "rule.h"
 
 namespace nb = nanobind;
 
 namespace xflowrl {
 namespace {
-
-nb::object attr_object(const AttrValue& value) {
-  return std::visit(
-      [](const auto& v) -> nb::object {
-        if constexpr (std::is_same_v<std::decay_t<decltype(v)>, Blob>) {
-          return nb::none();
-        } else {
-          return nb::cast(v);
-        }
-      },
-      value);
-}
 
 std::string variable_name(const Rule& rule, int index, bool sequence) {
   for (const Variable& v : rule.variables) {
@@ -83,7 +72,7 @@ nb::list describe_nodes(const Rule& rule, const Pattern& pattern) {
       item["kind"] = kKinds[static_cast<int>(a.kind)];
       if (a.kind == AttrPattern::Kind::kBind)
         item["var"] = attribute_name(rule, a.var, VarKind::kAttribute);
-      if (a.kind == AttrPattern::Kind::kConstant) item["value"] = attr_object(a.value);
+      if (a.kind == AttrPattern::Kind::kConstant) item["value"] = attr_to_python(a.value);
       attrs.append(item);
     }
     d["attributes"] = attrs;
@@ -135,8 +124,8 @@ nb::dict describe(const Rule& rule) {
 }  // namespace
 
 void bind_rules(nb::module_& m) {
-  nb::class_<Rule>(m, "Rule",
-                   "A source pattern, a target pattern and the guards under which they are equal.")
+  bind_shared<Rule>(m, "Rule",
+                    "A source pattern, a target pattern and the guards under which they are equal.")
       .def_ro("name", &Rule::name)
       .def_ro("text", &Rule::text, "The rule as it is written, :for values filled in.")
       .def_ro("filename", &Rule::filename)
@@ -144,7 +133,7 @@ void bind_rules(nb::module_& m) {
       .def("describe", &describe, "The parsed rule as plain dicts and lists.",
            nb::sig("def describe(self) -> dict[str, typing.Any]"))
       .def("__repr__", [](const Rule& r) { return "Rule(" + r.name + ")"; });
-  nb::class_<RuleSet>(m, "RuleSet", "Rules in order; a rule's index is its id.")
+  bind_shared<RuleSet>(m, "RuleSet", "Rules in order; a rule's index is its id.")
       .def_static(
           "parse",
           [](const std::string& text, const std::string& filename) {

@@ -116,7 +116,7 @@ void bind_cost(nb::module_& m) {
       .def("__repr__", [](const Cost& c) {
         return "Cost(ms=" + std::to_string(c.ms) + ", kernels=" + std::to_string(c.kernels) + ")";
       });
-  nb::class_<CostTable>(m, "CostTable", "Milliseconds per operator signature.")
+  bind_shared<CostTable>(m, "CostTable", "Milliseconds per operator signature.")
       .def_static("roofline", &CostTable::roofline, nb::arg("flops_per_s"), nb::arg("bytes_per_s"),
                   nb::arg("overhead_ms"))
       .def_static("taso", &CostTable::taso, nb::arg("flops_per_s"), nb::arg("bytes_per_s"),
@@ -131,7 +131,7 @@ void bind_cost(nb::module_& m) {
 }
 
 void bind_state(nb::module_& m) {
-  nb::class_<MatchView>(m, "Match", "A rule bound to one place of a state's graph.")
+  bind_shared<MatchView>(m, "Match", "A rule bound to one place of a state's graph.")
       .def_prop_ro("rule", [](const MatchView& v) { return v.state->rule(*v.match).name; })
       .def_prop_ro("rule_index", [](const MatchView& v) { return v.match->rule; })
       .def_prop_ro(
@@ -160,7 +160,7 @@ void bind_state(nb::module_& m) {
         return "Match(" + v.state->rule(*v.match).name + ", " +
                std::to_string(v.match->delta.cost.ms) + " ms)";
       });
-  nb::class_<State>(m, "State", "A graph under rules and costs, with its matches. Immutable.")
+  bind_shared<State>(m, "State", "A graph under rules and costs, with its matches. Immutable.")
       .def(
           "__init__",
           [](State* self, const Graph& graph, std::shared_ptr<const RuleSet> rules,

@@ -1,6 +1,8 @@
 // Views of engine data that exist for Python alone.
 #pragma once
 
+#include <nanobind/nanobind.h>
+
 #include <memory>
 
 #include "cost.h"
@@ -14,6 +16,9 @@ struct NodeView {
   NodeId id;
   const Node& node() const { return graph->node(id); }
 };
+
+nanobind::object attr_to_python(const AttrValue& value);
+nanobind::dict attrs_to_python(const Attrs& attrs);
 
 OpSignature make_signature(const Graph& graph, NodeId id);
 
