@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xflowrl._engine import CostTable, Graph, Rule, RuleSet, State
-from xflowrl.rules.instances import Instance, Rejected, literal_hints, sample_instance
-from xflowrl.rules.pattern import source_roots
+from xflowrl.rules.instances import Instance, Rejected, sample_instance
+from xflowrl.rules.pattern import favoured_literals, source_roots
 from xflowrl.rules.reference import INEXACT, check_valid, evaluate_graph
 from xflowrl.rules.text import RuleForm, read_rule
 from xflowrl.rules.verdict import Verdict
@@ -28,7 +28,15 @@ Array = NDArray[Any]
 
 # What an export writes with an inexact function inside, and what rounds in any case.
 _WITH_INEXACT = INEXACT | {"Swish", "Gelu", "GeluTanh"}
-_ALWAYS_ROUNDED = {"Softmax", "LogSoftmax", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"}
+_ALWAYS_ROUNDED = {
+    "Gelu",
+    "GeluTanh",
+    "Softmax",
+    "LogSoftmax",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+}
 # Of the last places of a double: a handful of roundings of values below 1e4.
 _TOLERANCE = 1e-11
 _MAX_MATCHES = 4  # tried per instance
@@ -80,11 +88,11 @@ def trials(rule: Rule, max_attempts: int, seed: int = 0) -> Iterator[Trial]:
 
 def trials_of(rule: RuleForm, max_attempts: int, seed: str) -> Iterator[Trial]:
     """Instances of the source of a rule taken apart."""
-    roots, hints = source_roots(rule), literal_hints(rule.guards)
+    roots, literals = source_roots(rule), favoured_literals(rule)
     rng = random.Random(seed)
     for _ in range(max_attempts):
         try:
-            yield Trial(sample_instance(roots, rng, hints))
+            yield Trial(sample_instance(roots, rng, literals))
         except Rejected:
             continue
 
@@ -113,7 +121,7 @@ class Trial:
         graph = self.instance.graph
         if list(result.outputs) != list(graph.outputs) or list(result.inputs) != list(graph.inputs):
             return "inputs or outputs were renamed"
-        is_rounded = _speaks_of(graph, _ALWAYS_ROUNDED)
+        is_rounded = _speaks_of(graph, _ALWAYS_ROUNDED) or _speaks_of(result, _ALWAYS_ROUNDED)
         for replaced in (False, True) if _speaks_of(graph, _WITH_INEXACT) else (False,):
             tolerance = _TOLERANCE if is_rounded or (not replaced and _rounds(graph)) else 0.0
             try:

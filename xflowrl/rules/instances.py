@@ -15,7 +15,7 @@ from xflowrl.rules.drawings import BOOLEAN, DRAWINGS, ROLES, WHOLE
 from xflowrl.rules.expressions import Bindings, NoValue, Unbound, evaluate
 from xflowrl.rules.operands import Draw, Shape
 from xflowrl.rules.pattern import AllOutputs, Operand, Output, PatternNode, Root, Variable
-from xflowrl.rules.text import Form, subforms
+from xflowrl.rules.text import Form
 
 Array = NDArray[Any]
 
@@ -66,24 +66,13 @@ def operators_of(roots: list[Root]) -> set[str]:
     return found
 
 
-def literal_hints(guards: Iterable[Form]) -> dict[str, float]:
-    """Values that guards of the form (= (value ?x) number) ask of literals."""
-    hints = {}
-    for guard in guards:
-        for _, form in subforms(guard):
-            match form:
-                case ("=", ("value", str(name)), str(number)):
-                    hints[name] = float(number)
-    return hints
-
-
 def sample_instance(
-    roots: list[Root], rng: random.Random, hints: Mapping[str, float] | None = None
+    roots: list[Root], rng: random.Random, literals: Mapping[str, float] | None = None
 ) -> Instance:
     """Builds one random instance of a source.
 
     Args:
-        hints: variables that are mostly to be literals of one element with this value.
+        literals: variables that are mostly to be literals of one element, and a value to favour.
 
     Raises:
         Rejected: the choices did not fit; another call may succeed.
@@ -96,7 +85,7 @@ def sample_instance(
     dtype = "bool" if ops & BOOLEAN else "float64"
     if ops <= WHOLE and rng.random() < 0.25:
         dtype = "int64"
-    return _Builder(roots, rng, dtype, hints or {}).build()
+    return _Builder(roots, rng, dtype, literals or {}).build()
 
 
 @dataclass(frozen=True)
@@ -123,7 +112,7 @@ class _Builder:
     roots: list[Root]
     rng: random.Random
     dtype: str
-    hints: Mapping[str, float]
+    favoured: Mapping[str, float]
     draw: Draw = field(init=False)
 
     def __post_init__(self) -> None:
@@ -280,7 +269,7 @@ class _Builder:
             for element in elements:
                 shape = next(chosen) if element is not None else ()
                 if isinstance(element, str):
-                    element = self.again(operand) or self.hinted(operand) or self.variable(shape)
+                    element = self.again(operand) or self.literal(operand) or self.variable(shape)
                 inputs.append(element)
             self.bind(operand, inputs[first:])
         for position, tensor in enumerate(inputs):
@@ -324,14 +313,16 @@ class _Builder:
         """What a variable that occurs twice among the operands of a node has just become."""
         return self.tensors.get(operand.name) if isinstance(operand, Variable) else None
 
-    def hinted(self, operand: Operand) -> _Tensor | None:
-        """A literal of the value that a guard asks of a variable, or None."""
-        if not isinstance(operand, Variable) or operand.name not in self.hints:
+    def literal(self, operand: Operand) -> _Tensor | None:
+        """A literal where the rule asks for a variable's value, mostly of the value it wants."""
+        if not isinstance(operand, Variable) or operand.name not in self.favoured:
             return None
-        if self.draw.chance(0.2):
+        if self.draw.chance(0.1):
             return None
+        value = self.favoured[operand.name]
         tensor = self.variable((1,) * self.rng.choice([0, 0, 1, 2]))
-        self.literals[tensor.name] = self.hints[operand.name]
+        others = [-1.0, 0.0, 1.0, 2.0, value + 1.0]
+        self.literals[tensor.name] = self.rng.choice(others) if self.draw.chance(0.2) else value
         return tensor
 
     def variable(self, shape: Shape) -> _Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xflowrl.rules.text import Form, RuleForm
+from xflowrl.rules.text import Form, RuleForm, subforms
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,25 @@ def source_roots(rule: RuleForm) -> list[Root]:
     """The tensors that a rule replaces; shared nodes of the pattern are shared objects."""
     reader = _Reader()
     return [reader.root(form) for form in rule.sources]
+
+
+def favoured_literals(rule: RuleForm) -> dict[str, float]:
+    """Variables whose value a rule asks for, each with one that its guards admit if they say so.
+
+    Understood are (= (value ?x) number), and a lower and an upper bound: their middle.
+    """
+    names: dict[str, float] = {}
+    bounds: dict[str, list[float]] = {}
+    for form in (*rule.targets, *rule.guards):
+        for _, part in subforms(form):
+            match part:
+                case ("=", ("value", str(name)), str(number)):
+                    bounds[name] = [float(number)]
+                case ("<" | ">", ("value", str(name)), str(number)):
+                    bounds.setdefault(name, []).append(float(number))
+                case ("value", str(name)):
+                    names.setdefault(name, 0.5)
+    return names | {name: sum(values) / len(values) for name, values in bounds.items()}
 
 
 class _Reader:
