@@ -12,7 +12,7 @@ step() { printf '\n== %s\n' "$*"; }
 build_engine() {
   local folder=build/$1
   shift
-  cmake -S . -B "$folder" -G Ninja -DPython_EXECUTABLE="$(command -v python)" "$@" >"$folder.log" 2>&1 &&
+  cmake -S . -B "$folder" -G Ninja -DXFLOWRL_WERROR=ON -DPython_EXECUTABLE="$(command -v python)" "$@" >"$folder.log" 2>&1 &&
     cmake --build "$folder" >>"$folder.log" 2>&1 || {
     tail -60 "$folder.log"
     return 1
