@@ -157,7 +157,7 @@ def _draw(tensor_type: TensorType, draw: _Draw, generator: np.random.Generator) 
 
 
 def _rounded(values: Array, dtype: str) -> Array:
-    return values.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    return values.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype, copy=False)
 
 
 _RANGES = {"scale": (0.8, 1.2), "variance": (0.75, 1.33), "slope": (0.1, 0.4), "other": (0.5, 1.5)}

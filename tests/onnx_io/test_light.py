@@ -25,7 +25,7 @@ LARGE = ["bvlc_alexnet", "inception_v1", "vgg19", "zfnet512"]
 def test_round_trip(name: str, round_trip: Callable[..., Any]) -> None:
     """With its own placeholder weights; the numbers that prove something are drawn below."""
     path = LIGHT / f"light_{name}.onnx"
-    model = load_onnx(path)
+    model = round_trip(path)
     assert not any(node.is_opaque for node in model.graph.nodes())
     source = onnx.load(path)
     weights = {t.name for t in source.graph.initializer}
