@@ -2,21 +2,12 @@
 
 #include <algorithm>
 
+#include "values.h"
+
 namespace xflowrl {
 namespace {
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
-
-bool same(const AttrValue& a, const AttrValue& b) {
-  if (a.index() == b.index()) return a == b;
-  const auto number = [](const AttrValue& v, double& out) {
-    if (const int64_t* i = std::get_if<int64_t>(&v)) return out = static_cast<double>(*i), true;
-    if (const double* d = std::get_if<double>(&v)) return out = *d, true;
-    return false;
-  };
-  double x, y;
-  return number(a, x) && number(b, y) && x == y;
-}
 
 }  // namespace
 
@@ -85,7 +76,7 @@ bool Matcher::attributes_match(const NodePattern& pattern, const Node& node) {
   if (node.op != pattern.op || node.is_opaque) return false;
   for (const AttrPattern& attr : pattern.attrs) {
     if (attr.kind != AttrPattern::Kind::kConstant) continue;
-    if (!same(*node.attrs->find(attr.name), attr.value)) {
+    if (!values::equal(*node.attrs->find(attr.name), attr.value)) {
       if (reasons_)
         fail(std::string(node.op_type()) + ": " + attr.name + " is " +
              attr_text(*node.attrs->find(attr.name)) + ", not " + attr_text(attr.value));
@@ -107,7 +98,7 @@ void Matcher::bind_node(int pattern_index, TensorRef tensor, const OutputIndex* 
   const AttrValue number = int64_t{tensor.output};
   bool bound_here = false;
   if (var >= 0) {
-    if (attribute_bound_[at(var)] && !same(binding_.attributes[at(var)], number)) return;
+    if (attribute_bound_[at(var)] && !values::equal(binding_.attributes[at(var)], number)) return;
     bound_here = !attribute_bound_[at(var)];
     binding_.attributes[at(var)] = number;
     attribute_bound_[at(var)] = 1;
@@ -123,7 +114,7 @@ void Matcher::bind_node(int pattern_index, TensorRef tensor, const OutputIndex* 
       if (attr.kind != AttrPattern::Kind::kBind) continue;
       const AttrValue& value = *node.attrs->find(attr.name);
       if (attribute_bound_[at(attr.var)]) {
-        if (!same(binding_.attributes[at(attr.var)], value)) {
+        if (!values::equal(binding_.attributes[at(attr.var)], value)) {
           fail(std::string(node.op_type()) + ": " + attr.name + " differs between the nodes");
           fits = false;
           break;
@@ -248,7 +239,7 @@ void Matcher::spread_each(const NodePattern& pattern, const std::vector<TensorRe
       if (attr.kind != AttrPattern::Kind::kBind) continue;
       const AttrValue& value = *node.attrs->find(attr.name);
       AttrValue& bound = binding_.attributes[at(attr.var)];
-      if (attribute_bound_[at(attr.var)]) fits = fits && same(bound, value);
+      if (attribute_bound_[at(attr.var)]) fits = fits && values::equal(bound, value);
       bound = attribute_bound_[at(attr.var)] ? bound : value;
       attribute_bound_[at(attr.var)] = 1;
     }
@@ -361,7 +352,7 @@ bool Matcher::guards_hold() {
       AttrValue value;
       bool fits = evaluate(attr.expr, graph_, binding_, value);
       const auto check = [&](NodeId id) {
-        fits = fits && same(*graph_.node(id).attrs->find(attr.name), value);
+        fits = fits && values::equal(*graph_.node(id).attrs->find(attr.name), value);
       };
       if (binding_.nodes[i] != kNoNode) check(binding_.nodes[i]);
       for (NodeId id : binding_.each_nodes[i]) check(id);

@@ -6,17 +6,6 @@
 namespace xflowrl::values {
 namespace {
 
-bool equal(const AttrValue& a, const AttrValue& b) {
-  double x, y;
-  if (as_number(a, x) && as_number(b, y)) return x == y;
-  const auto is_empty_list = [](const AttrValue& v) {
-    const Ints* i = std::get_if<Ints>(&v);
-    const Floats* f = std::get_if<Floats>(&v);
-    return (i && i->empty()) || (f && f->empty());
-  };
-  return a == b || (is_empty_list(a) && is_empty_list(b));
-}
-
 // Python's floor division and modulo, so that signs behave the same everywhere.
 bool divide(int64_t a, int64_t b, bool want_remainder, int64_t& out) {
   if (b == 0 || (b == -1 && a == std::numeric_limits<int64_t>::min())) return false;
@@ -76,6 +65,17 @@ bool ordered(Fn fn, double x, double y) {
 }
 
 }  // namespace
+
+bool equal(const AttrValue& a, const AttrValue& b) {
+  double x, y;
+  if (as_number(a, x) && as_number(b, y)) return x == y;
+  const auto is_empty_list = [](const AttrValue& v) {
+    const Ints* i = std::get_if<Ints>(&v);
+    const Floats* f = std::get_if<Floats>(&v);
+    return (i && i->empty()) || (f && f->empty());
+  };
+  return a == b || (is_empty_list(a) && is_empty_list(b));
+}
 
 bool as_int(const AttrValue& v, int64_t& out) {
   if (const int64_t* i = std::get_if<int64_t>(&v)) return out = *i, true;

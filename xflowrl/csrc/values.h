@@ -5,6 +5,8 @@
 
 namespace xflowrl::values {
 
+// Numbers are compared as numbers, whatever their type; empty lists are equal.
+bool equal(const AttrValue& a, const AttrValue& b);
 bool as_int(const AttrValue& value, int64_t& out);
 // Integers count as numbers.
 bool as_number(const AttrValue& value, double& out);
