@@ -114,7 +114,7 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
                 f"give 0..{self.num_matches}, the last of which is STOP"
             )
         before, stopped = self.state, action == self.num_matches
-        rule = "" if stopped else self._apply(int(action))
+        rule = self._stay() if stopped else self._apply(int(action))
         self._meter.spend(iterations=1, candidates=self.num_matches)
         limit = self._meter.exceeded()
         terminated = bool(stopped or self.num_matches == 0)
@@ -239,6 +239,10 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         self._meter = Meter(self.problem.budget)
         self._enter(self._initial[problem_index])
         self._over = False
+
+    def _stay(self) -> str:
+        self._enter(self.state)  # new arrays: what was returned before is the caller's
+        return ""
 
     def _apply(self, action: int) -> str:
         rule: str = self._rule_names[self._observation["match_rule"][action]]

@@ -12,7 +12,12 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 
-from xflowrl.agents.ppo.checkpoint import load_policy, new_policy, save_policy
+from xflowrl.agents.ppo.checkpoint import (
+    check_resumable,
+    load_policy,
+    new_policy,
+    save_policy,
+)
 from xflowrl.agents.ppo.decoding import decode, take_again
 from xflowrl.agents.ppo.module import Best, LearningSettings, PPOModule
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
@@ -116,6 +121,8 @@ class PPO:
             log_fn=log,
             over_fn=self._after_iteration,
         )
+        if self._resume is not None:
+            check_resumable(self._resume, policy, problems[0].rules)
         trainer = self._trainer()
         try:
             trainer.fit(module, ckpt_path=self._resume, weights_only=True)

@@ -27,15 +27,7 @@ def new_policy(settings: PolicySettings, rules: RuleSet) -> Policy:
 
 def save_policy(policy: Policy, rules: RuleSet, path: Path) -> None:
     """Writes a policy: tensors, strings and numbers, no code. Atomic."""
-    record = {
-        "format": FORMAT,
-        "policy": asdict(policy.settings),
-        "rule_set": rules.name,
-        "rules": list(rules.names),
-        "operators": list(operator_names()),
-        "activations": list(activation_names()),
-        "weights": policy.state_dict(),
-    }
+    record = describe_training(policy, rules) | {"weights": policy.state_dict()}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".part")
     torch.save(record, unfinished)
@@ -49,12 +41,35 @@ def load_policy(path: str | Path, rules: RuleSet) -> Policy:
         ValueError: not such a file, or trained with other rules or operators.
     """
     record = read_record(path)
-    _require_same(path, "rules", record["rules"], rules.names, record["rule_set"], rules.name)
-    _require_same(path, "operators", record["operators"], operator_names())
-    _require_same(path, "activations", record["activations"], activation_names())
+    _check(f"agent.checkpoint={path}", record, rules)
     policy = new_policy(PolicySettings(**record["policy"]), rules)
     policy.load_state_dict(record["weights"])
     return policy
+
+
+def describe_training(policy: Policy, rules: RuleSet) -> dict[str, Any]:
+    """What a policy was trained for, and its size: what a file says beside the weights."""
+    return {
+        "format": FORMAT,
+        "policy": asdict(policy.settings),
+        "rule_set": rules.name,
+        "rules": list(rules.names),
+        "operators": list(operator_names()),
+        "activations": list(activation_names()),
+    }
+
+
+def check_resumable(path: str | Path, policy: Policy, rules: RuleSet) -> None:
+    """Raises ValueError unless `path` is an unfinished training of such a policy."""
+    record = _read(path, "agent.resume", "resume.ckpt").get("ppo", {})
+    if record.get("format") != FORMAT:
+        raise ValueError(f"agent.resume={path}: not a training; give the resume.ckpt of a run")
+    _check(f"agent.resume={path}", record, rules)
+    if record["policy"] != asdict(policy.settings):
+        raise ValueError(
+            f"agent.resume={path} trained a policy with {record['policy']}: give the same "
+            f"agent.policy options"
+        )
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
@@ -63,16 +78,8 @@ def read_record(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: not such a file.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"agent.checkpoint={path}: no such file")
-    try:
-        record: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"agent.checkpoint={path}: not a policy's weights ({type(error).__name__}); give the "
-            f"best.pt or last.pt of a training run"
-        ) from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    record = _read(path, "agent.checkpoint", "best.pt or last.pt")
+    if record.get("format") != FORMAT:
         raise ValueError(
             f"agent.checkpoint={path}: not a policy of this version; give the best.pt or last.pt "
             f"of a training run"
@@ -80,29 +87,46 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
+def _read(path: str | Path, option: str, expected: str) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise ValueError(f"{option}={path}: no such file")
+    try:
+        record: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{option}={path}: not a policy's weights ({type(error).__name__}); give the "
+            f"{expected} of a training run"
+        ) from None
+    return record if isinstance(record, dict) else {}
+
+
+def _check(source: str, record: dict[str, Any], rules: RuleSet) -> None:
+    """Raises ValueError unless the record's rules and operators are those present."""
+    named = (record["rule_set"], rules.name)
+    _require_same(source, "rules", record["rules"], rules.names, named)
+    _require_same(source, "operators", record["operators"], operator_names())
+    _require_same(source, "activations", record["activations"], activation_names())
+
+
 def _require_same(
-    path: str | Path,
+    source: str,
     what: str,
     trained: list[str],
     present: list[str],
-    trained_name: str = "",
-    present_name: str = "",
+    named: tuple[str, str] = ("", ""),
 ) -> None:
     if list(trained) == list(present):
         return
     only_trained = [name for name in trained if name not in set(present)]
     only_present = [name for name in present if name not in set(trained)]
-    parts = [
-        f"{len(trained)} {what} {trained_name}".strip()
-        + f", not {len(present)} {present_name}".rstrip()
-    ]
+    details = [" ".join(f"{len(trained)} {what} {named[0]}, not {len(present)} {named[1]}".split())]
     if only_trained:
-        parts.append(f"{only_trained[0]!r} is missing here")
+        details.append(f"{only_trained[0]!r} is missing here")
     if only_present:
-        parts.append(f"{only_present[0]!r} is new here")
+        details.append(f"{only_present[0]!r} is new here")
     if not only_trained and not only_present:
-        parts.append("the order differs")
+        details.append("the order differs")
     raise ValueError(
-        f"agent.checkpoint={path} was trained with other {what}: {'; '.join(parts)}. Choose the "
-        f"{what} it was trained with, or train again"
+        f"{source} was trained with other {what}: {'; '.join(details)}. Choose the {what} it was "
+        f"trained with, or train again"
     )

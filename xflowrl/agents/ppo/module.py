@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from xflowrl.agents.ppo.checkpoint import describe_training
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.agents.ppo.rollout import (
     Episode,
@@ -306,7 +307,8 @@ class PPOModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what a resume needs beside weights and optimiser, as plain data."""
-        checkpoint["ppo"] = {
+        rules = self.envs.envs[0].problem.rules
+        checkpoint["ppo"] = describe_training(self.policy, rules) | {
             "iteration": self.iteration,
             "num_env_steps": self.num_env_steps,
             "seconds": self.seconds,

@@ -37,7 +37,7 @@ class PolicySettings:
         initial_stop: probability of STOP, in any state, before training.
     """
 
-    hidden_size: int = 64
+    hidden_size: int = 32
     num_layers: int = 2
     head: Literal["hierarchical", "flat"] = "hierarchical"
     initial_stop: float = 0.002
@@ -139,8 +139,9 @@ class Policy(nn.Module):
             log_go_on_M, rank_M = distribution.flat(scores_M, batch.match_graph, batch.num_graphs)
         else:
             mean_KH = _mean(m_MH, batch.match_group, num_groups)
-            top_KH = m_MH.new_zeros(num_groups, m_MH.shape[1]).index_reduce(
-                0, batch.match_group, m_MH, "amax"
+            rows_MH = batch.match_group.unsqueeze(1).expand_as(m_MH)
+            top_KH = m_MH.new_zeros(num_groups, m_MH.shape[1]).scatter_reduce(
+                0, rows_MH, m_MH, "amax"
             )
             log_go_on_M, rank_M = distribution.hierarchical(
                 self.rule_score(torch.cat([mean_KH, top_KH], dim=1)).squeeze(1),

@@ -1,0 +1,82 @@
+"""Policies in files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from xflowrl._engine import RuleSet
+from xflowrl.agents.ppo.checkpoint import load_policy, new_policy, save_policy
+from xflowrl.agents.ppo.policy import PolicySettings
+from xflowrl.env import RewriteEnv
+from xflowrl.features import make_batch
+from xflowrl.problem import Problem
+
+MakeProblem = Callable[..., Problem]
+
+RULE = "(rule {name} (Relu (Relu ?x)) => (Relu ?x))"
+
+
+def rule_set(*names: str) -> RuleSet:
+    return RuleSet.parse("\n".join(["(rules toys)", *(RULE.format(name=name) for name in names)]))
+
+
+def test_a_saved_policy_acts_the_same(relu_problem: MakeProblem, tmp_path: Path) -> None:
+    problem = relu_problem(5)
+    policy = new_policy(PolicySettings(hidden_size=8, head="flat"), problem.rules)
+    save_policy(policy, problem.rules, tmp_path / "some" / "best.pt")
+    loaded = load_policy(tmp_path / "some" / "best.pt", problem.rules)
+    assert loaded.settings == policy.settings
+    batch = make_batch([RewriteEnv(problem).reset()[0]])
+    assert torch.equal(policy(batch)[0].log_probs_A, loaded(batch)[0].log_probs_A)
+    assert [path.name for path in (tmp_path / "some").iterdir()] == ["best.pt"]
+
+
+@pytest.mark.parametrize(
+    ("present", "message"),
+    [
+        (("a", "c"), "2 rules toys, not 2 toys; 'b' is missing here; 'c' is new here"),
+        (("a",), "2 rules toys, not 1 toys; 'b' is missing here"),
+        (("b", "a"), "the order differs"),
+    ],
+)
+def test_other_rules_are_refused_by_name(
+    tmp_path: Path, present: tuple[str, ...], message: str
+) -> None:
+    trained = rule_set("a", "b")
+    path = tmp_path / "best.pt"
+    save_policy(new_policy(PolicySettings(hidden_size=8), trained), trained, path)
+    with pytest.raises(ValueError, match=f"was trained with other rules: .*{message}"):
+        load_policy(path, rule_set(*present))
+
+
+def test_what_is_no_policy_is_refused(tmp_path: Path) -> None:
+    rules = rule_set("a")
+    with pytest.raises(ValueError, match="no such file"):
+        load_policy(tmp_path / "none.pt", rules)
+    (tmp_path / "text.pt").write_text("weights")
+    with pytest.raises(ValueError, match="not a policy's weights"):
+        load_policy(tmp_path / "text.pt", rules)
+    torch.save({"weights": {}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="not a policy of this version"):
+        load_policy(tmp_path / "other.pt", rules)
+
+
+class Surprise:
+    """Pickled, it would write a file when read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
+    torch.save({"format": Surprise(tmp_path / "executed")}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match="not a policy's weights"):
+        load_policy(tmp_path / "evil.pt", rule_set("a"))
+    assert not (tmp_path / "executed").exists()

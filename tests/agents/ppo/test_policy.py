@@ -1,0 +1,146 @@
+"""The policy network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from xflowrl._engine import activation_names, operator_names
+from xflowrl.agents.ppo.policy import Policy, PolicySettings
+from xflowrl.env import Observation, RewriteEnv
+from xflowrl.features import make_batch
+from xflowrl.problem import Problem
+
+MakeProblem = Callable[..., Problem]
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    from xflowrl.graphs import squeezenet
+    from xflowrl.measurement import roofline
+    from xflowrl.rules import load_core
+
+    return Problem(model=squeezenet.squeezenet(), rules=load_core(), cost_model=roofline())
+
+
+@pytest.fixture(scope="module")
+def observations(problem: Problem) -> list[Observation]:
+    """Of SqueezeNet after 0, 1, ..., 5 random rewrites."""
+    env, rng = RewriteEnv(problem), np.random.default_rng(0)
+    seen = [env.reset()[0]]
+    for _ in range(5):
+        seen.append(env.step(int(rng.integers(env.num_matches)))[0])
+    return seen
+
+
+def policy(problem: Problem, *, untrained: bool = False, **settings: object) -> Policy:
+    torch.manual_seed(0)
+    made = Policy(
+        PolicySettings(hidden_size=16, **settings),  # type: ignore[arg-type]
+        num_operators=len(operator_names()) + 1,
+        num_activations=len(activation_names()),
+        num_rules=len(problem.rules),
+    )
+    if not untrained:  # heads that tell matches apart
+        with torch.no_grad():
+            for name, weight in made.named_parameters():
+                if name.endswith("2.weight"):
+                    weight.normal_()
+    return made
+
+
+HEADS = pytest.mark.parametrize("head", ["flat", "hierarchical"])
+
+
+@HEADS
+def test_batching_changes_nothing(
+    problem: Problem, observations: list[Observation], head: str
+) -> None:
+    net = policy(problem, head=head)
+    actions, values = net(make_batch(observations))
+    together = actions.log_probs_A.split(actions.num_actions)
+    for index, observation in enumerate(observations):
+        alone, value = net(make_batch([observation]))
+        # f32 sums in another order
+        assert torch.allclose(together[index], alone.log_probs_A, atol=1e-4)
+        assert torch.allclose(values[index], value, atol=1e-4)
+
+
+@HEADS
+def test_order_of_nodes_does_not_matter(
+    problem: Problem, observations: list[Observation], head: str
+) -> None:
+    net = policy(problem, head=head)
+    observation = dict(observations[2])
+    order = np.random.default_rng(1).permutation(len(observation["node_op"]))
+    row_of = np.argsort(order)
+    shuffled = {
+        name: array[order] if name.startswith("node_") else array
+        for name, array in observation.items()
+    }
+    for name in ("edge_src", "edge_dst", "match_node"):
+        shuffled[name] = row_of[observation[name]].astype(np.int32)
+    ours, value = net(make_batch([observation]))
+    theirs, other_value = net(make_batch([shuffled]))
+    assert torch.allclose(ours.log_probs_A, theirs.log_probs_A, atol=1e-4)
+    assert torch.allclose(value, other_value, atol=1e-4)
+    wrong, _ = net(make_batch([shuffled | {"match_node": observation["match_node"]}]))
+    assert not torch.allclose(ours.log_probs_A, wrong.log_probs_A, atol=1e-2)
+
+
+def test_direction_of_edges_matters(problem: Problem, observations: list[Observation]) -> None:
+    net, observation = policy(problem), observations[0]
+    turned = observation | {
+        "edge_src": observation["edge_dst"],
+        "edge_dst": observation["edge_src"],
+    }
+    ours, _ = net(make_batch([observation]))
+    theirs, _ = net(make_batch([turned]))
+    assert not torch.allclose(ours.log_probs_A, theirs.log_probs_A, atol=1e-2)
+
+
+def test_untrained_rules_are_equally_likely(
+    problem: Problem, observations: list[Observation]
+) -> None:
+    net = policy(problem, untrained=True, head="hierarchical", initial_stop=0.01)
+    batch = make_batch(observations[:1])
+    actions, _ = net(batch)
+    probabilities = actions.log_probs_A.exp().detach()
+    assert float(probabilities[-1]) == pytest.approx(0.01, rel=0.1)
+    by_rule = torch.zeros(len(batch.group_rule)).index_add(0, batch.match_group, probabilities[:-1])
+    # The last layers are scaled by 0.01, not 0.
+    assert by_rule.tolist() == pytest.approx([0.99 / len(by_rule)] * len(by_rule), rel=0.1)
+
+
+def test_untrained_policy_is_not_greedy(problem: Problem, observations: list[Observation]) -> None:
+    net = policy(problem, untrained=True, head="flat")
+    actions, _ = net(make_batch(observations[:1]))
+    probabilities = actions.log_probs_A.exp()[:-1].detach()
+    assert float(probabilities.max() / probabilities.min()) < 1.2
+
+
+@HEADS
+def test_a_graph_without_matches_stops(relu_problem: MakeProblem, head: str) -> None:
+    problem = relu_problem(1)
+    actions, values = policy(problem, head=head)(make_batch([RewriteEnv(problem).reset()[0]]))
+    assert actions.mode().tolist() == [0]
+    assert actions.log_probs_A.tolist() == [0.0]
+    assert values.isfinite().all()
+
+
+def test_gradients_reach_every_weight(problem: Problem, observations: list[Observation]) -> None:
+    net = policy(problem, head="hierarchical")
+    actions, values = net(make_batch(observations))
+    (actions.entropy().sum() + values.sum()).backward()
+    without = [name for name, weight in net.named_parameters() if weight.grad is None]
+    assert without == []
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ValueError, match="initial_stop is 0"):
+        PolicySettings(initial_stop=0.0)
+    with pytest.raises(ValueError, match="hidden_size 0"):
+        PolicySettings(hidden_size=0)
