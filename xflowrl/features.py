@@ -6,6 +6,7 @@ P pairs of a match and a node it binds, F features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
@@ -35,10 +36,19 @@ class Feature:
     width: int = 1
 
 
+_LOG_2 = math.log(2.0)
+
+
 def _log(values: np.ndarray, scale: float) -> np.ndarray:
+    """The order of magnitude of what is not negative: 1 where value is 2**scale - 1."""
+    logarithm: np.ndarray = np.log1p(values) / (scale * _LOG_2)
+    return logarithm
+
+
+def _signed_log(values: np.ndarray, scale: float) -> np.ndarray:
     """Sign and order of magnitude: 1 where |value| is 2**scale - 1."""
-    logarithm: np.ndarray = np.copysign(np.log2(1.0 + np.abs(values)), values)
-    return logarithm / scale
+    signed: np.ndarray = np.copysign(_log(np.abs(values), scale), values)
+    return signed
 
 
 def _per_node_cost(columns: Columns, of: str) -> np.ndarray:
@@ -72,13 +82,17 @@ MATCH_FEATURES = (
     Feature(
         "cost magnitude",
         "6 doublings of 1 + 100 * cost / mean cost of the initial graph's nodes",
-        lambda c: _log(100.0 * c["match_cost_ms"] / _per_node_cost(c, "match"), 6.0),
+        lambda c: _signed_log(100.0 * c["match_cost_ms"] / _per_node_cost(c, "match"), 6.0),
     ),
     Feature("size", "4 nodes", lambda c: c["match_size"] / 4.0),
     Feature("kernels", "4 kernels", lambda c: c["match_kernels"] / 4.0),
-    Feature("flops", "20 doublings of 1 + operations", lambda c: _log(c["match_flops"], 20.0)),
-    Feature("bytes", "20 doublings of 1 + bytes moved", lambda c: _log(c["match_bytes"], 20.0)),
-    Feature("matched nodes", "4 nodes", lambda c: np.diff(c["match_node_ptr"]) / 4.0),
+    Feature(
+        "flops", "20 doublings of 1 + operations", lambda c: _signed_log(c["match_flops"], 20.0)
+    ),
+    Feature(
+        "bytes", "20 doublings of 1 + bytes moved", lambda c: _signed_log(c["match_bytes"], 20.0)
+    ),
+    Feature("matched nodes", "4 nodes", lambda c: c["match_num_nodes"] / 4.0),
 )
 
 GRAPH_FEATURES = (
@@ -159,9 +173,7 @@ def make_batch(observations: Sequence[Observation]) -> GraphBatch:
         "edge_operand": np.minimum(columns["edge_operand"], MAX_OPERANDS - 1),
         "match_rule": columns["match_rule"],
         "match_graph": columns["match_graph"],
-        "pair_match": np.repeat(
-            np.arange(len(columns["match_rule"])), np.diff(columns["match_node_ptr"])
-        ),
+        "pair_match": np.repeat(np.arange(len(columns["match_rule"])), columns["match_num_nodes"]),
         "pair_node": columns["match_node"],
         "num_matches": columns["num_matches"],
         **groups,
@@ -197,8 +209,7 @@ def _merge(observations: Sequence[Observation]) -> Columns:
     for name in ("edge_src", "edge_dst"):
         columns[name] = columns[name] + np.repeat(first_node, edges)
     columns["match_node"] = columns["match_node"] + np.repeat(first_node, pairs)
-    lengths = _concatenate([np.diff(o["match_node_ptr"]) for o in observations])
-    columns["match_node_ptr"] = np.concatenate([[0], np.cumsum(lengths)])
+    columns["match_num_nodes"] = _concatenate([np.diff(o["match_node_ptr"]) for o in observations])
     graph = np.stack([o["graph"] for o in observations])
     columns |= dict(zip(GRAPH_COLUMNS, graph.T, strict=True))
     # Costs are in units of the initial graph's mean node, so that devices and graphs look alike.

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from xflowrl.env.observation import Position, keep_matches, observation_space, observe
 from xflowrl.env.reward import Incremental, RewardFn, Transition
-from xflowrl.problem import Meter, Problem, Step, Trace, replay
+from xflowrl.problem import Budget, Meter, Problem, Step, Trace, replay
 
 if TYPE_CHECKING:
     from xflowrl._engine import State
@@ -236,7 +236,7 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
     def _begin(self, problem_index: int) -> None:
         self.problem_index = problem_index
         self._taken: list[tuple[State, int]] = []
-        self._meter = Meter(self.problem.budget)
+        self._meter = _meter(self.problem.budget)
         self._enter(self._initial[problem_index])
         self._over = False
 
@@ -296,6 +296,13 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
             "num_dropped_matches": self._num_dropped,
             "rule": rule,
         }
+
+
+def _meter(budget: Budget) -> Meter:
+    # Asking the system for the memory held takes as long as a step: only where there is a limit.
+    if budget.max_memory_mb is None:
+        return Meter(budget, memory_fn=lambda: 0)
+    return Meter(budget)
 
 
 def trace_of(initial: State, taken: Sequence[tuple[State, int]], last: State) -> Trace:

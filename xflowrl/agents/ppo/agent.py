@@ -45,6 +45,7 @@ class PPO:
         train: bool = True,
         train_iterations: int = 40,
         train_s: float | None = 240.0,
+        train_patience: int | None = 15,
         num_samples: int = 4,
         checkpoint: str | None = None,
         resume: str | None = None,
@@ -67,6 +68,7 @@ class PPO:
         self._train = train
         self._train_iterations = train_iterations
         self._max_train_s = train_s
+        self._train_patience = train_patience
         self._num_samples = num_samples
         self._checkpoint = checkpoint
         self._resume = resume
@@ -136,10 +138,13 @@ class PPO:
         """Saves what is due; True if training is to end."""
         reached = module.last_metrics.get("train/episode_return")
         if reached is not None and reached > module.best_return:
-            module.best_return = reached
+            module.best_return, module.improved_at = reached, module.iteration
             if self._folder is not None:
                 save_policy(module.policy, _rules(module), self._folder / "best.pt")
-        return self._max_train_s is not None and module.seconds >= self._max_train_s
+        out_of_time = self._max_train_s is not None and module.seconds >= self._max_train_s
+        idle = module.iteration - module.improved_at
+        out_of_patience = self._train_patience is not None and idle >= self._train_patience
+        return out_of_time or out_of_patience
 
     def _save(self, module: PPOModule) -> None:
         if self._folder is not None:
