@@ -1,0 +1,81 @@
+"""Beam search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from xflowrl.agents.beam import Beam
+from xflowrl.agents.greedy import Greedy
+from xflowrl.graphs.random_networks import random_network
+from xflowrl.graphs.tiny import tiny
+from xflowrl.measurement import roofline
+from xflowrl.problem import Budget, Problem, Result, StopReason, replay
+from xflowrl.rules import load_core
+
+MakeProblem = Callable[..., Problem]
+
+
+def no_log(metrics: Mapping[str, float], step: int) -> None:
+    pass
+
+
+def test_leaves_the_minimum_in_which_greedy_is_stuck() -> None:
+    problem = Problem(model=tiny(), rules=load_core(), cost_model=roofline())
+    (stuck,) = Greedy().optimize([problem], no_log)
+    (result,) = Beam(width=2).optimize([problem], no_log)
+    assert 1000 * stuck.cost_best_ms == pytest.approx(24.236, abs=6e-4)  # as in tiny's docstring
+    assert 1000 * result.cost_best_ms == pytest.approx(22.421, abs=6e-4)
+    assert replay(problem, result.trace).graph.hash == result.model.graph.hash
+
+
+def test_a_beam_of_one_walks_on_from_a_minimum() -> None:
+    problem = Problem(model=tiny(), rules=load_core(), cost_model=roofline())
+    (result,) = Beam(width=1).optimize([problem], no_log)
+    assert 1000 * result.cost_best_ms == pytest.approx(22.421, abs=6e-4)
+
+
+def test_meets_no_graph_twice(relu_problem: MakeProblem) -> None:
+    depths: list[float] = []
+
+    def log(metrics: Mapping[str, float], step: int) -> None:
+        if "search/num_states" in metrics:
+            depths.append(metrics["search/num_states"])
+
+    (result,) = Beam(width=100).optimize([relu_problem(5)], log)
+    assert result.stop_reason is StopReason.EXHAUSTED
+    assert result.num_nodes_best == 1
+    # at each depth the chains of that length that keep different relus: binomials, not factorials
+    assert result.iterations == depths[-1] <= 2**5
+
+
+def run_on_random_network(width: int) -> Result:
+    model = random_network(num_nodes=60, trap=0.5, channels=16, image_size=16, seed=3)
+    budget = Budget(max_iterations=60)
+    problem = Problem(model=model, rules=load_core(), cost_model=roofline(), budget=budget)
+    (result,) = Beam(width=width).optimize([problem], no_log)
+    return result
+
+
+def test_is_deterministic() -> None:
+    first, second = run_on_random_network(3), run_on_random_network(3)
+    assert first.trace == second.trace
+    assert first.model.graph.hash == second.model.graph.hash
+    assert first.cost_best_ms < first.cost_initial_ms
+
+
+def test_budget_counts_listed_graphs(relu_problem: MakeProblem) -> None:
+    (result,) = Beam(width=4).optimize([relu_problem(8, max_iterations=3)], no_log)
+    assert (result.stop_reason, result.iterations) == (StopReason.ITERATIONS, 3)
+    assert result.cost_best_ms < result.cost_initial_ms
+
+
+def test_no_match_gives_the_original_back(relu_problem: MakeProblem) -> None:
+    (result,) = Beam().optimize([relu_problem(1)], no_log)
+    assert (result.stop_reason, result.trace.steps) == (StopReason.NO_MATCH, ())
+
+
+def test_refuses_a_beam_without_width() -> None:
+    with pytest.raises(ValueError, match=r"agent\.width is 0: give at least 1"):
+        Beam(width=0)
