@@ -90,6 +90,7 @@ std::vector<Move> route(const Pattern& source, const std::vector<std::vector<Edg
     }
   }
   std::vector<Move> moves;
+  if (previous[at(to)] < 0) return moves;  // of a disconnected source, which is not found this way
   for (int n = to; n != from; n = previous[at(n)])
     moves.push_back({kind[at(n)], source.nodes[at(n)].op});
   std::reverse(moves.begin(), moves.end());
