@@ -163,7 +163,7 @@ def test_the_coarse_hash_takes_equal_places_for_one_another() -> None:
     expanded = {}
     for hash in ("exact", "taso"):
         expanded[hash] = engine_search(
-            graph, rules, roofline(), alpha=1.0, size_limit=2.0, hash=hash, max_iterations=100
+            graph, rules, roofline(), alpha=10.0, size_limit=2.0, hash=hash, max_iterations=100
         )
     assert expanded["exact"].num_expanded == 8  # any subset of the three arms
     assert expanded["taso"].num_expanded == 4  # only how many of them
