@@ -1,0 +1,88 @@
+#!/usr/bin/env python
+"""Searches side by side on random networks: agents x size x trap density, as a Markdown table.
+
+    python scripts/compare_agents.py --sizes 50 200 1000 --traps 0 0.2 0.5 --iterations 300
+
+Rules are `core`, costs `roofline` (A100, fp32), so figures are deterministic but for the seconds.
+Each entry: percent of the original's cost that was saved, the median over the seeds, then its range
+where there are several; and the median of `optimisation_s`. The best agents of a row are bold.
+PPO is left out: it trains first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Iterator, Sequence
+
+from xflowrl.agents.beam import Beam
+from xflowrl.agents.greedy import Greedy
+from xflowrl.agents.random_search import RandomSearch
+from xflowrl.agents.taso import Taso
+from xflowrl.graphs.random_networks import random_network
+from xflowrl.measurement import roofline
+from xflowrl.problem import Agent, Budget, Problem, Result
+from xflowrl.rules import load_core
+
+AGENTS: dict[str, Agent] = {
+    "random_search": RandomSearch(),
+    "greedy": Greedy(),
+    "taso alpha=1": Taso(alpha=1.0),
+    "taso alpha=1.05": Taso(alpha=1.05),
+    "beam width=1": Beam(width=1),
+    "beam width=8": Beam(width=8),
+}
+
+
+def results(agent: Agent, options: argparse.Namespace, size: int, trap: float) -> Iterator[Result]:
+    """The agent's results, one a seed."""
+    rules, cost_model = load_core(), roofline()
+    for seed in range(options.seeds):
+        problem = Problem(
+            model=random_network(num_nodes=size, trap=trap, seed=seed),
+            rules=rules,
+            cost_model=cost_model,
+            budget=Budget(max_iterations=options.iterations, max_seconds=options.seconds),
+            seed=seed,
+        )
+        yield from agent.optimize([problem], lambda metrics, step: None)
+
+
+def saved_percent(found: Sequence[Result]) -> list[float]:
+    """Of the original's cost."""
+    return [100 * (1 - result.cost_best_ms / result.cost_initial_ms) for result in found]
+
+
+def entry(found: Sequence[Result], *, is_best: bool) -> str:
+    """One cell of the table."""
+    saved = saved_percent(found)
+    text = f"{statistics.median(saved):.1f}"
+    text = f"**{text}**" if is_best else text
+    if len(saved) > 1:
+        text += f" ({min(saved):.1f}-{max(saved):.1f})"
+    return f"{text}, {statistics.median(result.optimisation_s for result in found):.2f} s"
+
+
+def main() -> None:
+    """Prints the table, row by row as it is made."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[50, 200, 1000])
+    parser.add_argument("--traps", type=float, nargs="+", default=[0.0, 0.2, 0.5])
+    parser.add_argument("--seeds", type=int, default=3, help="networks a row")
+    parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=None, help="at most, of each search")
+    parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
+    options = parser.parse_args()
+    print("| nodes | traps |", " | ".join(options.agents), "|")
+    print("|---|---|" + "---|" * len(options.agents))
+    for size in options.sizes:
+        for trap in options.traps:
+            found = {name: [*results(AGENTS[name], options, size, trap)] for name in options.agents}
+            medians = {name: statistics.median(saved_percent(each)) for name, each in found.items()}
+            best = max(medians.values()) - 0.05  # what is printed alike is alike
+            cells = [entry(found[name], is_best=medians[name] >= best) for name in options.agents]
+            print(f"| {size} | {trap:g} |", " | ".join(cells), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
