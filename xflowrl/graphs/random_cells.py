@@ -98,7 +98,9 @@ def dag_cell(net: LayerBuilder, x: str, name: str, draw: Draw, style: Style) -> 
     width = style.width(draw)
     vertices = [x]
     unread: list[int] = []
-    pooled: set[str] = set()  # two equal pools of one tensor would be one
+    # Equal sums and pools of equal tensors would be one when the network is read back.
+    sums: dict[tuple[str, ...], str] = {}
+    pooled: set[str] = set()
     for vertex in range(1, draw.integer(3, style.max_branches + 2)):
         vertex_name = f"{name}/vertex{vertex}"
         sources = sorted({draw.integer(0, vertex - 1) for _ in range(draw.integer(1, 2))})
@@ -108,7 +110,9 @@ def dag_cell(net: LayerBuilder, x: str, name: str, draw: Draw, style: Style) -> 
             if source == 0:
                 term = net.conv_bn_relu(x, f"{vertex_name}/projection", width, 1)
             terms.append(term)
-        y = terms[0] if len(terms) == 1 else net.add(terms[0], terms[1], f"{vertex_name}/add")
+        y = sums.get(tuple(terms), terms[0])
+        if len(terms) > 1 and tuple(terms) not in sums:
+            y = sums[tuple(terms)] = net.add(terms[0], terms[1], f"{vertex_name}/add")
         kind = draw.choice(("conv3x3", "conv3x3", "conv1x1", "pool"))
         if kind == "pool" and y not in pooled:
             pooled.add(y)
