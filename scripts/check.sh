@@ -55,7 +55,8 @@ sanitize() {
   # the sanitizer does not see exceptions thrown through it.
   LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" \
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 XFLOWRL_SANITIZED=1 \
-    PYTHONPATH="$PWD/$package:$site" python -P -S -m pytest -q -p no:cacheprovider tests/engine "$@"
+    PYTHONPATH="$PWD/$package:$site" python -P -S -m pytest -q -p no:cacheprovider \
+    --capture=sys tests/engine "$@" # pytest would swallow the report of a process that is aborted
 }
 
 mkdir -p build
