@@ -53,7 +53,8 @@ class LearningSettings:
     gae_lambda: float = 0.8
     clip: float = 0.2
     value_coefficient: float = 0.5
-    entropy_coefficient: float = 0.01
+    entropy_coefficient: float = 0.005
+    final_entropy_coefficient: float = 0.0
     max_gradient_norm: float = 0.5
     max_kl: float | None = 0.05
 
@@ -65,6 +66,11 @@ class LearningSettings:
             raise ValueError(
                 f"agent.learning: gamma {self.gamma}, gae_lambda {self.gae_lambda}: give 0 to 1"
             )
+
+    def entropy_weight(self, progress: float) -> float:
+        """The weight of the entropy bonus, which falls linearly; progress goes from 0 to 1."""
+        first, last = self.entropy_coefficient, self.final_entropy_coefficient
+        return first + progress * (last - first)
 
     def rate(self, progress: float) -> float:
         """The learning rate; progress goes from 0 to 1."""
@@ -142,10 +148,10 @@ class PPOModule(pl.LightningModule):
     def training_step(self, batch: int, batch_idx: int) -> None:
         """One iteration."""
         began_s, measured_s = time.perf_counter(), self._measure_s()
-        rate = self.settings.rate(self.iteration / max(self.num_iterations, 1))
+        progress = self.iteration / max(self.num_iterations, 1)
         rollout = self.collect()
         collect_s = time.perf_counter() - began_s
-        metrics = self.improve(rollout, rate)
+        metrics = self.improve(rollout, progress)
         self.iteration += 1
         self.num_env_steps += rollout.num_steps
         # Timing operators is not counted, so that training ends at the same place with a warm and
@@ -162,7 +168,7 @@ class PPOModule(pl.LightningModule):
             "train/measure_s": self.measure_s,
             "train/steps_per_s": rollout.num_steps / seconds,
             "train/rollout_steps_per_s": rollout.num_steps / collect_s,
-            "train/learning_rate": rate,
+            "train/learning_rate": self.settings.rate(progress),
         }
         problems = self.envs.envs[0].problems
         for problem, best in zip(problems, self.best, strict=True):
@@ -234,9 +240,10 @@ class PPOModule(pl.LightningModule):
             next_TB[t, b] = value
         return next_TB
 
-    def improve(self, rollout: Rollout, rate: float) -> dict[str, float]:
+    def improve(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """Several epochs over the rollout in random minibatches; returns metrics."""
         settings = self.settings
+        entropy_weight = settings.entropy_weight(progress)
         values_TB = np.stack(rollout.values)
         advantages_TB = generalised_advantages(
             np.stack(rollout.rewards),
@@ -256,12 +263,12 @@ class PPOModule(pl.LightningModule):
         }
         optimizer: Any = self.optimizers()
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = settings.rate(progress)
         updates: list[dict[str, float]] = []
         for chosen in self._minibatches(len(positions)):
             batch = self.batch([positions[i] for i in chosen.tolist()])
             chosen_samples = {name: v[chosen].to(self.device) for name, v in samples.items()}
-            updates.append(self._update(optimizer, batch, chosen_samples))
+            updates.append(self._update(optimizer, batch, chosen_samples, entropy_weight))
             # Early stopping by KL, as in OpenAI Spinning Up's PPO.
             if settings.max_kl is not None and updates[-1]["approx_kl"] > settings.max_kl:
                 break
@@ -285,7 +292,11 @@ class PPOModule(pl.LightningModule):
             yield from torch.split(order, self.settings.minibatch_size)
 
     def _update(
-        self, optimizer: Any, batch: GraphBatch, samples: dict[str, torch.Tensor]
+        self,
+        optimizer: Any,
+        batch: GraphBatch,
+        samples: dict[str, torch.Tensor],
+        entropy_weight: float,
     ) -> dict[str, float]:
         """One gradient step on one minibatch."""
         settings = self.settings
@@ -300,11 +311,7 @@ class PPOModule(pl.LightningModule):
         policy_loss = -torch.min(ratio * advantages, clipped * advantages).mean()
         value_loss = (values - samples["returns"]).square().mean()
         entropy = distribution.entropy().mean()
-        loss = (
-            policy_loss
-            + settings.value_coefficient * value_loss
-            - settings.entropy_coefficient * entropy
-        )
+        loss = policy_loss + settings.value_coefficient * value_loss - entropy_weight * entropy
         optimizer.zero_grad()
         self.manual_backward(loss)
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), settings.max_gradient_norm)
