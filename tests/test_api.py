@@ -55,7 +55,7 @@ def test_budget_by_its_differences(relu_problem: MakeProblem) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"agent": "nobody"}, "agent 'nobody' does not exist: give one of greedy, ppo,"),
+        ({"agent": "nobody"}, "agent 'nobody' does not exist: give one of "),
         ({"rules": "none"}, "rules 'none' does not exist"),
         ({"alpha": 1.0}, "agent.alpha is no option of xflowrl.agents.greedy.Greedy"),
         ({"agent": "taso", "alpha": "x"}, "agent.alpha is 'x' (str): give float"),
