@@ -109,7 +109,9 @@ def assert_child_is_as_judged(parent: _engine.State, index: int, child: _engine.
     assert child.num_nodes == parent.num_nodes + match.size_difference, match
     for attribute in ("ms", "flops", "bytes"):
         judged = getattr(parent.cost, attribute)
-        judged += float(arrays["match_cost_ms" if attribute == "ms" else f"match_{attribute}"][index])
+        judged += float(
+            arrays["match_cost_ms" if attribute == "ms" else f"match_{attribute}"][index]
+        )
         actual = getattr(child.cost, attribute)
         assert math.isclose(actual, judged, rel_tol=RELATIVE_TOLERANCE), (match, attribute)
     kernels = parent.cost.num_kernels + int(arrays["match_kernels"][index])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import zoo
-from drawing import roofline, state
+from drawing import Sketch, roofline, state
 from recompute import assert_equals_scratch, assert_valid, check_walk, random_walk, snapshot
 from sources import LARGE, SMALL
 
@@ -166,8 +166,6 @@ def test_rule_that_needs_convexity_makes_no_cycle() -> None:
         "(rule merge (MatMul ?a ?w) (MatMul ?b ?w) => (outs (Split (MatMul (Concat ?a ?b :axis 0)"
         " ?w) :axis 0 :split (list (dim ?a 0) (dim ?b 0)))))"
     )
-    from drawing import Sketch
-
     net = Sketch()
     x, w = net.input(2, 4), net.weight(4, 4)
     first = net.node("MatMul", x, w, name="first")

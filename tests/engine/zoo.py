@@ -129,7 +129,11 @@ def awkward() -> Graph:
     shared = [net.conv(t, w, pad=1) for t in (relu, twice)]
     chain = net.conv(shared[0], w, pad=1)
     net.builder.add_node(
-        "Hardmax", [chain], ["opaque"], output_types=[TensorType("float32", [1, 4, 6, 6])], opaque=True
+        "Hardmax",
+        [chain],
+        ["opaque"],
+        output_types=[TensorType("float32", [1, 4, 6, 6])],
+        opaque=True,
     )
     kept = net.node("Concat", shared[0], shared[1], "opaque", axis=1)
     first, second, third = net.split(kept, 4, 4, 4, axis=1)
