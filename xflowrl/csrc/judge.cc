@@ -214,10 +214,10 @@ class Judge {
       const TensorRef t = node.inputs[k];
       if (t.node == kNoNode) continue;
       const Node& producer = node_of(t);
-      edges.push_back({producer.created, taso_key(producer, producer_types(producer)), t.output,
-                       static_cast<int>(k)});
+      edges.push_back({2 * int64_t{producer.created}, taso_key(producer, producer_types(producer)),
+                       t.output, static_cast<int>(k)});
     }
-    return taso_fold(taso_key(node, producer_types(node)), node.is_leaf(), edges);
+    return taso_fold(node, taso_key(node, producer_types(node)), edges);
   }
 
   std::vector<const TensorType*> producer_types(const Node& node) const {

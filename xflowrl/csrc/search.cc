@@ -4,6 +4,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "taso_hash.h"
+
 namespace xflowrl {
 
 BacktrackingSearch::BacktrackingSearch(std::shared_ptr<State> initial, double alpha,
@@ -20,6 +22,12 @@ BacktrackingSearch::BacktrackingSearch(std::shared_ptr<State> initial, double al
                                 "; it must be above 1");
   if (use_taso_hash && !initial->setting().with_taso_hash)
     throw std::invalid_argument("the state was made without TASO's hash; pass taso_hash=True");
+  // TASO counts its pools' weights as nodes too.
+  const Graph& graph = initial->graph();
+  for (size_t i = 0; use_taso_hash && i < graph.num_slots(); ++i) {
+    const auto id = static_cast<NodeId>(i);
+    num_pool_weights_ += graph.is_live(id) && has_pool_weight(graph.node(id));
+  }
   seen_.insert(hash_after(*initial, nullptr));
   best_ = prepared_ =
       std::make_shared<const Visited>(Visited{nullptr, std::move(initial), nullptr});
@@ -56,7 +64,8 @@ bool BacktrackingSearch::expand() {
     const double cost = state.cost().ms + match->delta.cost.ms;
     // An unknown price compares false, so it is never queued.
     if (!(cost < limit)) continue;
-    if (state.graph().num_nodes() + match->delta.num_nodes >= size_limit_ * initial_num_nodes_)
+    const int num_nodes = state.graph().num_nodes() + match->delta.num_nodes;
+    if (num_nodes + num_pool_weights_ >= size_limit_ * (initial_num_nodes_ + num_pool_weights_))
       continue;
     if (!seen_.insert(hash_after(state, match.get())).second) continue;
     queue_.push({cost, num_queued_++, here, match});

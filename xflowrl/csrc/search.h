@@ -62,7 +62,7 @@ class BacktrackingSearch {
   std::priority_queue<Queued> queue_;
   std::unordered_set<Hash128, HashOfHash> seen_;
   std::shared_ptr<const Visited> prepared_, best_;
-  int initial_num_nodes_;
+  int initial_num_nodes_, num_pool_weights_ = 0;
   double current_cost_ms_;
   int64_t num_expanded_ = 0, num_candidates_ = 0, num_queued_ = 0;
 };

@@ -27,16 +27,26 @@ uint64_t taso_key(const Node& node, OperandTypes inputs) {
     else
       hasher.add(0);
   }
-  if (node.is_leaf()) node.outputs[0].type.hash_into(hasher);
+  if (node.is_leaf()) hasher.add(node.outputs[0].value_id);
   return hasher.done().lo;
 }
 
-uint64_t taso_fold(uint64_t key, bool is_leaf, std::vector<TasoEdge>& edges) {
+bool has_pool_weight(const Node& node) {
+  const std::string_view op = node.op_type();
+  return op == "MaxPool" || op == "AveragePool" || op == "GlobalAveragePool" ||
+         op == "GlobalMaxPool";
+}
+
+uint64_t taso_fold(const Node& node, uint64_t key, std::vector<TasoEdge>& edges) {
+  if (node.is_leaf()) edges = {{0, kPseudoKey, 0, 0}};
+  if (has_pool_weight(node)) {
+    const uint64_t weight = Hasher(8).add(node.outputs[0].value_id).done().lo;
+    edges.push_back({2 * int64_t{node.created} - 1, weight, 0, 1});
+  }
   std::sort(edges.begin(), edges.end(), [](const TasoEdge& a, const TasoEdge& b) {
     return std::tuple(a.created, a.source_index, a.operand) <
            std::tuple(b.created, b.source_index, b.operand);
   });
-  if (is_leaf) edges = {{0, kPseudoKey, 0, 0}};
   uint64_t h = 17 * 31 + key;
   for (const TasoEdge& edge : edges) {
     h = h * 31 + edge.key;
@@ -52,10 +62,11 @@ uint64_t taso_contribution(const Graph& graph, const Node& node) {
     const TensorRef t = node.inputs[k];
     if (t.node == kNoNode) continue;
     const Node& producer = graph.node(t.node);
-    edges.push_back({producer.created, taso_key(producer, operand_types(graph, producer)), t.output,
+    edges.push_back({2 * int64_t{producer.created},
+                     taso_key(producer, operand_types(graph, producer)), t.output,
                      static_cast<int>(k)});
   }
-  return taso_fold(taso_key(node, operand_types(graph, node)), node.is_leaf(), edges);
+  return taso_fold(node, taso_key(node, operand_types(graph, node)), edges);
 }
 
 uint64_t taso_hash(const Graph& graph) {

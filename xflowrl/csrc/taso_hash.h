@@ -10,14 +10,16 @@
 namespace xflowrl {
 
 struct TasoEdge {
-  int32_t created;  // creation number of the producer
+  int64_t created;  // twice the creation number of the producer
   uint64_t key;     // of the producer
   int source_index, operand;
 };
 
-// One number per operator, attributes and operand types; leaves by kind and type.
+// One number per operator, attributes and operand types; a leaf is itself alone.
 uint64_t taso_key(const Node& node, OperandTypes inputs);
-uint64_t taso_fold(uint64_t key, bool is_leaf, std::vector<TasoEdge>& edges);
+// TASO gives every pool a weight of its own, created just before the pool: one more in-edge.
+bool has_pool_weight(const Node& node);
+uint64_t taso_fold(const Node& node, uint64_t key, std::vector<TasoEdge>& edges);
 uint64_t taso_contribution(const Graph& graph, const Node& node);
 uint64_t taso_hash(const Graph& graph);
 

@@ -36,7 +36,7 @@ def build_graph_bert(
             f"hidden_size {hidden_size}; TASO's graph multiplies q and k without a transpose, "
             "which needs it"
         )
-    net = LayerBuilder("bert")
+    net = LayerBuilder("bert", weights_first=False)
     x = net.relu(net.input("input", [sequence_length, hidden_size]), "relu")
     outputs = {}
     for layer in range(num_layers):

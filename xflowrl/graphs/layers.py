@@ -27,12 +27,20 @@ def require_positive(**sizes: int) -> None:
 
 
 class LayerBuilder:
-    """Builds one graph; every method that makes a layer returns the name of its output tensor."""
+    """Builds one graph; every method that makes a layer returns the name of its output tensor.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: of the graph.
+        weights_first: all weights are created before the first operator, as in a network that is
+            read from a file, and not each where it is used. TASO's hash depends on that order.
+    """
+
+    def __init__(self, name: str, *, weights_first: bool = True) -> None:
         self._name = name
+        self._weights_first = weights_first
         self._builder = GraphBuilder(name)
         self._types: dict[str, TensorType] = {}
+        self._postponed: list[tuple[str, Sequence[str], list[str], dict[str, Any]]] = []
 
     def shape(self, x: str) -> tuple[int, ...]:
         """The shape of a tensor made by this builder."""
@@ -63,11 +71,16 @@ class LayerBuilder:
     def node(self, op_type: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """One operator with one output, named `name`."""
         (self._types[name],) = infer_types(op_type, [self._types[x] for x in inputs], attributes)
-        (output,) = self._builder.add_node(op_type, inputs, [name], attributes)
-        return output
+        if self._weights_first:
+            self._postponed.append((op_type, list(inputs), [name], attributes))
+        else:
+            self._builder.add_node(op_type, inputs, [name], attributes)
+        return name
 
     def model(self, outputs: dict[str, str], *, seed: int) -> Model:
         """The finished model; `outputs` maps public output names to tensors, in order."""
+        for node in self._postponed:
+            self._builder.add_node(*node)
         self._builder.set_outputs(list(outputs), list(outputs.values()))
         graph = self._builder.build()
         return Model(graph, DrawnWeights(graph, seed))

@@ -231,7 +231,7 @@ def _network(
         stem_channels=stem_channels,
         num_labels=num_labels,
     )
-    net = LayerBuilder(name)
+    net = LayerBuilder(name, weights_first=False)
     x = net.image_input(batch_size, image_size)
     x = net.conv_bn_relu(x, "stem", stem_channels, 3)
     channels = stem_channels
