@@ -15,6 +15,7 @@ _STEM_NODES, _HEAD_NODES = 3, 3
 _ATTEMPTS = 6  # cells drawn for what is left of a stage before plain layers fill it
 _GROUP = 8  # cells in a residual group
 _GROUP_NODES = 16  # a group is not begun for less
+_USUAL_GROUP_NODES = 80  # of eight cells, about
 
 
 def random_network(
@@ -104,15 +105,19 @@ def _stage(net: LayerBuilder, x: str, name: str, draw: Draw, mix: _Mix, num_node
     Without it a change in a deep network dies out before it reaches the output, or explodes.
     """
     group, outputs = x, [x]
+    num_groups = num_nodes // _USUAL_GROUP_NODES
+    # The more groups, the less each adds, or rounding grows from one to the next: two equal
+    # networks of a hundred groups would not compute the same in float32.
+    scale = 4 / num_groups if num_groups > 8 else None
     num_cells = num_failures = 0
     while num_nodes > 0 and num_failures < _ATTEMPTS:
         if len(outputs) > _GROUP and num_nodes > _GROUP_NODES:
             group_name = f"{name}/group{num_cells // _GROUP}"
             counted = _CountingBuilder.of(net, [outputs[-1], group])
-            _joined(counted, counted.inputs, group_name)
-            group = _joined(net, [outputs[-1], group], group_name)
-            outputs = [_normalised(net, group, f"{group_name}/norm")]
-            num_nodes -= counted.num_nodes + 1
+            _end_of_group(counted, counted.inputs[0], counted.inputs[1], group_name, scale)
+            group, normalised = _end_of_group(net, outputs[-1], group, group_name, scale)
+            outputs = [normalised]
+            num_nodes -= counted.num_nodes
         sources = [outputs[-1]]
         if len(outputs) > 1 and draw.chance(mix.fan_out):
             sources.append(draw.choice(outputs[:-1]))
@@ -150,10 +155,16 @@ def _joined(net: LayerBuilder, sources: list[str], name: str) -> str:
     return net.add(x, y, f"{name}/with_earlier")
 
 
-def _normalised(net: LayerBuilder, x: str, name: str) -> str:
-    channels = [net.shape(x)[1]]
-    scale, bias = net.weight(f"{name}/scale", channels), net.weight(f"{name}/bias", channels)
-    return net.node("InstanceNormalization", [x, scale, bias], name, epsilon=1e-5)
+def _end_of_group(
+    net: LayerBuilder, x: str, group: str, name: str, scale: float | None
+) -> tuple[str, str]:
+    """What a group ends in, `x`, times `scale`, plus what it began with: as it is, normalised."""
+    if scale is not None:
+        x = net.node("Mul", [x, net.scalar(f"{name}/factor", scale)], f"{name}/scaled")
+    y = _joined(net, [x, group], name)
+    channels = [net.shape(y)[1]]
+    weights = [net.weight(f"{name}/norm/{role}", channels) for role in ("scale", "bias")]
+    return y, net.node("InstanceNormalization", [y, *weights], f"{name}/norm", epsilon=1e-5)
 
 
 class _CountingBuilder(LayerBuilder):
