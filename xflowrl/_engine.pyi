@@ -353,6 +353,16 @@ class Match:
     def hash(self) -> str:
         """Hash of the graph that applying it gives."""
 
+    @property
+    def taso_hash(self) -> int:
+        """
+        TASO's hash of that graph; the state must have been made with taso_hash=True.
+        """
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that applying it gives, its matches not looked for."""
+
     def __repr__(self) -> str: ...
 
 class State:

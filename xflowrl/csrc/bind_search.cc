@@ -156,6 +156,13 @@ void bind_state(nb::module_& m) {
             return hash.hex();
           },
           "Hash of the graph that applying it gives.")
+      .def_prop_ro(
+          "taso_hash",
+          [](const MatchView& v) { return v.state->taso_hash() + v.match->delta.taso_hash; },
+          "TASO's hash of that graph; the state must have been made with taso_hash=True.")
+      .def_prop_ro(
+          "graph", [](const MatchView& v) { return v.state->rewrite(*v.match); },
+          "The graph that applying it gives, its matches not looked for.")
       .def("__repr__", [](const MatchView& v) {
         return "Match(" + v.state->rule(*v.match).name + ", " +
                std::to_string(v.match->delta.cost.ms) + " ms)";

@@ -38,6 +38,16 @@ double pool_weight_bytes(const Node& node, const TensorType& x) {
   return elements * dtype_bits(x.dtype) / 8;
 }
 
+// What TASO has as one free operator of its own: broadcast_add (here a Sum), and what folds a batch
+// normalisation, enlarges a kernel or merges groups on the weights.
+bool is_preprocessing(const Node& node, OperandTypes inputs) {
+  if (node.op == find_operator("Sum")) return true;
+  if (!node.is_constant || node.op == find_operator("MatMul") || node.op == find_operator("Conv"))
+    return false;
+  const bool is_elementwise = node.op == find_operator("Add") || node.op == find_operator("Mul");
+  return !(is_elementwise && inputs[0]->rank() > 1 && *inputs[0] == *inputs[1]);
+}
+
 }  // namespace
 
 std::vector<const TensorType*> OpSignature::types() const {
@@ -70,17 +80,19 @@ double CostTable::formula_ms(const NodeWork& work) const {
   return overhead_ms_ + 1000 * std::max(work.flops / flops_per_s_, work.bytes / bytes_per_s_);
 }
 
-double CostTable::taso_ms(const Node& node, NodeWork work, OperandTypes inputs,
-                          std::span<const bool> is_constant) const {
+double CostTable::taso_ms(const Node& node, NodeWork work, OperandTypes inputs) const {
   const bool is_concat = node.op == find_operator("Concat");
   if (work.kind == Work::kCopy && !(is_concat && node.is_original)) return 0;
   if (node.op >= 0 && operator_info(node.op).name.starts_with("Reduce")) return 0;
-  // broadcast_add, which batch normalisation folding leaves behind
-  const bool is_bias = node.op == find_operator("Add") && (is_constant[0] || is_constant[1]) &&
-                       inputs[0]->num_elements() != inputs[1]->num_elements();
-  if (is_bias && !node.is_original) return 0;
+  if (!node.is_original && is_preprocessing(node, inputs)) return 0;
   work.bytes += pool_weight_bytes(node, *inputs[0]);
-  return formula_ms(work);
+  if (node.op != find_operator("Gemm") || inputs.size() < 3) return formula_ms(work);
+  // To TASO it is a MatMul and an Add.
+  const double output_bytes = node.outputs[0].type.num_bytes();
+  const NodeWork add{static_cast<double>(node.outputs[0].type.num_elements()),
+                     2 * output_bytes + inputs[2]->num_bytes(), Work::kCompute};
+  work.bytes -= inputs[2]->num_bytes();
+  return formula_ms(work) + formula_ms(add);
 }
 
 double CostTable::measured_ms(const Node& node, OperandTypes inputs,
@@ -109,7 +121,7 @@ Cost CostTable::price(const Node& node, OperandTypes inputs, std::span<const boo
     case Kind::kRoofline:
       return {formula_ms(work), work.flops, work.bytes, 1};
     case Kind::kTaso:
-      return {taso_ms(node, work, inputs, is_constant), work.flops, work.bytes, 1};
+      return {taso_ms(node, work, inputs), work.flops, work.bytes, 1};
     case Kind::kMeasured:
       return {measured_ms(node, inputs, is_constant), work.flops, work.bytes, 1};
   }

@@ -74,8 +74,7 @@ class CostTable {
         bytes_per_s_(bytes_per_s),
         overhead_ms_(overhead_ms) {}
   double formula_ms(const NodeWork& work) const;
-  double taso_ms(const Node& node, NodeWork work, OperandTypes inputs,
-                 std::span<const bool> is_constant) const;
+  double taso_ms(const Node& node, NodeWork work, OperandTypes inputs) const;
   double measured_ms(const Node& node, OperandTypes inputs, std::span<const bool> is_constant);
 
   Kind kind_;

@@ -75,7 +75,6 @@ State::State(const Graph& graph, std::shared_ptr<const Setting> setting)
 State State::apply(const Match& match) const {
   Plan plan;
   make_plan(graph_, rule(match), match.binding, plan);
-  judge(graph_, plan, *setting_->costs, false);
   State child;
   child.setting_ = setting_;
   std::vector<NodeId> touched;
@@ -87,6 +86,13 @@ State State::apply(const Match& match) const {
   child.find_near(*this, touched);
   child.list();
   return child;
+}
+
+Graph State::rewrite(const Match& match) const {
+  Plan plan;
+  make_plan(graph_, rule(match), match.binding, plan);
+  std::vector<NodeId> touched;
+  return carry_out(graph_, plan, touched);
 }
 
 MatchPtr State::judged(int rule_index, const Binding& binding, Reasons* reasons) const {
