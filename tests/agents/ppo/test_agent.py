@@ -12,8 +12,8 @@ import torch
 
 from xflowrl.agents.ppo.agent import PPO
 from xflowrl.agents.ppo.checkpoint import read_record
-from xflowrl.agents.ppo.module import LearningSettings
 from xflowrl.agents.ppo.policy import PolicySettings
+from xflowrl.agents.ppo.settings import LearningSettings
 from xflowrl.problem import Problem, StopReason, replay
 
 MakeProblem = Callable[..., Problem]
@@ -58,7 +58,7 @@ def test_learns_to_stop_where_every_rewrite_costs(relu_problem: MakeProblem) -> 
         train_iterations=12,
         num_samples=0,
         reward_weights={"runtime": -1.0},
-        policy=PolicySettings(hidden_size=16, initial_stop=0.2),
+        policy=PolicySettings(hidden_size=16),
         learning=learning(num_steps=32, learning_rate=1e-2),
     )
     agent.optimize([problem], log)
@@ -73,7 +73,7 @@ def test_learns_on_tiny(tiny_problem: Problem) -> None:
     agent = PPO(
         train_iterations=14,
         num_samples=0,
-        policy=PolicySettings(hidden_size=16, initial_stop=0.1),
+        policy=SMALL,
         learning=learning(
             num_envs=8, num_steps=16, max_episode_steps=30, minibatch_size=32, learning_rate=5e-3
         ),
@@ -196,6 +196,23 @@ def test_several_problems_share_a_policy(relu_problem: MakeProblem) -> None:
     results = PPO(train_iterations=3, policy=SMALL, learning=learning()).optimize(problems, log)
     assert [result.num_nodes_best for result in results] == [1, 1, 1]
     assert results[0].stop_reason is StopReason.NO_MATCH
+
+
+def test_patience_ends_training(relu_problem: MakeProblem) -> None:
+    log = Log()
+    agent = PPO(
+        train_iterations=100, train_patience=2, num_samples=0, policy=SMALL, learning=learning()
+    )
+    agent.optimize([relu_problem(2)], log)  # the optimum is one rewrite away
+    assert 3 <= len(log.training) < 20
+
+
+def test_a_step_cost_is_no_part_of_the_logged_return(relu_problem: MakeProblem) -> None:
+    log = Log()
+    agent = PPO(train_iterations=1, num_samples=0, policy=SMALL, learning=learning(step_cost=100.0))
+    agent.optimize([relu_problem(4)], log)
+    assert 0.0 <= log.training[0]["train/episode_return"] <= 0.75 + 1e-9, "what can be saved"
+    assert log.training[0]["loss/value"] > 1.0, "but it is part of what is learned"
 
 
 def test_the_time_limit_ends_training(relu_problem: MakeProblem) -> None:

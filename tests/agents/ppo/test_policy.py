@@ -105,14 +105,15 @@ def test_direction_of_edges_matters(problem: Problem, observations: list[Observa
 def test_untrained_rules_are_equally_likely(
     problem: Problem, observations: list[Observation]
 ) -> None:
-    net = policy(problem, untrained=True, head="hierarchical", initial_stop=0.01)
+    net = policy(problem, untrained=True, head="hierarchical", initial_stop=2.0)
     batch = make_batch(observations[:1])
     actions, _ = net(batch)
     probabilities = actions.log_probs_A.exp().detach()
-    assert float(probabilities[-1]) == pytest.approx(0.01, rel=0.1)
+    stop = 2.0 / (2.0 + len(batch.match_rule))  # as likely as two matches
+    assert float(probabilities[-1]) == pytest.approx(stop, rel=0.1)
     by_rule = torch.zeros(len(batch.group_rule)).index_add(0, batch.match_group, probabilities[:-1])
     # The last layers are scaled by 0.01, not 0.
-    assert by_rule.tolist() == pytest.approx([0.99 / len(by_rule)] * len(by_rule), rel=0.1)
+    assert by_rule.tolist() == pytest.approx([(1 - stop) / len(by_rule)] * len(by_rule), rel=0.1)
 
 
 def test_untrained_policy_is_not_greedy(problem: Problem, observations: list[Observation]) -> None:

@@ -19,8 +19,9 @@ from xflowrl.agents.ppo.checkpoint import (
     save_policy,
 )
 from xflowrl.agents.ppo.decoding import decode, take_again
-from xflowrl.agents.ppo.module import Best, LearningSettings, PPOModule
+from xflowrl.agents.ppo.module import Best, PPOModule
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
+from xflowrl.agents.ppo.settings import MIN_EPISODE_STEPS, LearningSettings
 from xflowrl.attempt import Attempt, attempt_each
 from xflowrl.env import VectorRewriteEnv, reward_from_name
 from xflowrl.problem import Budget, Log, Problem, Result
@@ -105,11 +106,13 @@ class PPO:
             return new_policy(self._policy_settings, problem.rules)
 
     def _learn(self, policy: Policy, problems: Sequence[Problem], log: Log) -> dict[int, Best]:
-        """Trains `policy` in place; returns the best seen by id of problem."""
+        """Trains `policy` in place, to the weights that had the best mean return.
+
+        Returns the best graph seen by id of problem.
+        """
         learning = self._learning
-        budget = Budget(max_iterations=learning.max_episode_steps)
         envs = VectorRewriteEnv(
-            [replace(problem, budget=budget) for problem in problems],
+            [replace(problem, budget=_episode_budget(problem, learning)) for problem in problems],
             learning.num_envs,
             reward_fn=self._reward_fn,
         )
@@ -131,24 +134,24 @@ class PPO:
         except (KeyboardInterrupt, SystemExit):
             logger.warning("training interrupted after %d iterations", module.iteration)
         self.train_s = module.seconds
-        self._save(module)
+        self._save(module, "last.pt")
+        if module.best_weights:
+            policy.load_state_dict(module.best_weights)
         return {id(problem): best for problem, best in zip(problems, module.best, strict=True)}
 
     def _after_iteration(self, module: PPOModule) -> bool:
         """Saves what is due; True if training is to end."""
-        reached = module.last_metrics.get("train/episode_return")
-        if reached is not None and reached > module.best_return:
-            module.best_return, module.improved_at = reached, module.iteration
-            if self._folder is not None:
-                save_policy(module.policy, _rules(module), self._folder / "best.pt")
+        if module.is_best:
+            self._save(module, "best.pt")
         out_of_time = self._max_train_s is not None and module.seconds >= self._max_train_s
         idle = module.iteration - module.improved_at
         out_of_patience = self._train_patience is not None and idle >= self._train_patience
         return out_of_time or out_of_patience
 
-    def _save(self, module: PPOModule) -> None:
+    def _save(self, module: PPOModule, name: str) -> None:
         if self._folder is not None:
-            save_policy(module.policy, _rules(module), self._folder / "last.pt")
+            rules = module.envs.envs[0].problem.rules
+            save_policy(module.policy, rules, self._folder / name)
 
     def _trainer(self) -> pl.Trainer:
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -182,5 +185,6 @@ class _KeepResumable(pl.Callback):
             trainer.save_checkpoint(self._path)
 
 
-def _rules(module: PPOModule) -> Any:
-    return module.envs.envs[0].problems[0].rules
+def _episode_budget(problem: Problem, learning: LearningSettings) -> Budget:
+    steps = learning.max_episode_steps
+    return Budget(max_iterations=steps or max(len(problem.model.graph), MIN_EPISODE_STEPS))

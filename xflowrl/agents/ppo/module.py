@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -24,62 +24,14 @@ from xflowrl.agents.ppo.rollout import (
     explained_variance,
     generalised_advantages,
 )
+from xflowrl.agents.ppo.settings import LearningSettings
 from xflowrl.env import Position, VectorRewriteEnv, observe
 from xflowrl.features import GraphBatch, make_batch
 from xflowrl.problem import Log
 
-
-@dataclass(frozen=True, kw_only=True)
-class LearningSettings:
-    """How PPO learns. A source stands at each trick in `PPOModule`.
-
-    Attributes:
-        num_envs: environments stepped together.
-        num_steps: steps of each in one rollout.
-        max_episode_steps: longest episode; there it is truncated.
-        max_kl: an update ends when the policy is so far from the one that acted; None: never.
-        schedule: of the learning rate over the iterations, down to `final_learning_rate`.
-    """
-
-    num_envs: int = 8
-    num_steps: int = 64
-    max_episode_steps: int = 300
-    num_epochs: int = 3
-    minibatch_size: int = 64
-    learning_rate: float = 3e-3
-    final_learning_rate: float = 3e-4
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
-    gamma: float = 1.0
-    gae_lambda: float = 0.8
-    clip: float = 0.2
-    value_coefficient: float = 0.5
-    entropy_coefficient: float = 0.005
-    final_entropy_coefficient: float = 0.0
-    max_gradient_norm: float = 0.5
-    max_kl: float | None = 0.05
-
-    def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "max_episode_steps", "num_epochs", "minibatch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"agent.learning.{name} is {getattr(self, name)}: give at least 1")
-        if not (0 <= self.gamma <= 1 and 0 <= self.gae_lambda <= 1):
-            raise ValueError(
-                f"agent.learning: gamma {self.gamma}, gae_lambda {self.gae_lambda}: give 0 to 1"
-            )
-
-    def entropy_weight(self, progress: float) -> float:
-        """The weight of the entropy bonus, which falls linearly; progress goes from 0 to 1."""
-        first, last = self.entropy_coefficient, self.final_entropy_coefficient
-        return first + progress * (last - first)
-
-    def rate(self, progress: float) -> float:
-        """The learning rate; progress goes from 0 to 1."""
-        share = {
-            "constant": 1.0,
-            "linear": 1.0 - progress,
-            "cosine": 0.5 + 0.5 * float(np.cos(np.pi * progress)),
-        }[self.schedule]
-        return self.final_learning_rate + share * (self.learning_rate - self.final_learning_rate)
+# A mean return or a cost counts as better from this share of the initial cost on: progress that
+# noise makes must not keep a training alive.
+_PROGRESS = 1e-3
 
 
 @dataclass
@@ -120,6 +72,8 @@ class PPOModule(pl.LightningModule):
         self.seconds = 0.0
         self.measure_s = 0.0
         self.best_return = -float("inf")
+        self.recent_returns: list[float] = []
+        self.best_weights: dict[str, torch.Tensor] = {}
         self.improved_at = 0
         problems = envs.envs[0].problems
         self.best = [Best(problem.initial_state().cost.ms) for problem in problems]
@@ -153,6 +107,7 @@ class PPOModule(pl.LightningModule):
         collect_s = time.perf_counter() - began_s
         metrics = self.improve(rollout, progress)
         self.iteration += 1
+        self.is_best = self._note_returns(rollout)
         self.num_env_steps += rollout.num_steps
         # Timing operators is not counted, so that training ends at the same place with a warm and
         # with a cold op-cost database.
@@ -179,6 +134,19 @@ class PPOModule(pl.LightningModule):
         if self._over_fn(self):
             self.trainer.should_stop = True
 
+    def _note_returns(self, rollout: Rollout) -> bool:
+        """Whether the mean return of the last episodes, two for each environment, is a new best."""
+        returns = [episode.episode_return for episode in rollout.episodes]
+        window = 2 * self.envs.num_envs
+        self.recent_returns = (self.recent_returns + returns)[-window:]
+        mean = float(np.mean(self.recent_returns)) if self.recent_returns else -float("inf")
+        full = len(self.recent_returns) == window
+        if not full or not returns or mean <= self.best_return + _PROGRESS:
+            return False
+        self.best_return, self.improved_at = mean, self.iteration
+        self.best_weights = {k: v.clone() for k, v in self.policy.state_dict().items()}
+        return True
+
     def _measure_s(self) -> float:
         models = {id(p.cost_model): p.cost_model for p in self.envs.envs[0].problems}
         return sum(model.measure_s for model in models.values())
@@ -199,11 +167,22 @@ class PPOModule(pl.LightningModule):
             rollout.actions.append(actions.numpy())
             rollout.log_probs.append(log_probs.cpu().numpy())
             rollout.values.append(values.cpu().numpy())
-            rollout.rewards.append(rewards)
+            rollout.rewards.append(rewards - self._step_costs(positions, infos))
             rollout.terminated.append(terminated)
             rollout.truncated.append(truncated)
             self._note(rollout, t, infos)
         return rollout
+
+    def _step_costs(self, positions: tuple[Position, ...], infos: dict[str, Any]) -> np.ndarray:
+        """What taking a match costs beside its reward, f64[B].
+
+        With discount 1 and truncations bootstrapped, going in circles would be as good as STOP,
+        and policies that had learned to stop drift into it.
+        """
+        applied = np.array([info["rule"] != "" for info in infos["env"]])
+        nodes = np.array([position.initial.num_nodes for position in positions])
+        costs: np.ndarray = applied * self.settings.step_cost / nodes
+        return costs
 
     def batch(self, positions: tuple[Position, ...] | list[Position]) -> GraphBatch:
         """The tensors of some positions, on this module's device."""
@@ -214,10 +193,12 @@ class PPOModule(pl.LightningModule):
             if info["rule"]:
                 rollout.rules[info["rule"]] = rollout.rules.get(info["rule"], 0) + 1
             best = self.best[info["problem"]]
-            if info["cost_ms"] < best.cost_ms * (1 - 1e-9):
+            saved_ms = best.cost_ms - info["cost_ms"]
+            if saved_ms > 1e-9 * best.cost_ms:
                 best.cost_ms = info["cost_ms"]
                 best.actions = self.envs.envs[b].actions if final is None else final["actions"]
-                self.improved_at = self.iteration + 1
+                if saved_ms > _PROGRESS * best.cost_ms:
+                    self.improved_at = self.iteration + 1
             if final is not None:
                 stopped = info["rule"] == ""
                 rollout.episodes.append(
@@ -336,6 +317,8 @@ class PPOModule(pl.LightningModule):
             "measure_s": self.measure_s,
             "best_return": self.best_return,
             "improved_at": self.improved_at,
+            "recent_returns": self.recent_returns,
+            "best_weights": self.best_weights,
             "best": [(best.cost_ms, list(best.actions)) for best in self.best],
             "generator": self._generator.get_state(),
             "envs": self.envs.snapshot(),
@@ -350,6 +333,8 @@ class PPOModule(pl.LightningModule):
         self.measure_s = saved["measure_s"]
         self.best_return = saved["best_return"]
         self.improved_at = saved["improved_at"]
+        self.recent_returns = saved["recent_returns"]
+        self.best_weights = saved["best_weights"]
         self.best = [Best(cost_ms, tuple(actions)) for cost_ms, actions in saved["best"]]
         self._generator.set_state(saved["generator"])
         self._envs_snapshot = saved["envs"]

@@ -34,13 +34,13 @@ class PolicySettings:
     Attributes:
         head: "hierarchical": p(rule) * p(match | rule); "flat": one softmax over matches.
         num_layers: rounds of message passing.
-        initial_stop: probability of STOP, in any state, before training.
+        initial_stop: before training, STOP has so many times the probability of the average match.
     """
 
     hidden_size: int = 32
     num_layers: int = 2
     head: Literal["hierarchical", "flat"] = "hierarchical"
-    initial_stop: float = 0.002
+    initial_stop: float = 0.5
 
     def __post_init__(self) -> None:
         if self.hidden_size < 1 or self.num_layers < 0:
@@ -48,8 +48,8 @@ class PolicySettings:
                 f"agent.policy: hidden_size {self.hidden_size} and num_layers {self.num_layers}: "
                 f"give at least 1 and 0"
             )
-        if not 0 < self.initial_stop < 1:
-            raise ValueError(f"agent.policy.initial_stop is {self.initial_stop}: give 0 < p < 1")
+        if not self.initial_stop > 0:
+            raise ValueError(f"agent.policy.initial_stop is {self.initial_stop}: give a number > 0")
 
 
 class EdgeConvolution(MessagePassing):
@@ -114,8 +114,6 @@ class Policy(nn.Module):
         with torch.no_grad():
             for embedding in (self.operator, self.activation, self.operand, self.rule):
                 embedding.weight.mul_(0.5)
-            odds = settings.initial_stop / (1 - settings.initial_stop)
-            self.stop.get_parameter("2.bias").fill_(math.log(odds))
 
     def forward(self, batch: GraphBatch) -> tuple[ActionDistribution, torch.Tensor]:
         """The distribution over actions, and the values [G]."""
@@ -151,13 +149,17 @@ class Policy(nn.Module):
                 num_graphs=batch.num_graphs,
             )
         actions = distribution.action_distribution(
-            stop_logits_G=self.stop(context_G).squeeze(1),
+            stop_logits_G=self.stop(context_G).squeeze(1) + self._stop_odds(batch),
             log_go_on_M=log_go_on_M,
             rank_M=rank_M,
             match_graph_M=batch.match_graph,
             num_matches_G=batch.num_matches,
         )
         return actions, self.value(context_G).squeeze(1)
+
+    def _stop_odds(self, batch: GraphBatch) -> torch.Tensor:
+        """Log odds of STOP before training, [G]."""
+        return math.log(self.settings.initial_stop) - batch.num_matches.clamp_min(1).log()
 
     def encode(self, batch: GraphBatch) -> torch.Tensor:
         """Node embeddings [N, H]."""
