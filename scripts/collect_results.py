@@ -1,0 +1,81 @@
+"""Writes the results of run folders as one CSV file, a row a graph and run.
+
+    python scripts/collect_results.py multirun/<date>/<time> --csv results/name.csv
+
+Every folder below the given ones that holds a `result.json` is read, in the order of its path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+COLUMNS = (
+    "graph",
+    "agent",
+    "rules",
+    "measurement",
+    "seed",
+    "cost_initial_ms",
+    "cost_best_ms",
+    "iterations",
+    "candidates",
+    "optimisation_s",
+    "stop_reason",
+    "num_nodes_initial",
+    "num_nodes_best",
+    "num_kernels_initial",
+    "num_kernels_best",
+    "kept_original",
+)
+RUNTIMES = ("onnxruntime_cpu", "onnxruntime_cpu_optimised")
+
+
+def rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yields one row for every graph of every run below `folder`."""
+    for path in sorted(folder.rglob("result.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for entry in record["results"]:
+            row = {name: entry[name] for name in COLUMNS}
+            row["equal"] = entry["verified"]["equal"]
+            row["max_rel_error"] = entry["verified"]["max_rel_error"]
+            row["train_s"] = record["train_s"]
+            row["git_commit"] = record["git_commit"]
+            for real in entry["real"]:
+                if real["runtime"] in RUNTIMES:
+                    prefix = real["runtime"]
+                    row[f"{prefix}_initial_ms"] = real["initial_ms"]["median"]
+                    row[f"{prefix}_best_ms"] = real["best_ms"]["median"]
+                    row[f"{prefix}_speedup"] = real["speedup"]
+                    row[f"{prefix}_noise"] = real["noise"]
+            yield {name: _rounded(value) for name, value in row.items()}
+
+
+def _rounded(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def main() -> None:
+    """Reads the command line, writes the file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--csv", type=Path, required=True, help="the file to write")
+    arguments = parser.parse_args()
+    table = [row for folder in arguments.folders for row in rows(folder)]
+    if not table:
+        sys.exit(f"error: no result.json below {', '.join(map(str, arguments.folders))}")
+    names = list(dict.fromkeys(name for row in table for name in row))
+    with arguments.csv.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+    print(f"{arguments.csv}: {len(table)} rows")
+
+
+if __name__ == "__main__":
+    main()
