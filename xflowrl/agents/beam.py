@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 
 from xflowrl._engine import Match, State
@@ -13,9 +12,9 @@ from xflowrl.problem import Log, Problem, Result, Trace
 class Beam:
     """From `width` graphs to the `width` cheapest of all their neighbours, again and again.
 
-    No two graphs of the search have one value-id hash: rewrites of independent places in either
-    order lead to one graph, and without this rule a beam fills with it. A graph met before is never
-    gone back to, so a beam leaves a local minimum over the cheapest graphs around it.
+    No two graphs of all beams have one value-id hash. Rewrites of independent places in either
+    order lead to one graph, with which a beam would fill. Nor is a graph gone back to, so a beam
+    leaves a local minimum over the cheapest graphs around it.
 
     One iteration lists the matches of one graph. Deterministic: equal costs are told apart by size,
     then by the order of the beam and of the matches. The search ends when no new graph is left, or
@@ -39,19 +38,23 @@ class Beam:
             neighbours: list[tuple[float, int, int, State, Trace, Match]] = []
             is_over = False
             for state, trace in beam:
+                cost_ms = state.cost.ms  # summed at each asking
                 for match in attempt.matches(state):
-                    if match.hash in seen:
-                        continue
-                    seen.add(match.hash)
-                    rank = (state.cost.ms + match.cost_difference_ms, match.size_difference)
-                    neighbours.append((*rank, len(neighbours), state, trace, match))
-                attempt.current_cost_ms = state.cost.ms
+                    cost_after_ms = cost_ms + match.cost_difference_ms
+                    rank = (cost_after_ms, match.size_difference, len(neighbours))
+                    neighbours.append((*rank, state, trace, match))
+                attempt.current_cost_ms = cost_ms
                 is_over = attempt.over(beam_depth=depth, num_states=len(seen))
                 if is_over:
                     break
-            best = heapq.nsmallest(self._width, neighbours)
             # What the last listing found counts even where the budget ends in the middle of it.
-            beam = [attempt.step(state, trace, match) for *_, state, trace, match in best]
+            beam = []
+            for *_, state, trace, match in sorted(neighbours):
+                if len(beam) == self._width:
+                    break
+                if match.hash not in seen:
+                    seen.add(match.hash)
+                    beam.append(attempt.step(state, trace, match))
             depth += 1
             if is_over:
                 return
