@@ -85,12 +85,11 @@ def count_places(graph: Graph, rules: RuleSet) -> Complexity:
     counts: dict[str, Counter[int]] = {way: Counter() for way in _WAYS}
     hashes, structures = {state.taso_hash}, {state.graph.merkle_hash}
     for match in state.matches():
-        result = state.apply(match)
         counts["valid"][match.rule_index] += 1
-        if result.taso_hash not in hashes:
-            hashes.add(result.taso_hash)
+        if match.taso_hash not in hashes:
+            hashes.add(match.taso_hash)
             counts["taso"][match.rule_index] += 1
-        structure = result.graph.merkle_hash
+        structure = match.graph.merkle_hash
         if structure not in structures:
             structures.add(structure)
             counts["distinct"][match.rule_index] += 1

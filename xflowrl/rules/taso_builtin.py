@@ -53,13 +53,14 @@ def _fuse_relu(conv: str, guard: str) -> Callable[[str], str]:
 
 
 def _fold_batchnorm(conv: str, guard: str, *, epsilon: bool) -> Callable[[str], str]:
-    """The bias stays outside the convolution, which TASO calls broadcast_add."""
+    """The bias stays outside the convolution. TASO's name for that is broadcast_add: no rule for
+    `add` speaks of it, hence a Sum."""
     variance = "(Add ?v (scalar ?e ?v))" if epsilon else "?v"
     bound = " :epsilon ?e" if epsilon else ""
     factor = f"(Reshape (Div@k ?s (Sqrt {variance})) :shape (list (dim ?w 0) 1 1 1))"
     bias = "(Reshape (Sub ?b (Mul ?m @k)) :shape (list 1 (dim ?w 0) 1 1))"
     source = f"(BatchNormalization {conv} ?s ?b ?m ?v{bound})"
-    target = f"(Add (Conv ?x (Mul ?w {factor}) :attrs ?a) {bias})"
+    target = f"(Sum (Conv ?x (Mul ?w {factor}) :attrs ?a) {bias})"
     return lambda extra: f"{source} => {target} :if {guard}{extra}"
 
 

@@ -126,9 +126,14 @@ def read_taso_file(path: str) -> list[TasoRule]:
     if not collection.rule or _has_unknown_fields(collection):
         raise ValueError(f'"{path}" is no TASO rule file: it is no protobuf RuleCollection')
     return [
-        _Reader(f"{path}: rule {index} (id {FIRST_ID + index})").rule(message)
+        _Reader(place_of(path, index)).rule(message)
         for index, message in enumerate(collection.rule)
     ]
+
+
+def place_of(path: str, index: int) -> str:
+    """How errors name rule number `index` of a file."""
+    return f"{path}: rule {index} (id {FIRST_ID + index})"
 
 
 def _message_class() -> Any:
@@ -218,7 +223,7 @@ class _Reader:
         source: Sequence[TasoOperator],
         target: Sequence[TasoOperator],
     ) -> tuple[tuple[TensorRef, TensorRef], ...]:
-        pairs = []
+        pairs: list[tuple[TensorRef, TensorRef]] = []
         for index, message in enumerate(messages):
             old = TensorRef(message.srcOpId, message.srcTsId)
             new = TensorRef(message.dstOpId, message.dstTsId)
@@ -227,7 +232,11 @@ class _Reader:
                 if ref.is_variable:
                     raise ValueError(f"{place}: is no operator")
                 _require_output(place, ref, operators)
+            if old in (known for known, _ in pairs):
+                raise ValueError(f"{self._place}, mapped output {index}: is mapped twice")
             pairs.append((old, new))
+        if not pairs:
+            raise ValueError(f"{self._place}: maps no output")
         unused = set(range(len(source))) - set(_reached(source, [old for old, _ in pairs]))
         if unused:
             index = min(unused)

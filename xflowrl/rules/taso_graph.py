@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from xflowrl._engine import CostTable, Graph, RuleSet, State
 
 # TASO's importer makes a Gemm a matmul of a transposed weight and an addition; it does not look at
@@ -9,16 +11,17 @@ from xflowrl._engine import CostTable, Graph, RuleSet, State
 _GEMM = '(Gemm ?x ?w{bias} :alpha 1.0{beta} :transA 0 :transB {transposed} :activation "")'
 
 
-def _opening_rules() -> str:
-    rules = ["(rules open-gemm)"]
-    for has_bias in (True, False):
-        bias, beta = (" ?b", " :beta 1.0") if has_bias else ("", "")
-        for transposed, weight in ((0, "?w"), (1, "(Transpose ?w :perm (list 1 0))")):
-            source = _GEMM.format(bias=bias, beta=beta, transposed=transposed)
-            product = f"(MatMul ?x {weight})"
-            target = f"(Add {product} ?b)" if has_bias else product
-            rules.append(f"(rule gemm-{has_bias}-{transposed} {source} => {target})")
-    return "\n".join(rules)
+def _opening_rule(has_bias: bool, is_transposed: bool) -> str:
+    bias, beta = (" ?b", " :beta 1.0") if has_bias else ("", "")
+    source = _GEMM.format(bias=bias, beta=beta, transposed=int(is_transposed))
+    weight = "(Transpose ?w :perm (list 1 0))" if is_transposed else "?w"
+    matmul = f"(MatMul ?x {weight})"
+    target = f"(Add {matmul} ?b)" if has_bias else matmul
+    return f"(rule gemm-{int(has_bias)}-{int(is_transposed)} {source} => {target})"
+
+
+OPENING_RULES = tuple(_opening_rule(*case) for case in product((True, False), repeat=2))
+"""Text of the rules that make a Gemm several nodes."""
 
 
 def open_gemms(graph: Graph) -> Graph:
@@ -27,7 +30,7 @@ def open_gemms(graph: Graph) -> Graph:
     A Gemm with factors, a transposed left operand or a fused activation is left as it is, and so is
     one on constants alone.
     """
-    rules = RuleSet.parse(_opening_rules(), "open-gemm")
+    rules = RuleSet.parse("\n".join(OPENING_RULES), "open-gemm")
     state = State(graph, rules, CostTable.roofline(1.0, 1.0, 0.0))
     while len(state):
         state = state.apply(0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from xflowrl._engine import RuleSet
 from xflowrl.rules.taso_builtin import builtin_rules
-from xflowrl.rules.taso_file import FIRST_ID, TasoRule, read_taso_file
+from xflowrl.rules.taso_file import FIRST_ID, TasoRule, place_of, read_taso_file
 from xflowrl.rules.taso_text import rule_text
 
 _log = logging.getLogger(__name__)
@@ -59,9 +59,13 @@ def load_taso(path: str, faithful: bool = False) -> RuleSet:
     lines = ["(rules taso :faithful)" if faithful else "(rules taso)"]
     guards = {} if faithful else {number: remedy.guards for number, remedy in BUILTIN.items()}
     lines += builtin_rules(epsilon=not faithful, guards=guards)
-    for number, rule in enumerate(file_rules, FIRST_ID):
+    for index, rule in enumerate(file_rules):
         remedy = None if faithful else _remedy_of(rule)
-        lines.append(rule_text(rule, _name(number, rule), remedy.guards if remedy else ()))
+        try:
+            text = rule_text(rule, _name(index, rule), remedy.guards if remedy else ())
+        except ValueError as error:
+            raise ValueError(f"{place_of(path, index)}, {error}") from None
+        lines.append(text)
     return RuleSet.parse("\n".join(lines), path)
 
 
@@ -75,7 +79,7 @@ def remedies(path: str) -> dict[str, Remedy]:
 
 
 def _remedies(file_rules: list[TasoRule], names: list[str]) -> Iterator[tuple[str, Remedy]]:
-    for number, remedy in BUILTIN.items():
+    for number, remedy in sorted(BUILTIN.items()):
         yield names[number], remedy
     for number, rule in enumerate(file_rules, FIRST_ID):
         found = _remedy_of(rule)
@@ -83,10 +87,10 @@ def _remedies(file_rules: list[TasoRule], names: list[str]) -> Iterator[tuple[st
             yield names[number], found
 
 
-def _name(number: int, rule: TasoRule) -> str:
+def _name(index: int, rule: TasoRule) -> str:
     """The id, what is matched, what it becomes: taso-112-relu-relu-concat-to-concat-relu."""
     old, new = ("-".join(operator.kind for operator in side) for side in (rule.source, rule.target))
-    return f"taso-{number:03d}-{old}-to-{new}"
+    return f"taso-{FIRST_ID + index:03d}-{old}-to-{new}"
 
 
 def _digest(*rules: TasoRule) -> str:

@@ -34,6 +34,9 @@ def rule_text(rule: TasoRule, name: str, guards: Sequence[str] = ()) -> str:
 
     Args:
         guards: conditions beyond those that TASO makes.
+
+    Raises:
+        ValueError: the language has no words for an operator of the target; names the operator.
     """
     return _Writer(rule).text(name, guards)
 
@@ -49,7 +52,7 @@ class _Writer:
         sources = [self._tensor("s", old) for old, _ in self._rule.outputs]
         for index, operator in enumerate(self._rule.source):
             self._guard_source(index, operator)
-        targets = [self._tensor("t", new) for _, new in self._rule.outputs]
+        targets = [self._target(new) for _, new in self._rule.outputs]
         for operator in self._rule.target:
             if operator.kind == "concat":
                 self._require_rank("t", operator.inputs, operator.parameters["rank"])
@@ -68,6 +71,14 @@ class _Writer:
     def _operators(self, side: str) -> tuple[TasoOperator, ...]:
         return self._rule.source if side == "s" else self._rule.target
 
+    def _target(self, ref: TensorRef) -> str:
+        """A replacing tensor, which may be a later output of a node not spoken of before."""
+        label = f"@t{ref.operator}"
+        if not ref.output or label in self._written:
+            return self._tensor("t", ref)
+        node = self._tensor("t", TensorRef(ref.operator))
+        return f"(outs {node} {ref.output} {ref.output + 1})"
+
     def _tensor(self, side: str, ref: TensorRef) -> str:
         """A tensor; an operator is written where it is first spoken of."""
         if ref.is_variable:
@@ -77,9 +88,13 @@ class _Writer:
         if label in self._written:
             return label + suffix
         self._written.add(label)
-        node = self._node(side, ref.operator, label)
-        assert not suffix, "a node is first spoken of by its first output"
-        return node
+        if suffix:
+            raise self._no_words(ref.operator, f"its output {ref.output} is read before its first")
+        return self._node(side, ref.operator, label)
+
+    def _no_words(self, index: int, reason: str) -> ValueError:
+        kind = self._rule.target[index].kind
+        return ValueError(f"target operator {index} ({kind}): cannot be stated: {reason}")
 
     def _node(self, side: str, index: int, label: str) -> str:
         operator = self._operators(side)[index]
@@ -95,19 +110,21 @@ class _Writer:
             is_default = side == "t" and not parameters["activation"]
             return f"(MatMul{label} {operands}{'' if is_default else ' ' + activation})"
         if kind == "split":
-            sizes = " ".join(self._joined(operator.inputs[0], parameters["axis"]))
+            sizes = " ".join(self._sizes(index, operator))
             return f"(Split{label} {operands} :axis {parameters['axis']} :split (list {sizes}))"
         if side == "t":
-            return f"(Conv{label} {operands} {self._target_attributes(operator)})"
+            return f"(Conv{label} {operands} {self._target_attributes(index, operator)})"
         strides = f":strides (list {parameters['stride_h']} {parameters['stride_w']})"
         bound = f":pads ?p{index} :dilations ?d{index} :group ?g{index}"
         return f"(Conv{label} {operands} {strides} {bound} {activation} :attrs ?a{index})"
 
     # --- convolutions of a target ----------------------------------------------------------------
 
-    def _target_attributes(self, operator: TasoOperator) -> str:
+    def _target_attributes(self, number: int, operator: TasoOperator) -> str:
         """TASO's conv knows strides, SAME or VALID and activation; ours takes over the rest."""
         index = self._model_of(operator)
+        if index is None:
+            raise self._no_words(number, "the source has no such conv to take pads from")
         source = self._rule.source[index]
         parts = [f":attrs ?a{index}"]
         if source.parameters["activation"] != operator.parameters["activation"]:
@@ -126,17 +143,28 @@ class _Writer:
             parts.append(f":pads (if (= {kernel} {made}) ?p{index} {own})")
         return " ".join(parts)
 
-    def _model_of(self, operator: TasoOperator) -> int:
-        """The source convolution whose attributes a target convolution takes over."""
-        wanted = (self._leaves("t", operator.inputs), self._leaves("t", operator.inputs[1:]))
-        convolutions = [i for i, op in enumerate(self._rule.source) if op.kind == "conv"]
-        scores = []
-        for index in convolutions:
-            inputs = self._rule.source[index].inputs
-            found = (self._leaves("s", inputs), self._leaves("s", inputs[1:]))
-            alike = [a == b for a, b in zip(wanted, found, strict=True)]
-            scores.append((*alike, bool(wanted[1] & found[1])))
-        return convolutions[scores.index(max(scores))]
+    def _model_of(self, operator: TasoOperator) -> int | None:
+        """The source convolution whose attributes a target convolution takes over.
+
+        One of the same tensors or, failing that, of the same weight, or of a weight that has a part
+        in common; None if there is none of its strides and padding.
+        """
+        fixed = ("stride_h", "stride_w", "padding")
+        wanted = [operator.parameters[name] for name in fixed]
+        tensors, weight = self._leaves("t", operator.inputs), self._leaves("t", operator.inputs[1:])
+        best, model = (False, False, False), None
+        for index, source in enumerate(self._rule.source):
+            if source.kind != "conv" or [source.parameters[name] for name in fixed] != wanted:
+                continue
+            its_weight = self._leaves("s", source.inputs[1:])
+            score = (
+                self._leaves("s", source.inputs) == tensors,
+                its_weight == weight,
+                bool(its_weight & weight),
+            )
+            if model is None or score > best:
+                best, model = score, index
+        return model
 
     def _leaves(self, side: str, refs: Sequence[TensorRef]) -> frozenset[int]:
         """The variables that tensors are made from."""
@@ -166,15 +194,21 @@ class _Writer:
             return self._dim(rest[0], 1)
         return self._dim(first, axis)
 
-    def _joined(self, ref: TensorRef, axis: int) -> list[str]:
-        """Extents of the parts that the last concat put together on an axis of a target tensor."""
-        assert not ref.is_variable, "TASO splits what a concat of the same target has joined"
-        operator = self._rule.target[ref.operator]
-        if operator.kind == "concat" and axis == operator.parameters["axis"]:
-            return [self._dim(part, axis) for part in operator.inputs]
-        if operator.kind in ("conv", "matmul") and axis == 1:
-            return self._joined(operator.inputs[1], 0 if operator.kind == "conv" else 1)
-        return self._joined(operator.inputs[0], axis)
+    def _sizes(self, index: int, split: TasoOperator) -> list[str]:
+        """Sizes of a split's parts: it cuts where a concat of the target has joined."""
+        ref, axis = split.inputs[0], split.parameters["axis"]
+        while not ref.is_variable:
+            operator = self._rule.target[ref.operator]
+            if operator.kind == "concat" and axis == operator.parameters["axis"]:
+                if len(operator.inputs) != split.num_outputs:
+                    raise self._no_words(index, f"the concat has {len(operator.inputs)} operands")
+                return [self._dim(part, axis) for part in operator.inputs]
+            first, *rest = operator.inputs
+            if operator.kind in ("conv", "matmul") and axis == 1:
+                ref, axis = rest[0], 0 if operator.kind == "conv" else 1
+            else:
+                ref = first
+        raise self._no_words(index, "no concat of the target has joined what it splits")
 
     # --- guards -----------------------------------------------------------------------------------
 
