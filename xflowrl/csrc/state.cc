@@ -148,14 +148,19 @@ void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
     for (const Use& use : graph_.uses(id)) mark(use.node);
     for (const TensorRef& t : graph_.node(id).inputs) mark(t.node);
   }
-  std::vector<MatchPtr> kept;
-  kept.reserve(parent.bindings_.size());
-  for (const MatchPtr& match : parent.bindings_) {
-    bool changed = false;
-    match->binding.for_each_node(
-        [&](NodeId id) { changed |= near[at(id)] != 0 || !graph_.is_live(id); });
-    if (!changed) kept.push_back(match);
-  }
+  const auto unchanged = [&](const std::vector<MatchPtr>& matches) {
+    std::vector<MatchPtr> kept;
+    kept.reserve(matches.size());
+    for (const MatchPtr& match : matches) {
+      bool changed = false;
+      match->binding.for_each_node(
+          [&](NodeId id) { changed |= near[at(id)] != 0 || !graph_.is_live(id); });
+      if (!changed) kept.push_back(match);
+    }
+    return kept;
+  };
+  const std::vector<MatchPtr> kept = unchanged(parent.bindings_);
+  pairs_ = unchanged(parent.pairs_);
 
   // Every match that binds a marked node has its anchor at the end of that pattern node's route.
   std::vector<std::pair<int, NodeId>> anchors;
@@ -227,7 +232,8 @@ std::unique_ptr<Reachability> State::reachability() const {
 
 // Pairs of unrelated places are looked up in each state: which they are depends on all of the
 // graph, and there may be as many as nodes squared.
-void State::find_disconnected(std::vector<MatchPtr>& found, const Reachability& reach) const {
+std::vector<MatchPtr> State::find_pairs(const Reachability& reach) const {
+  std::vector<MatchPtr> found;
   Matcher matcher(graph_, setting_->rules->is_commutative);
   matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
   for (int index : setting_->disconnected) {
@@ -238,12 +244,26 @@ void State::find_disconnected(std::vector<MatchPtr>& found, const Reachability& 
       if (!graph_.is_live(id) || graph_.node(id).op != op) continue;
       if (graph_.node(id).is_constant && !rule.matches_constants) continue;
       matcher.match(rule, id, [&](const Binding& binding) {
-        if (MatchPtr match = judged(index, binding, nullptr)) found.push_back(std::move(match));
+        MatchPtr match = known_pair(make_key(graph_, index, binding));
+        if (!match) match = judged(index, binding, nullptr);
+        if (match) found.push_back(std::move(match));
       });
     }
   }
   std::sort(found.begin(), found.end(), by_key);
   drop_twins(found);
+  return found;
+}
+
+// The judgement of a pair that this state or its parent knew; null if there is none that still
+// holds.
+MatchPtr State::known_pair(const std::vector<int32_t>& key) const {
+  const auto at_key = std::lower_bound(
+      pairs_.begin(), pairs_.end(), key,
+      [](const MatchPtr& match, const std::vector<int32_t>& k) { return match->key < k; });
+  const bool holds = at_key != pairs_.end() && (*at_key)->key == key && (*at_key)->delta.is_local &&
+                     !is_stale(**at_key);
+  return holds ? *at_key : nullptr;
 }
 
 void State::list() {
@@ -257,10 +277,9 @@ void State::list() {
   }
   if (setting_->disconnected.empty()) return;
   if (!reach) reach = reachability();
-  std::vector<MatchPtr> pairs;
-  find_disconnected(pairs, *reach);
-  std::erase_if(pairs, [&](const MatchPtr& match) { return !is_legal(*match, reach); });
-  const auto middle = legal_.insert(legal_.end(), pairs.begin(), pairs.end());
+  pairs_ = find_pairs(*reach);
+  std::erase_if(pairs_, [&](const MatchPtr& match) { return !is_legal(*match, reach); });
+  const auto middle = legal_.insert(legal_.end(), pairs_.begin(), pairs_.end());
   std::inplace_merge(legal_.begin(), middle, legal_.end(), by_key);
 }
 

@@ -70,7 +70,8 @@ class State {
                   std::vector<MatchPtr>& found) const;
   MatchPtr judged(int rule, const Binding& binding, Reasons* reasons) const;
   void list();
-  void find_disconnected(std::vector<MatchPtr>& found, const Reachability& reach) const;
+  std::vector<MatchPtr> find_pairs(const Reachability& reach) const;
+  MatchPtr known_pair(const std::vector<int32_t>& key) const;
   std::unique_ptr<Reachability> reachability() const;
   bool is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const;
   bool is_stale(const Match& match) const;
@@ -80,6 +81,7 @@ class State {
   Cost cost_;
   uint64_t taso_hash_ = 0;
   std::vector<MatchPtr> bindings_;  // of connected sources, by key; convexity not looked at
+  std::vector<MatchPtr> pairs_;     // legal ones of disconnected sources, by key
   std::vector<MatchPtr> legal_;
 };
 
