@@ -40,6 +40,7 @@ MAY_IMPORT = {
         *("agents", "graphs", "rules", "verify", "judge"),
         *("tracking", "console", "result_files", "config_types"),
     },
+    "complexity": {"_engine", "rules", "run", "result_files"},
     "api": {*_PROBLEM, "run", "verify"},
     "__init__": {"api", "onnx_io", "problem"},
 }
@@ -58,6 +59,7 @@ FENCES = {
     "hydra": {"run"},
     "omegaconf": {"run"},
     "rich": {"console"},
+    "google": {"rules.taso_file"},
 }
 
 

@@ -113,10 +113,16 @@ def result_table(entries: Sequence[Mapping[str, Any]]) -> Table:
             str(entry["iterations"]),
             f"{entry['optimisation_s']:.2f}",
             entry["stop_reason"],
-            "equal" if entry["verified"]["equal"] else "NOT EQUAL",
+            _verdict(entry["verified"]),
             _written(entry),
         )
     return table
+
+
+def _verdict(verified: Mapping[str, Any]) -> str:
+    if verified["equal"]:
+        return "equal"
+    return "undecided" if verified["detail"].startswith("undecided") else "NOT EQUAL"
 
 
 def real_table(entries: Sequence[Mapping[str, Any]]) -> Table:

@@ -56,6 +56,13 @@ class Judge:
         model = result.original if slower else result.model
         return Judgement(verdict, real, kept_original=slower, model=model)
 
+    def refuse(self) -> Judgement:
+        """The judgement on a result of rules that are not all sound: it is not looked at."""
+        from xflowrl.verify import Verdict
+
+        verdict = Verdict(False, 0.0, 0.0, False, "undecided: rules.faithful=true, not exported")
+        return Judgement(verdict, (), kept_original=False, model=None)
+
     def _real(self, result: Result, cost_model: CostModel) -> tuple[RealMeasurement, ...]:
         if not self._measure:
             return ()

@@ -105,6 +105,10 @@ class Job:
         from xflowrl.problem import Problem
 
         models, rules, cost_model = self.models(), self.rules(), self.cost_model()
+        if rules.name == "taso":
+            from xflowrl.rules.taso_graph import open_gemms
+
+            models = [model.with_graph(open_gemms(model.graph)) for model in models]
         problems: list[Problem] = []
         for model in models:
             label = _distinct(model.graph.name, {problem.name for problem in problems})
@@ -186,6 +190,9 @@ def optimise(job: Job) -> None:
         tracker.finish(results, record, job.folder)
     print_tables(record["results"])
     print(f"run folder: {os.path.relpath(job.folder)}")
+    if problems[0].rules.faithful:
+        print("nothing is exported: with rules.faithful=true not all rules are sound")
+        return
     failed = [entry["graph"] for entry in record["results"] if entry["best_onnx"] is None]
     if failed:
         raise ValueError(
@@ -205,7 +212,10 @@ def _deliver(
     labels["seed"] = job.config["seed"]
     entries = []
     for result, problem in zip(results, problems, strict=True):
-        judgement = judge.judge(result, problem.cost_model, seed=job.seed)
+        if problem.rules.faithful:
+            judgement = judge.refuse()
+        else:
+            judgement = judge.judge(result, problem.cost_model, seed=job.seed)
         name = None
         if judgement.model is not None:
             name = "best.onnx" if len(results) == 1 else f"best-{file_name(result.graph)}.onnx"

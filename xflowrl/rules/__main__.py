@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from xflowrl._engine import RuleSet
 from xflowrl.rules.loading import load_core, parse_file
@@ -17,29 +19,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for verb, text in (("list", "print the rules"), ("check", "try whether the rules are sound")):
         sub = verbs.add_parser(verb, help=text, description=text)
         sub.add_argument("path", nargs="?", help="a rule file; the built-in rules by default")
+        sub.add_argument("--taso", metavar="FILE", help="TASO's rules, from your graph_subst.pb")
+        sub.add_argument("--faithful", action="store_true", help="with --taso: as TASO has them")
         sub.add_argument("--rule", action="append", help="only this rule; may be repeated")
         if verb == "check":
             sub.add_argument("--instances", type=int, default=200, help="applications to compare")
             sub.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     try:
-        rules = parse_file(options.path) if options.path else load_core()
+        rules, reasons = _load(options)
         if options.rule:
             rules = rules.select(options.rule)
         if options.verb == "list":
-            return list_rules(rules)
+            return list_rules(rules, reasons)
         return check_rules(rules, num_instances=options.instances, seed=options.seed)
     except ValueError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
-def list_rules(rules: RuleSet) -> int:
-    """Prints one line a rule: where it is written, and the rule."""
+def _load(options: argparse.Namespace) -> tuple[RuleSet, dict[str, str]]:
+    """The rules asked for, and by name why some of TASO's are not as TASO has them."""
+    if options.path and options.taso:
+        raise ValueError("give a rule file or --taso FILE, not both")
+    if options.faithful and not options.taso:
+        raise ValueError("--faithful goes with --taso FILE")
+    if not options.taso:
+        return (parse_file(options.path) if options.path else load_core()), {}
+    from xflowrl.rules.taso_rules import load_taso, remedies
+
+    rules = load_taso(options.taso, options.faithful)
+    verb = "unsound" if options.faithful else "remedied"
+    reasons = {name: f"{verb}: {r.reason}" for name, r in remedies(options.taso).items()}
+    return rules, reasons
+
+
+def list_rules(rules: RuleSet, reasons: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Prints one line a rule: where it is written, and the rule; then a reason, if it has one."""
     from xflowrl.rules.text import read_rule
 
     for rule in rules.rules:
         print(f"{rule.filename}:{rule.line}: {read_rule(rule.text).text}")
+        if rule.name in reasons:
+            print(f"    {reasons[rule.name]}")
     return 0
 
 
