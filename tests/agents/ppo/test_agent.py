@@ -18,7 +18,7 @@ from xflowrl.problem import Problem, StopReason, replay
 
 MakeProblem = Callable[..., Problem]
 
-SMALL = PolicySettings(hidden_size=16)
+SMALL = PolicySettings(hidden_size=16, initial_stop=0.5)
 
 
 def learning(**changes: Any) -> LearningSettings:
@@ -58,7 +58,7 @@ def test_learns_to_stop_where_every_rewrite_costs(relu_problem: MakeProblem) -> 
         train_iterations=12,
         num_samples=0,
         reward_weights={"runtime": -1.0},
-        policy=PolicySettings(hidden_size=16),
+        policy=SMALL,
         learning=learning(num_steps=32, learning_rate=1e-2),
     )
     agent.optimize([problem], log)

@@ -40,7 +40,7 @@ class PolicySettings:
     hidden_size: int = 32
     num_layers: int = 2
     head: Literal["hierarchical", "flat"] = "hierarchical"
-    initial_stop: float = 0.5
+    initial_stop: float = 0.05
 
     def __post_init__(self) -> None:
         if self.hidden_size < 1 or self.num_layers < 0:
