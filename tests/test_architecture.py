@@ -59,7 +59,7 @@ FENCES = {
     "hydra": {"run"},
     "omegaconf": {"run"},
     "rich": {"console"},
-    "google": {"rules.taso_file"},
+    "google": {"onnx_io", "rules.taso_file"},
 }
 
 
