@@ -122,7 +122,7 @@ def result_table(entries: Sequence[Mapping[str, Any]]) -> Table:
 def _verdict(verified: Mapping[str, Any]) -> str:
     if verified["equal"]:
         return "equal"
-    return "undecided" if verified["detail"].startswith("undecided") else "NOT EQUAL"
+    return "undecided" if verified.get("detail", "").startswith("undecided") else "NOT EQUAL"
 
 
 def real_table(entries: Sequence[Mapping[str, Any]]) -> Table:
