@@ -57,13 +57,15 @@ class PPO:
         policy: PolicySettings | None = None,
         learning: LearningSettings | None = None,
         accelerator: Literal["cpu", "gpu", "auto"] = "cpu",
+        num_threads: int = 1,
     ) -> None:
         if not train and checkpoint is None and resume is None:
             logger.warning("agent.train=false without agent.checkpoint: the policy is untrained")
-        if train_iterations < 0 or num_samples < 0 or checkpoint_every < 1:
+        if train_iterations < 0 or num_samples < 0 or min(checkpoint_every, num_threads) < 1:
             raise ValueError(
                 f"agent: train_iterations {train_iterations}, num_samples {num_samples}, "
-                f"checkpoint_every {checkpoint_every}: give at least 0, 0 and 1"
+                f"checkpoint_every {checkpoint_every}, num_threads {num_threads}: give at least "
+                f"0, 0, 1 and 1"
             )
         self.train_s = 0.0
         self._train = train
@@ -79,11 +81,13 @@ class PPO:
         self._policy_settings = policy or PolicySettings()
         self._learning = learning or LearningSettings()
         self._accelerator = accelerator
+        self._num_threads = num_threads
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
         """Trains, unless told not to, and decodes; one result a problem."""
         if not problems:
             return []
+        torch.set_num_threads(self._num_threads)
         policy = self._initial_policy(problems[0])
         best: dict[int, Best] = {}
         if self._train and self._train_iterations > 0:
