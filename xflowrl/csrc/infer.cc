@@ -37,6 +37,7 @@ const char* emit(Types& outputs, DType dtype, std::span<const int64_t> dims) {
     if (dims[i] < 0) return "a dimension of the result is negative";
     type.dims_[i] = dims[i];
   }
+  if (!type.is_countable()) return "the result is too large";
   outputs.push_back(type);
   return nullptr;
 }

@@ -275,6 +275,16 @@ constexpr std::string_view kActivations[] = {"",        "Relu", "LeakyRelu", "Cl
                                              "Sigmoid", "Tanh", "HardSwish", "HardSigmoid",
                                              "Swish",   "Gelu", "GeluTanh"};
 
+bool attributes_in_range(const Attrs& attrs) {
+  const auto in_range = [](int64_t i) { return i >= -kMaxDimension && i <= kMaxDimension; };
+  for (const Attrs::Item& item : attrs.items()) {
+    if (const int64_t* i = std::get_if<int64_t>(&item.second); i && !in_range(*i)) return false;
+    const Ints* list = std::get_if<Ints>(&item.second);
+    if (list && !std::all_of(list->begin(), list->end(), in_range)) return false;
+  }
+  return true;
+}
+
 // The fused activation, if the operator has one, against what ONNX defines.
 const char* check_activation(const Attrs& attrs, DType dtype) {
   const AttrValue* fused = attrs.find("activation");
@@ -358,6 +368,7 @@ const char* infer_types(OpIndex op, OperandTypes inputs, const Attrs& attrs,
   for (int i = 0; i < needed; ++i) {
     if (!inputs[static_cast<size_t>(i)]) return "a required operand is missing";
   }
+  if (!attributes_in_range(attrs)) return "an attribute is out of range";
   // MatMul and Gemm are defined for 32 and 64 bits alone.
   const bool is_product = info.name == "MatMul" || info.name == "Gemm";
   if (count > 0 &&

@@ -267,6 +267,7 @@ MatchPtr State::known_pair(const std::vector<int32_t>& key) const {
 }
 
 void State::list() {
+  listed_version_ = setting_->costs->version();
   std::unique_ptr<Reachability> reach;
   legal_.clear();
   legal_.reserve(bindings_.size());
@@ -284,9 +285,9 @@ void State::list() {
 }
 
 void State::refresh() {
+  if (listed_version_ == setting_->costs->version()) return;
   if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(graph_);
-  if (std::any_of(legal_.begin(), legal_.end(), [&](const MatchPtr& m) { return is_stale(*m); }))
-    list();
+  list();
 }
 
 Reasons State::explain(int rule_index) const {

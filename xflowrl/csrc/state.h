@@ -81,6 +81,7 @@ class State {
   Cost cost_;
   uint64_t taso_hash_ = 0;
   std::vector<MatchPtr> bindings_;  // of connected sources, by key; convexity not looked at
+  int64_t listed_version_ = 0;      // of the prices, when the matches were listed
   std::vector<MatchPtr> pairs_;     // legal ones of disconnected sources, by key
   std::vector<MatchPtr> legal_;
 };

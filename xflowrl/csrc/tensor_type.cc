@@ -62,7 +62,7 @@ bool TensorType::is_countable() const {
   // Zeros are left out, so that every partial product is bounded too.
   int64_t count = 16;  // bytes of the largest element
   for (int64_t d : shape()) {
-    if (d != 0 && __builtin_mul_overflow(count, d, &count)) return false;
+    if (d > kMaxDimension || (d != 0 && __builtin_mul_overflow(count, d, &count))) return false;
   }
   return true;
 }

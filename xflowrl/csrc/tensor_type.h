@@ -44,6 +44,8 @@ int dtype_bits(DType dtype);
 bool is_float(DType dtype);
 
 inline constexpr int kMaxRank = 8;
+// Products of two such numbers fit 64 bits, so inference never overflows.
+inline constexpr int64_t kMaxDimension = (int64_t{1} << 31) - 1;
 
 struct TensorType {
   DType dtype = DType::kFloat32;
@@ -59,7 +61,8 @@ struct TensorType {
   std::span<const int64_t> shape() const { return {dims_.data(), rank_}; }
   std::vector<int64_t> shape_vector() const { return {dims_.begin(), dims_.begin() + rank_}; }
   int64_t num_elements() const;
-  bool is_countable() const;  // the number of bytes fits 63 bits
+  // No dimension above kMaxDimension, and the number of bytes fits 63 bits.
+  bool is_countable() const;
   double num_bytes() const;
   bool operator==(const TensorType&) const = default;
   void hash_into(Hasher& hasher) const;
