@@ -1,13 +1,17 @@
-"""Speed and memory of the search, `agent=taso measurement=roofline rules=core`. Not a timed test.
+"""Speed and memory of `agent=taso`. Not a timed test.
 
     python scripts/benchmark_search.py [--iterations 200 1000] [--repeats 3] [--csv PATH]
+    python scripts/benchmark_search.py --taso graph_subst.pb [--csv PATH]
 
-Prints a row for each graph and number of iterations: medians over the repeats of iterations and
-candidates a second, of seconds (wall clock with quartiles, and processor time, which other work on
-the machine disturbs less), and of the growth of peak resident memory, all during `optimize` alone.
-Each repeat has a process of its own, so that the memory of one is not that of another; one core is
-used. Growth is the peak during the search minus what was resident when it began; where the peak
-cannot be reset (not Linux), minus the peak until then, which may hide some of it.
+By default `rules=core measurement=roofline`; with `--taso` and your copy of TASO's rule file,
+TASO's rules on the networks and budgets of TASO's own published figures, priced as TASO does and
+honestly.
+Prints a row for each case: medians over the repeats of iterations and candidates a second, of
+seconds (wall clock with quartiles, and processor time, which other work on the machine disturbs
+less), and of the growth of peak resident memory, all during `optimize` alone. Each repeat has a
+process of its own, so that the memory of one is not that of another; one core is used. Growth is
+the peak during the search minus what was resident when it began; where the peak cannot be reset
+(not Linux), minus the peak until then, which may hide some of it.
 """
 
 from __future__ import annotations
@@ -20,10 +24,56 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-GRAPHS: dict[str, dict[str, str]] = {"nasbench_3x3": {}, "onnx_light": {"name": "resnet50"}}
+
+@dataclass(frozen=True)
+class Case:
+    """One search: options of the command line, as strings or numbers."""
+
+    graph: str
+    graph_options: dict[str, Any]
+    iterations: int
+    rules: str = "core"
+    rule_options: dict[str, Any] = field(default_factory=dict)
+    measurement: str = "roofline"
+    alpha: float = 1.05
+
+    @property
+    def label(self) -> str:
+        """The graph and what is not its default."""
+        return " ".join([self.graph, *(f"{k}={v}" for k, v in self.graph_options.items())])
+
+
+def core_cases(iterations: Sequence[int]) -> list[Case]:
+    """Two networks with the built-in rules."""
+    graphs: list[tuple[str, dict[str, Any]]] = [
+        ("nasbench_3x3", {}),
+        ("onnx_light", {"name": "resnet50"}),
+    ]
+    return [Case(*graph, number) for graph in graphs for number in iterations]
+
+
+def taso_cases(path: str) -> list[Case]:
+    """The networks and budgets of TASO's published figures; the last was out of its reach."""
+    rows: list[tuple[str, dict[str, Any], int, float]] = [
+        ("squeezenet", {}, 1000, 1.05),
+        ("squeezenet", {}, 100_000, 1.05),
+        ("resnet18", {}, 1000, 1.05),
+        ("resnet50", {}, 1000, 1.05),
+        ("resnet152", {}, 1000, 1.05),
+        ("bert", {}, 1_000_000, 1.0),
+        ("nasbench_3x3", {}, 1000, 1.05),
+        ("nasbench_3x3", {"num_modules_per_stack": 27}, 1000, 1.05),
+    ]
+    return [
+        Case(graph, options, number, "taso", {"path": path}, measurement, alpha)
+        for graph, options, number, alpha in rows
+        for measurement in ("taso", "roofline")
+    ]
 
 
 def reset_peak() -> int:
@@ -48,19 +98,24 @@ def peak_since_reset() -> int:
     return int(line.split()[1]) * 1024
 
 
-def measure(graph: str, iterations: int) -> dict[str, float | str]:
+def measure(case: Case) -> dict[str, float | str]:
     """One search in this process: what it took and what it found."""
     from xflowrl.problem import Budget, Problem
     from xflowrl.run import build, load_option
 
-    made = build(load_option("graph", graph, GRAPHS[graph], seed=0))
+    made = build(load_option("graph", case.graph, case.graph_options, seed=0))
+    model = made[0] if isinstance(made, list) else made
+    if case.rules == "taso":
+        from xflowrl.rules.taso_graph import open_gemms
+
+        model = model.with_graph(open_gemms(model.graph))
     problem = Problem(
-        model=made[0] if isinstance(made, list) else made,
-        rules=build(load_option("rules", "core", {}, seed=0)),
-        cost_model=build(load_option("measurement", "roofline", {}, seed=0)),
-        budget=Budget(max_iterations=iterations),
+        model=model,
+        rules=build(load_option("rules", case.rules, case.rule_options, seed=0)),
+        cost_model=build(load_option("measurement", case.measurement, {}, seed=0)),
+        budget=Budget(max_iterations=case.iterations),
     )
-    agent = build(load_option("agent", "taso", {}, seed=0))
+    agent = build(load_option("agent", "taso", {"alpha": case.alpha}, seed=0))
     before, cpu_s = reset_peak(), time.process_time()
     (result,) = agent.optimize([problem], lambda metrics, step: None)
     cpu_s, grown_mb = time.process_time() - cpu_s, (peak_since_reset() - before) / 2**20
@@ -77,10 +132,10 @@ def measure(graph: str, iterations: int) -> dict[str, float | str]:
     }
 
 
-def measure_apart(graph: str, iterations: int) -> dict[str, Any]:
+def measure_apart(case: Case) -> dict[str, Any]:
     """The same in a fresh process."""
     done = subprocess.run(
-        [sys.executable, __file__, "--one", graph, "--iterations", str(iterations)],
+        [sys.executable, __file__, "--one", json.dumps(asdict(case))],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         check=True,
@@ -90,10 +145,10 @@ def measure_apart(graph: str, iterations: int) -> dict[str, Any]:
     return row
 
 
-def summary(graph: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians of the repeats; the search itself is deterministic."""
-    label = " ".join([graph, *GRAPHS[graph].values()])
-    result: dict[str, Any] = {"graph": label, "repeats": len(rows)}
+    result: dict[str, Any] = {"graph": case.label, "rules": case.rules}
+    result |= {"measurement": case.measurement, "alpha": case.alpha, "repeats": len(rows)}
     for name, value in rows[0].items():
         values = [row[name] for row in rows]
         result[name] = value if isinstance(value, str) else statistics.median(values)
@@ -109,24 +164,24 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, nargs="+", default=[200, 1000])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--csv", type=Path, help="also write the rows to this file")
-    parser.add_argument("--one", choices=GRAPHS, help=argparse.SUPPRESS)
+    parser.add_argument("--taso", metavar="FILE", help="TASO's rule file: compare with TASO")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.one, options.iterations[0])))
+        print(json.dumps(measure(Case(**json.loads(options.one)))))
         return
     table = []
-    for graph in GRAPHS:
-        for iterations in options.iterations:
-            repeats = [measure_apart(graph, iterations) for _ in range(options.repeats)]
-            row = summary(graph, repeats)
-            table.append(row)
-            if len(table) == 1:
-                print("  ".join(f"{name:>16}" for name in row))
-            cells = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())
-            print("  ".join(f"{cell:>16}" for cell in cells), flush=True)
+    for case in taso_cases(options.taso) if options.taso else core_cases(options.iterations):
+        row = summary(case, [measure_apart(case) for _ in range(options.repeats)])
+        row = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}
+        table.append(row)
+        if len(table) == 1:
+            print("  ".join(f"{name:>16}" for name in row))
+        cells = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())
+        print("  ".join(f"{cell:>16}" for cell in cells), flush=True)
     if options.csv:
         with options.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, table[0])
+            writer = csv.DictWriter(file, table[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(table)
 

@@ -427,7 +427,8 @@ class BacktrackingSearch:
         """One iteration. False: the queue is empty."""
 
     @property
-    def best_graph(self) -> Graph: ...
+    def best(self) -> State:
+        """The cheapest state that was expanded."""
 
     @property
     def best_cost_ms(self) -> float: ...

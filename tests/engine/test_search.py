@@ -85,11 +85,11 @@ def engine_search(
     search = BacktrackingSearch(start, alpha=alpha, size_limit=size_limit, hash=hash)
     while search.num_expanded < max_iterations and search.expand():
         pass
-    best = State(search.best_graph, rules, costs)
+    best = State(search.best.graph, rules, costs)
     assert best.cost.ms == pytest.approx(search.best_cost_ms, rel=1e-9)
     return Outcome(
         search.best_cost_ms,
-        search.best_graph.hash,
+        search.best.graph.hash,
         search.num_candidates,
         search.num_expanded,
         search.queue_length,
@@ -183,7 +183,7 @@ def test_steps_lead_from_the_start_to_the_best_graph() -> None:
         (match,) = (m for m in state.matches() if m.rule == rule and list(m.tensors) == tensors)
         state = state.apply(match)
         assert state.cost.ms == pytest.approx(cost_ms, rel=1e-9)
-    assert state.hash == search.best_graph.hash
+    assert state.hash == search.best.graph.hash
     assert search.best_cost_ms == pytest.approx(state.cost.ms)
     assert search.best_cost_ms < start.cost.ms
 
@@ -216,7 +216,7 @@ def test_a_search_without_matches_ends_after_its_start() -> None:
     assert not search.expand()
     assert (search.num_expanded, search.num_candidates, search.queue_length) == (1, 0, 0)
     assert search.best_steps() == []
-    assert search.best_graph.hash == chain().hash
+    assert search.best.graph.hash == chain().hash
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,9 @@ class Taso:
 
     def _search(self, attempt: Attempt) -> None:
         problem, meter = attempt.problem, attempt.meter
-        costs = problem.cost_model.table
         initial = attempt.initial
         if self._hash == "taso":
-            initial = State(initial.graph, problem.rules, costs, taso_hash=True)
+            initial = State(initial.graph, problem.rules, problem.cost_model.table, taso_hash=True)
         search = BacktrackingSearch(
             initial, alpha=self._alpha, size_limit=self._size_limit, hash=self._hash
         )
@@ -60,8 +59,7 @@ class Taso:
             num_candidates = search.num_candidates
             attempt.current_cost_ms = search.current_cost_ms
             if search.best_cost_ms < attempt.best.cost.ms - attempt.rounding_ms:
-                best = State(search.best_graph, problem.rules, costs)
-                attempt.reached(best, _trace(attempt.origin, search))
+                attempt.reached(search.best, _trace(attempt.origin, search))
             if attempt.over(queue_length=search.queue_length):
                 return
 

@@ -230,7 +230,7 @@ void bind_search(nb::module_& m) {
            "Builds the next state, so that unknown costs are asked for. False: the queue is empty.")
       .def("expand", &BacktrackingSearch::expand, nb::call_guard<nb::gil_scoped_release>(),
            "One iteration. False: the queue is empty.")
-      .def_prop_ro("best_graph", [](const BacktrackingSearch& s) { return s.best().graph(); })
+      .def_prop_ro("best", &BacktrackingSearch::best, "The cheapest state that was expanded.")
       .def_prop_ro("best_cost_ms", &BacktrackingSearch::best_cost_ms)
       .def_prop_ro("current_cost_ms", &BacktrackingSearch::current_cost_ms)
       .def_prop_ro("num_expanded", &BacktrackingSearch::num_expanded)

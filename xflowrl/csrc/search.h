@@ -32,7 +32,7 @@ class BacktrackingSearch {
   // Expands the prepared state: one iteration. False: the queue is empty.
   bool expand();
 
-  const State& best() const { return *best_->state; }
+  const std::shared_ptr<State>& best() const { return best_->state; }
   double best_cost_ms() const { return best_->state->cost().ms; }
   std::vector<Step> best_steps() const;
   double current_cost_ms() const { return current_cost_ms_; }
