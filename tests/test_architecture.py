@@ -53,8 +53,6 @@ FENCES = {
     "gymnasium": {"env", "agents.ppo"},
     "onnxruntime": {"measurement", "verify"},
     "onnx": {"onnx_io", "verify", "rules.reference"},
-    "onnx_ir": {"onnx_io", "verify"},
-    "onnxscript": {"onnx_io", "verify"},
     "wandb": {"tracking"},
     "hydra": {"run"},
     "omegaconf": {"run"},

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 _VERSIONED = (
-    *("xflowrl", "numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime"),
+    *("xflowrl", "numpy", "onnx", "onnxruntime"),
     *("torch", "torch-geometric", "pytorch-lightning", "gymnasium", "hydra-core", "wandb"),
 )
 
