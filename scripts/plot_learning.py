@@ -1,0 +1,102 @@
+"""Draws the learning curves of `agent=ppo` runs and writes their data.
+
+    python scripts/plot_learning.py RUN_FOLDER... --csv results/NAME.csv --svg results/NAME.svg
+
+Reads the `metrics.jsonl` of every run folder below; a curve a run. The first point of a curve is
+the untrained policy: its rollout comes before the first update.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+COLUMNS = {
+    "iteration": "train/iteration",
+    "env_steps": "train/env_steps",
+    "seconds": "train/seconds",
+    "episode_return": "train/episode_return",
+    "episode_length": "train/episode_length",
+    "best_cost_ms": "train/best_cost_ms",
+    "entropy": "train/entropy",
+    "approx_kl": "train/approx_kl",
+    "explained_variance": "train/explained_variance",
+}
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    """The rows of one run: graph, seed and the training metrics of each iteration."""
+    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    entry = record["results"][0]
+    rows = []
+    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        metrics = json.loads(line)
+        if COLUMNS["episode_return"] in metrics:
+            values = {name: metrics.get(key) for name, key in COLUMNS.items()}
+            rows.append({"graph": entry["graph"], "seed": entry["seed"], **values})
+    return rows
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Mean return untrained, in the first and in the last tenth of training."""
+    returns = [row["episode_return"] for row in rows]
+    tenth = max(1, len(returns) // 10)
+    first, last = statistics.fmean(returns[:tenth]), statistics.fmean(returns[-tenth:])
+    return (
+        f"{rows[0]['graph']} seed {rows[0]['seed']}: mean episode return untrained "
+        f"{returns[0]:.3f}, first tenth {first:.3f}, last tenth {last:.3f}"
+    )
+
+
+def draw(curves: list[list[dict[str, Any]]], path: Path) -> None:
+    """Return against environment steps, and best cost against seconds of training."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "xflowrl"
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for rows in curves:
+        label = f"seed {rows[0]['seed']}"
+        left.plot([r["env_steps"] for r in rows], [r["episode_return"] for r in rows], label=label)
+        right.plot([r["seconds"] for r in rows], [r["best_cost_ms"] for r in rows], label=label)
+    left.set(xlabel="environment steps", ylabel="mean episode return (fraction of cost saved)")
+    right.set(xlabel="seconds of training", ylabel="best cost (ms)")
+    figure.suptitle(f"agent=ppo, graph={curves[0][0]['graph']}")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Reads the command line; writes and draws."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--csv", type=Path, required=True)
+    parser.add_argument("--svg", type=Path, required=True)
+    options = parser.parse_args()
+    found = sorted(path.parent for f in options.folders for path in f.rglob("result.json"))
+    curves = [rows for folder in found if (rows := curve(folder))]
+    if not curves:
+        sys.exit(f"error: no run of agent=ppo below {', '.join(map(str, options.folders))}")
+    with options.csv.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, curves[0][0], lineterminator="\n")
+        writer.writeheader()
+        for rows in curves:
+            print(summary(rows))
+            for row in rows:
+                writer.writerow(
+                    {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+                )
+    draw(curves, options.svg)
+
+
+if __name__ == "__main__":
+    main()
