@@ -120,7 +120,7 @@ class Meter:
         """Counts iterations and candidates."""
         self.iterations += iterations
         self.candidates += candidates
-        # Asking the system takes as long as a small iteration; without a limit now and then will do.
+        # Asking the system takes as long as a small iteration: without a limit, now and then.
         if self.budget.max_memory_mb is not None or self.iterations % 16 == 1:
             grown = (self._memory_fn() - self._initial_bytes) / 2**20
             self.memory_mb = max(self.memory_mb, grown)
