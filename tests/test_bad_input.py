@@ -163,6 +163,21 @@ def test_values_without_sense(refused: Check, override: str, expected: str) -> N
     assert expected in refused("graph=tiny", override)
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("null", "no network is named; set graph.names=[NAME,...]"),
+        ("[]", "no network is named; set graph.names=[NAME,...]"),
+        ("[tiny,resnet]", "graph.names has 'resnet', which is unknown; give any of bert, "),
+        ("[onnx]", "graph.names has 'onnx', which is unknown; give any of bert, "),
+        ("[networks]", "graph.names has 'networks', which is unknown; give any of bert, "),
+        ("[tiny,vgg16,tiny]", "graph.names has 'tiny' twice; give it once"),
+    ],
+)
+def test_names_of_networks(refused: Check, names: str, expected: str) -> None:
+    assert expected in refused("graph=networks", f"graph.names={names}")
+
+
 def test_rule_file_with_an_error(refused: Check, tmp_path: Path) -> None:
     (tmp_path / "my.rules").write_text("(rules mine)\n(rule broken (Relu ?x) => (Relu ?y))\n")
     line = refused("graph=tiny", "rules=file", "rules.path=my.rules")

@@ -176,6 +176,47 @@ def test_several_graphs_make_several_models(run_here: Callable[..., Any], tmp_pa
         assert entry["best_onnx"].startswith("best-")
 
 
+def test_built_in_networks_are_graphs_of_one_run(
+    run_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    options = ("graph=networks", "graph.names=[squeezenet,tiny]", "agent=greedy")
+    code, _, err = run_here(*QUICK[1:], *options, "judge.measure=false")
+    assert code == 0, err
+    (folder,) = run_folders(tmp_path)
+    entries = result_of(folder)["results"]
+    assert [entry["graph"] for entry in entries] == ["squeezenet", "tiny"]
+    assert all(entry["cost_best_ms"] < entry["cost_initial_ms"] for entry in entries)
+    assert {path.name for path in folder.glob("*.onnx")} == {
+        *("best-squeezenet.onnx", "best-tiny.onnx")
+    }
+
+
+def test_networks_are_those_of_their_options() -> None:
+    from xflowrl.run import build, load_option, networks
+
+    models = networks(names=["random", "nasbench_3x3"], seed=3)
+    for model, name in zip(models, ("random", "nasbench_3x3"), strict=True):
+        alone = build(load_option("graph", name, {}, seed=3))
+        assert model.graph.hash == alone.graph.hash
+    assert models[0].graph.hash != networks(names=["random"], seed=4)[0].graph.hash
+
+
+def test_one_policy_is_trained_on_all_networks(
+    run_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    training = ("agent=ppo", "agent.train_iterations=1", "agent.learning.num_steps=8")
+    names = "graph.names=[tiny,squeezenet]"
+    code, _, err = run_here(
+        *QUICK[1:], "graph=networks", names, *training, "agent.num_samples=0", "judge.measure=false"
+    )
+    assert code == 0, err
+    (folder,) = run_folders(tmp_path)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    (trained,) = (row for row in rows if "train/iteration" in row)
+    assert {"train/tiny/best_cost_ms", "train/squeezenet/best_cost_ms"} <= trained.keys()
+    assert [path.name for path in (folder / "checkpoints").glob("last.pt")] == ["last.pt"]
+
+
 def test_best_onnx_computes_the_original(run_here: Callable[..., Any], tmp_path: Path) -> None:
     from xflowrl.onnx_io import export_onnx
     from xflowrl.run import build, load_option

@@ -264,6 +264,33 @@ def load_option(group: str, name: str, options: Mapping[str, Any], *, seed: int)
     return dict(config[group])
 
 
+def networks(*, names: list[str] | None = None, seed: int = 0) -> list[Model]:
+    """Several built-in networks, each as `graph=NAME` gives it, in the order given.
+
+    It stands here and not in `xflowrl.graphs` because it reads the other options of the group.
+
+    Args:
+        names: options of `conf/graph`; all but those that name files or networks themselves.
+        seed: of the weights, and of a random network.
+
+    Raises:
+        ValueError: no name, a name twice, or one that is unknown; the message has it.
+    """
+    options = {option.stem for option in (_conf_folder() / "graph").glob("*.yaml")}
+    known = sorted(options - {"networks", "onnx"})
+    if not names:
+        raise ValueError("graph=networks: no network is named; set graph.names=[NAME,...]")
+    for index, name in enumerate(names):
+        if name not in known:
+            raise ValueError(
+                f"graph=networks: graph.names has {name!r}, which is unknown; give any of "
+                f"{', '.join(known)}"
+            )
+        if name in names[:index]:
+            raise ValueError(f"graph=networks: graph.names has {name!r} twice; give it once")
+    return [build(load_option("graph", name, {}, seed=seed)) for name in names]
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error, without line breaks and without Hydra's advice to developers."""
     text = str(error) or type(error).__name__

@@ -17,7 +17,7 @@ from xflowrl.config_types import check_config
 
 FOLDER = Path(__file__).parents[2] / "conf" / "graph"
 OPTIONS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-BUILT_IN = [option for option in OPTIONS if option not in ("onnx", "onnx_light")]
+BUILT_IN = [option for option in OPTIONS if option not in ("networks", "onnx", "onnx_light")]
 GIVEN = {  # where an option differs from its function's defaults
     "nasbench_3x3": {"matrix", "ops", "name"},
     "nasbench_inception": {"matrix", "ops", "name"},
@@ -43,6 +43,7 @@ def test_all_options_are_there() -> None:
     assert set(OPTIONS) >= {
         "nasbench_3x3",
         "nasbench_inception",
+        "networks",
         "onnx",
         "onnx_light",
         "tiny",
