@@ -81,10 +81,13 @@ def test_meter_keeps_the_peak_growth_of_memory() -> None:
     assert meter.exceeded() is None
     memory.bytes += 20 * 2**20
     meter.spend(iterations=1)
-    memory.bytes -= 40 * 2**20
-    meter.spend(iterations=1)
-    assert meter.memory_mb == pytest.approx(40.0)
     assert meter.exceeded() is StopReason.MEMORY
+    assert meter.is_short_of_memory()
+    memory.bytes -= 40 * 2**20
+    meter.weigh()
+    assert meter.exceeded() is None
+    assert not meter.is_short_of_memory()
+    assert meter.memory_mb == pytest.approx(40.0)
 
 
 def test_patience_counts_from_the_last_best() -> None:

@@ -416,15 +416,15 @@ def taso_hash(graph: Graph) -> int: ...
 class BacktrackingSearch:
     """TASO's cost-based backtracking search."""
 
-    def __init__(self, state: State, *, alpha: float = 1.05, size_limit: float = 2.0, hash: str = 'exact') -> None: ...
+    def __init__(self, state: State, *, alpha: float = 1.05, size_limit: float = 2.0, hash: str = 'exact', num_threads: int = 1) -> None: ...
 
-    def prepare(self) -> bool:
+    def run(self, *, iterations: int | None = None, candidates: int | None = None, idle_iterations: int | None = None, seconds: float | None = None) -> bool:
         """
-        Builds the next state, so that unknown costs are asked for. False: the queue is empty.
+        Expands graphs, at least one, until a limit of this call is reached, or before a graph that asks for unknown prices. False: the queue is empty.
         """
 
-    def expand(self) -> bool:
-        """One iteration. False: the queue is empty."""
+    def drop_dearest(self, share: float) -> int:
+        """Drops this share of the queue, the dearest entries; returns how many."""
 
     @property
     def best(self) -> State:
@@ -444,6 +444,16 @@ class BacktrackingSearch:
 
     @property
     def queue_length(self) -> int: ...
+
+    def take_improvements(self) -> list[tuple[int, float, float, float, int, int]]:
+        """
+        (iteration, seconds in run, cost of the graph expanded in ms, best cost in ms, candidates, queue length); each is handed out once.
+        """
+
+    def take_history(self) -> list[tuple[int, float, float, float, int, int]]:
+        """
+        (iteration, seconds in run, cost of the graph expanded in ms, best cost in ms, candidates, queue length); each is handed out once.
+        """
 
     def best_steps(self) -> list[tuple[str, list[str], float]]:
         """

@@ -7,7 +7,7 @@ that their figures can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from xflowrl.problem import Improvement, Log, Meter, Problem, Result, Step, StopReason, Trace
@@ -36,6 +36,9 @@ class Attempt:
         self.best_trace = self.origin
         self.current_cost_ms = self.initial.cost.ms
         self.improvements = [Improvement(0, 0.0, self.initial.cost.ms)]
+        self.num_unexpanded: int | None = None
+        self.num_dropped = 0
+        self.logged_at = 0  # iteration
         self._log = log
         self._stop_reason: StopReason | None = None
 
@@ -63,18 +66,31 @@ class Attempt:
         if not state.cost.ms < self.best.cost.ms - self.rounding_ms:
             return False
         self.best, self.best_trace = state, trace
-        self.meter.improved()
-        self.improvements.append(
-            Improvement(self.meter.iterations, self.meter.seconds, state.cost.ms)
-        )
+        self.improved(Improvement(self.meter.iterations, self.meter.seconds, state.cost.ms))
         return True
+
+    def improved(self, improvement: Improvement) -> None:
+        """Notes when a new best was found."""
+        self.meter.improved(improvement.iteration)
+        self.improvements.append(improvement)
 
     def over(self, **metrics: float) -> bool:
         """Logs the iteration, `metrics` with it; True if a limit of the budget is reached."""
-        with self.meter.paused():
-            self._log(self._metrics() | self._named(metrics), self.meter.iterations)
+        self.log(**metrics)
+        return self.is_over()
+
+    def is_over(self) -> bool:
+        """True if a limit of the budget is reached."""
         self._stop_reason = self._stop_reason or self.meter.exceeded()
         return self._stop_reason is not None
+
+    def log(self, **metrics: float) -> None:
+        """Logs what was spent and found so far; `metrics` come on top, or in its place."""
+        with self.meter.paused():
+            row = self._metrics() | metrics
+            named = {f"{self.problem.log_as}/{name}": value for name, value in row.items()}
+            self.logged_at = int(row["iteration"])
+            self._log(named, self.logged_at)
 
     def result(self, stop_reason: StopReason | None = None) -> Result:
         """The result so far.
@@ -105,25 +121,22 @@ class Attempt:
             optimisation_s=meter.seconds,
             measure_s=meter.measure_s,
             memory_mb=meter.memory_mb,
+            num_unexpanded=self.num_unexpanded,
+            num_dropped=self.num_dropped,
         )
 
     def _metrics(self) -> dict[str, float]:
         meter = self.meter
-        return self._named(
-            {
-                "iteration": meter.iterations,
-                "seconds": meter.seconds,
-                "current_cost_ms": self.current_cost_ms,
-                "best_cost_ms": self.best.cost.ms,
-                "candidates": meter.candidates,
-                "measurements": meter.measurements,
-                "measure_s": meter.measure_s,
-                "memory_mb": meter.memory_mb,
-            }
-        )
-
-    def _named(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        return {f"{self.problem.log_as}/{name}": value for name, value in metrics.items()}
+        return {
+            "iteration": meter.iterations,
+            "seconds": meter.seconds,
+            "current_cost_ms": self.current_cost_ms,
+            "best_cost_ms": self.best.cost.ms,
+            "candidates": meter.candidates,
+            "measurements": meter.measurements,
+            "measure_s": meter.measure_s,
+            "memory_mb": meter.memory_mb,
+        }
 
 
 def attempt_each(

@@ -52,7 +52,8 @@ class Budget:
         max_seconds: time spent searching. Timing operators and logging are not counted, so that a
             search stops at the same place whether or not the op-cost database is warm.
         max_measurements: operators timed.
-        max_memory_mb: growth of the resident memory since the attempt began.
+        max_memory_mb: growth of the resident memory since the attempt began. `taso` drops the worst
+            of its queue to stay below.
         patience: iterations without a new best.
     """
 
@@ -103,8 +104,9 @@ class Meter:
         self.candidates = 0
         self.measurements = 0
         self.measure_s = 0.0
-        self.memory_mb = 0.0
+        self.memory_mb = 0.0  # the peak
         self.best_iteration = 0
+        self._memory_now_mb = 0.0
         self._clock_fn = clock_fn
         self._memory_fn = memory_fn
         self._paused_s = 0.0
@@ -122,17 +124,26 @@ class Meter:
         self.candidates += candidates
         # Asking the system takes as long as a small iteration: without a limit, now and then.
         if self.budget.max_memory_mb is not None or self.iterations % 16 == 1:
-            grown = (self._memory_fn() - self._initial_bytes) / 2**20
-            self.memory_mb = max(self.memory_mb, grown)
+            self.weigh()
+
+    def weigh(self) -> None:
+        """Asks how much memory is held now."""
+        self._memory_now_mb = (self._memory_fn() - self._initial_bytes) / 2**20
+        self.memory_mb = max(self.memory_mb, self._memory_now_mb)
+
+    def is_short_of_memory(self) -> bool:
+        """Is more memory held than the budget allows?"""
+        limit = self.budget.max_memory_mb
+        return limit is not None and self._memory_now_mb >= limit
 
     def measured(self, measurements: int, seconds: float) -> None:
         """Counts operators timed, and takes the time it needed off the searching time."""
         self.measurements += measurements
         self.measure_s += seconds
 
-    def improved(self) -> None:
-        """Notes that the current iteration found a new best, from which patience counts."""
-        self.best_iteration = self.iterations
+    def improved(self, iteration: int | None = None) -> None:
+        """Notes that an iteration, or the current one, found a new best. Patience counts on."""
+        self.best_iteration = self.iterations if iteration is None else iteration
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -151,7 +162,7 @@ class Meter:
             (StopReason.CANDIDATES, self.candidates, budget.max_candidates),
             (StopReason.SECONDS, self.seconds, budget.max_seconds),
             (StopReason.MEASUREMENTS, self.measurements, budget.max_measurements),
-            (StopReason.MEMORY, self.memory_mb, budget.max_memory_mb),
+            (StopReason.MEMORY, self._memory_now_mb, budget.max_memory_mb),
             (StopReason.PATIENCE, self.iterations - self.best_iteration, budget.patience),
         )
         for reason, spent, limit in spent_and_limit:
@@ -243,7 +254,13 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What an attempt found. Costs are those of the problem's cost model, in milliseconds."""
+    """What an attempt found. Costs are those of the problem's cost model, in milliseconds.
+
+    Attributes:
+        num_unexpanded: graphs reached whose matches were not listed when the search ended; None if
+            the agent does not keep them.
+        num_dropped: graphs given up, unexpanded, to stay below `budget.max_memory_mb`.
+    """
 
     graph: str
     original: Model
@@ -265,6 +282,8 @@ class Result:
     optimisation_s: float
     measure_s: float
     memory_mb: float
+    num_unexpanded: int | None = None
+    num_dropped: int = 0
 
 
 class Agent(Protocol):

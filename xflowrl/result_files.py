@@ -53,6 +53,8 @@ def result_entry(
         "measure_s": result.measure_s,
         "memory_mb": result.memory_mb,
         "stop_reason": str(result.stop_reason),
+        "num_unexpanded": result.num_unexpanded,
+        "num_dropped": result.num_dropped,
         "num_nodes_initial": result.num_nodes_initial,
         "num_nodes_best": result.num_nodes_best,
         "num_kernels_initial": result.num_kernels_initial,

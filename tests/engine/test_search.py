@@ -83,8 +83,7 @@ def engine_search(
 ) -> Outcome:
     start = State(graph, rules, costs, taso_hash=hash == "taso")
     search = BacktrackingSearch(start, alpha=alpha, size_limit=size_limit, hash=hash)
-    while search.num_expanded < max_iterations and search.expand():
-        pass
+    search.run(iterations=max_iterations)
     best = State(search.best.graph, rules, costs)
     assert best.cost.ms == pytest.approx(search.best_cost_ms, rel=1e-9)
     return Outcome(
@@ -147,7 +146,7 @@ def test_size_limit_counts_inputs_and_is_exclusive(size_limit: float, largest: i
     start = State(chain(), rule_set(GROW), roofline())
     search = BacktrackingSearch(start, alpha=100.0, size_limit=size_limit)
     sizes = []
-    while search.expand():
+    while search.run(iterations=1):
         # Each relu costs the same, so the cost tells the number of nodes.
         sizes.append(round(search.current_cost_ms / (start.cost.ms / 3)) + 1)
     assert max(sizes) == largest
@@ -175,7 +174,7 @@ def test_steps_lead_from_the_start_to_the_best_graph() -> None:
     start = State(graph, rules, costs)
     search = BacktrackingSearch(start, alpha=1.05)
     for _ in range(20):
-        search.expand()
+        search.run(iterations=1)
     steps = search.best_steps()
     assert len(steps) >= 5
     state = start
@@ -188,7 +187,7 @@ def test_steps_lead_from_the_start_to_the_best_graph() -> None:
     assert search.best_cost_ms < start.cost.ms
 
 
-def test_prepare_asks_for_prices_before_the_state_is_expanded() -> None:
+def test_a_run_asks_for_prices_before_the_state_is_expanded() -> None:
     net = Sketch()
     graph = net.graph(net.node("Relu", net.node("Relu", net.input(4))))
     rules = rule_set(
@@ -198,22 +197,88 @@ def test_prepare_asks_for_prices_before_the_state_is_expanded() -> None:
     search = BacktrackingSearch(State(graph, rules, table), alpha=10.0)
     prices = {"Relu": 3.0, "Tanh": 2.0, "Exp": 1.0}
     asked: list[str] = []
-    while search.prepare():
+    while search.run():
         for signature in table.unknown():
             asked.append(signature.op_type)
             table.set(signature.key, prices[signature.op_type])
-        assert search.expand()
     assert asked == ["Relu", "Tanh", "Exp"]
     assert search.best_cost_ms == 1.0
-    assert not search.expand()
+    assert not search.run(iterations=1)
     assert search.num_expanded == 3
+
+
+def history_of(num_threads: int, name: str, iterations: int) -> tuple[object, ...]:
+    start = State(GRAPHS[name](), load_core(), roofline())
+    search = BacktrackingSearch(start, alpha=1.2, num_threads=num_threads)
+    while search.num_expanded < iterations and search.run(iterations=7):
+        pass
+    rows = [row[:1] + row[2:] for row in search.take_history()]  # without the seconds
+    return rows, search.best_steps(), search.best.hash, search.queue_length
+
+
+@pytest.mark.parametrize("num_threads", [2, 3, 8])
+@pytest.mark.parametrize("name", ["tiny", "layouts", "squeezenet", "nasbench"])
+def test_any_number_of_threads_takes_the_same_way(name: str, num_threads: int) -> None:
+    assert history_of(num_threads, name, 300) == history_of(1, name, 300)
+
+
+def test_a_measured_search_asks_in_the_same_order_with_threads() -> None:
+    def asked(num_threads: int) -> list[str]:
+        table, keys = CostTable.measured(), []
+        start = State(zoo.normalised(), load_core(), table)
+        search = BacktrackingSearch(start, alpha=1.2, num_threads=num_threads)
+        while search.num_expanded < 20 and search.run(iterations=5):
+            for signature in table.unknown():
+                keys.append(signature.key)
+                table.set(signature.key, 1.0 + len(signature.key) / 1000)
+        return keys
+
+    assert len(asked(1)) > 5
+    assert asked(4) == asked(1)
+
+
+def test_the_history_keeps_the_first_iterations_and_thins_the_rest() -> None:
+    search = BacktrackingSearch(State(GRAPHS["squeezenet"](), load_core(), roofline()), alpha=1.5)
+    search.run(iterations=1100)
+    history = search.take_history()
+    kept = [row[0] for row in history]
+    assert kept == sorted(set(kept))
+    assert kept[:256] == list(range(1, 257))
+    improvements = {row[0] for row in search.take_improvements()}
+    assert {k for k in kept if 512 < k <= 1024} - improvements <= set(range(512, 1025, 4))
+    assert improvements <= set(kept)
+    assert [row[3] for row in history] == sorted((row[3] for row in history), reverse=True)
+    assert [row[4] for row in history] == sorted(row[4] for row in history)
+    assert search.take_history() == []
+
+
+def test_dropping_the_dearest_leaves_the_cheapest_in_their_order() -> None:
+    """What is left of the queue is expanded as it would have been if nothing new came up."""
+    whole, half = (
+        BacktrackingSearch(State(GRAPHS["squeezenet"](), load_core(), roofline()), alpha=1.5)
+        for _ in range(2)
+    )
+    for search in (whole, half):
+        search.run(iterations=50)
+    length = half.queue_length
+    assert half.drop_dearest(0.5) == length - length // 2
+    assert half.queue_length == length // 2
+    for _ in range(length // 4):  # new ones may only come before
+        whole.run(iterations=1)
+        half.run(iterations=1)
+        assert half.current_cost_ms == whole.current_cost_ms
+    assert half.drop_dearest(1.0) > 0
+    assert half.queue_length == 0
+    assert not half.run()
+    assert half.best_cost_ms <= half.best.cost.ms
+    assert len(half.best) >= 0  # its matches are listed again
 
 
 def test_a_search_without_matches_ends_after_its_start() -> None:
     search = BacktrackingSearch(State(chain(), rule_set(), roofline()))
     assert search.queue_length == 1
-    assert search.expand()
-    assert not search.expand()
+    assert search.run(iterations=1)
+    assert not search.run(iterations=1)
     assert (search.num_expanded, search.num_candidates, search.queue_length) == (1, 0, 0)
     assert search.best_steps() == []
     assert search.best.graph.hash == chain().hash
@@ -227,6 +292,7 @@ def test_a_search_without_matches_ends_after_its_start() -> None:
         ({"size_limit": 1.0}, "size_limit is 1.0"),
         ({"hash": "coarse"}, 'hash is "coarse"'),
         ({"hash": "taso"}, "taso_hash=True"),
+        ({"num_threads": 0}, "num_threads is 0"),
     ],
 )
 def test_bad_limits_are_refused(arguments: dict[str, object], message: str) -> None:

@@ -28,6 +28,5 @@ def test_tasos_best_cost(shared_dir: Path, name: str) -> None:
     state = State(build().graph, rules, taso().table, taso_hash=True)
     assert state.cost.ms == pytest.approx(initial_ms, abs=5e-6)  # its digits
     search = BacktrackingSearch(state, alpha=1.0, hash="taso")
-    while search.num_expanded < 1001 and search.expand():
-        pass
+    search.run(iterations=1001)
     assert search.best_cost_ms == pytest.approx(best_ms, abs=5e-6)

@@ -18,8 +18,8 @@ class Exhaustive:
 
     If nothing is left, which is `StopReason.EXHAUSTED`, the best graph is optimal: no sequence of
     rewrites by these rules leads to a cheaper one under these costs. If the budget ends it first,
-    `num_unexpanded` graphs remain that were reached and not expanded; the last one's metrics and a
-    line of the log say how many. That many states are held in memory.
+    `num_unexpanded` graphs remain that were reached and not expanded; the result and a line of the
+    log say how many. That many states are held in memory.
 
     Two graphs are the same if their structural (Merkle) hashes agree, and their sizes, kernels,
     FLOPs and bytes: the Merkle hash alone does not tell one node with two readers from two equal
@@ -65,6 +65,7 @@ def _enumerate(attempt: Attempt) -> None:
 
 def _report(attempt: Attempt, num_states: int, num_unexpanded: int) -> None:
     name, best_ms = attempt.problem.name, attempt.best.cost.ms
+    attempt.num_unexpanded = num_unexpanded
     if num_unexpanded:
         logger.warning(
             "%s: %d graphs reached, %d of them not expanded when the search was ended; %.6g ms is "

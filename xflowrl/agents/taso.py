@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
 from xflowrl._engine import BacktrackingSearch, State
 from xflowrl.attempt import Attempt, attempt_each
-from xflowrl.problem import Log, Problem, Result, Step, Trace
+from xflowrl.problem import Improvement, Log, Problem, Result, Step, Trace
+
+logger = logging.getLogger(__name__)
+
+# The engine searches this long before Ctrl-C, the budget and the log are looked after again.
+_SLICE_S = 0.05
 
 
 class Taso:
@@ -17,6 +23,12 @@ class Taso:
     taken from the queue, has fewer nodes (inputs and weights included) than `size_limit` times the
     original, and its hash is new. `hash="taso"` uses TASO's own hash, which takes equal-shaped
     places for one another: needed to retrace TASO's steps, worse for the result.
+
+    With `num_threads` above 1 other threads build what stands next in the queue. The result is the
+    same for any number; where operators are timed it is 1, so that nothing disturbs the timing.
+
+    `budget.max_memory_mb` does not end the search: the dearest half of the queue is dropped, as
+    often as needed. Logged are the first iterations and then about 128 in every doubling.
 
     Departures from the paper: those of TASO's code, whose rules are followed where the two differ;
     one iteration is one expansion, so TASO's budget b is `budget.max_iterations` = b + 1.
@@ -28,42 +40,110 @@ class Taso:
         alpha: float = 1.05,
         size_limit: float = 2.0,
         hash: Literal["exact", "taso"] = "exact",  # the name of the option on the command line
+        num_threads: int = 1,
     ) -> None:
         if alpha < 1:
             raise ValueError(f"agent.alpha is {alpha}: give a factor >= 1")
-        if size_limit <= 0:
-            raise ValueError(f"agent.size_limit is {size_limit}: give a factor > 0")
+        if size_limit <= 1:
+            raise ValueError(f"agent.size_limit is {size_limit}: give a factor > 1")
+        if num_threads < 1:
+            raise ValueError(f"agent.num_threads is {num_threads}: give at least 1")
         self._alpha = alpha
         self._size_limit = size_limit
         self._hash = hash
+        self._num_threads = num_threads
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
         """One search a problem, until its queue is empty or its budget is spent."""
         return attempt_each(problems, log, self._search)
 
     def _search(self, attempt: Attempt) -> None:
-        problem, meter = attempt.problem, attempt.meter
-        initial = attempt.initial
+        problem, initial = attempt.problem, attempt.initial
         if self._hash == "taso":
             initial = State(initial.graph, problem.rules, problem.cost_model.table, taso_hash=True)
         search = BacktrackingSearch(
-            initial, alpha=self._alpha, size_limit=self._size_limit, hash=self._hash
+            initial,
+            alpha=self._alpha,
+            size_limit=self._size_limit,
+            hash=self._hash,
+            num_threads=self._num_threads,
         )
-        num_candidates = 0
-        while True:
-            search.prepare()
-            problem.fill(meter)
-            if not search.expand():
-                return
-            meter.spend(iterations=1, candidates=search.num_candidates - num_candidates)
-            num_candidates = search.num_candidates
-            attempt.current_cost_ms = search.current_cost_ms
-            if search.best_cost_ms < attempt.best.cost.ms - attempt.rounding_ms:
-                attempt.reached(search.best, _trace(attempt.origin, search))
-            if attempt.over(queue_length=search.queue_length):
-                return
+        try:
+            while _run_slice(attempt, search):
+                problem.fill(attempt.meter)
+                _note(attempt, search)
+                _relieve(attempt, search)
+                if attempt.is_over():
+                    break
+        finally:
+            _note(attempt, search)
+            attempt.num_unexpanded = search.queue_length
+            if attempt.logged_at < attempt.meter.iterations:
+                attempt.log(queue_length=search.queue_length)
+
+
+def _run_slice(attempt: Attempt, search: BacktrackingSearch) -> bool:
+    """Searches for a moment, within the budget; False if the queue is empty."""
+    budget, meter = attempt.problem.budget, attempt.meter
+    seconds = _SLICE_S
+    if budget.max_seconds is not None:
+        seconds = min(seconds, budget.max_seconds - meter.seconds)
+    return search.run(
+        iterations=_left(budget.max_iterations, meter.iterations),
+        candidates=_left(budget.max_candidates, meter.candidates),
+        idle_iterations=budget.patience,
+        seconds=seconds,
+    )
+
+
+def _left(limit: int | None, spent: int) -> int | None:
+    return None if limit is None else limit - spent
+
+
+def _note(attempt: Attempt, search: BacktrackingSearch) -> None:
+    """Takes over what the engine has spent and found since the last time."""
+    meter = attempt.meter
+    meter.spend(
+        iterations=search.num_expanded - meter.iterations,
+        candidates=search.num_candidates - meter.candidates,
+    )
+    meter.weigh()
+    attempt.current_cost_ms = search.current_cost_ms
+    improvements = [
+        Improvement(iteration, seconds, best_ms)
+        for iteration, seconds, _, best_ms, _, _ in search.take_improvements()
+    ]
+    if improvements:
+        attempt.best, attempt.best_trace = search.best, _trace(attempt.origin, search)
+        for improvement in improvements:
+            attempt.improved(improvement)
+    for iteration, seconds, current_ms, best_ms, candidates, queue_length in search.take_history():
+        attempt.log(
+            iteration=iteration,
+            seconds=seconds,
+            current_cost_ms=current_ms,
+            best_cost_ms=best_ms,
+            candidates=candidates,
+            queue_length=queue_length,
+        )
 
 
 def _trace(origin: Trace, search: BacktrackingSearch) -> Trace:
     steps = (Step(rule, tuple(tensors), cost_ms) for rule, tensors, cost_ms in search.best_steps())
     return Trace(origin.graph_hash, tuple(steps))
+
+
+def _relieve(attempt: Attempt, search: BacktrackingSearch) -> None:
+    """Drops the worst of the queue while too much memory is held."""
+    meter, length, num_dropped = attempt.meter, search.queue_length, 0
+    while meter.is_short_of_memory() and search.queue_length > 1:
+        num_dropped += search.drop_dearest(0.5)
+        meter.weigh()
+    if num_dropped:
+        attempt.num_dropped += num_dropped
+        logger.warning(
+            "%s: iteration %d: more than %g MB held; the dearest %d of %d waiting graphs are "
+            "dropped; raise budget.max_memory_mb to keep them",
+            *(attempt.problem.name, meter.iterations, attempt.problem.budget.max_memory_mb),
+            *(num_dropped, length),
+        )

@@ -135,7 +135,7 @@ void bind_state(nb::module_& m) {
       .def_prop_ro("rule", [](const MatchView& v) { return v.state->rule(*v.match).name; })
       .def_prop_ro("rule_index", [](const MatchView& v) { return v.match->rule; })
       .def_prop_ro(
-          "tensors", [](const MatchView& v) { return v.state->tensor_names(*v.match); },
+          "tensors", [](const MatchView& v) { return tensor_names(v.state->graph(), *v.match); },
           "Names of the tensors it binds; with the rule's name its identity in a trace.")
       .def_prop_ro(
           "nodes",
@@ -183,14 +183,15 @@ void bind_state(nb::module_& m) {
       .def_prop_ro("taso_hash", [](const State& s) { return s.taso_hash(); })
       .def_prop_ro("num_nodes", [](const State& s) { return s.graph().num_operators(); })
       .def(
-          "__len__", [](const State& s) { return s.matches().size(); }, "Number of matches.")
+          "__len__", [](State& s) { return s.refresh(), s.matches().size(); }, "Number of matches.")
       .def("matches", &match_views,
            "All places where a rule applies, ordered by rule and then by creation of the nodes.")
       .def("arrays", &arrays, nb::sig("def arrays(self) -> dict[str, numpy.ndarray]"))
       .def("observe", &observe, nb::sig("def observe(self) -> dict[str, numpy.ndarray]"))
       .def(
           "apply",
-          [](const State& s, int64_t index) {
+          [](State& s, int64_t index) {
+            s.refresh();
             const MatchPtr match = pick(s, index);
             nb::gil_scoped_release release;
             return std::make_shared<State>(s.apply(*match));
@@ -209,36 +210,67 @@ void bind_state(nb::module_& m) {
           nb::arg("rule"), "Why places that begin to match the rule fail: reason -> count.");
 }
 
-}  // namespace
+// Iteration, seconds, cost of the graph expanded, best cost, candidates, queue length.
+nb::list rows(const std::vector<BacktrackingSearch::Row>& history) {
+  nb::list result;
+  for (const auto& r : history)
+    result.append(nb::make_tuple(r.iteration, r.seconds, r.cost_ms, r.best_cost_ms, r.candidates,
+                                 r.queue_length));
+  return result;
+}
 
-void bind_search(nb::module_& m) {
-  bind_cost(m);
-  bind_state(m);
-  m.def("taso_hash", [](const Graph& g) { return taso_hash(g); }, nb::arg("graph"));
-  nb::class_<BacktrackingSearch>(m, "BacktrackingSearch", "TASO's cost-based backtracking search.")
+void bind_backtracking(nb::module_& m) {
+  using Search = BacktrackingSearch;
+  constexpr auto kRows =
+      "(iteration, seconds in run, cost of the graph expanded in ms, best cost in ms, candidates, "
+      "queue length); each is handed out once.";
+  nb::class_<Search>(m, "BacktrackingSearch", "TASO's cost-based backtracking search.")
       .def(
           "__init__",
-          [](BacktrackingSearch* self, std::shared_ptr<State> state, double alpha,
-             double size_limit, const std::string& hash) {
+          [](Search* self, std::shared_ptr<State> state, double alpha, double size_limit,
+             const std::string& hash, int num_threads) {
             if (hash != "exact" && hash != "taso")
               throw std::invalid_argument("hash is \"" + hash + "\"; it must be exact or taso");
-            new (self) BacktrackingSearch(std::move(state), alpha, size_limit, hash == "taso");
+            new (self) Search(std::move(state),
+                              {alpha, size_limit, /*use_taso_hash=*/hash == "taso", num_threads});
           },
           nb::arg("state"), nb::kw_only(), nb::arg("alpha") = 1.05, nb::arg("size_limit") = 2.0,
-          nb::arg("hash") = "exact")
-      .def("prepare", &BacktrackingSearch::prepare, nb::call_guard<nb::gil_scoped_release>(),
-           "Builds the next state, so that unknown costs are asked for. False: the queue is empty.")
-      .def("expand", &BacktrackingSearch::expand, nb::call_guard<nb::gil_scoped_release>(),
-           "One iteration. False: the queue is empty.")
-      .def_prop_ro("best", &BacktrackingSearch::best, "The cheapest state that was expanded.")
-      .def_prop_ro("best_cost_ms", &BacktrackingSearch::best_cost_ms)
-      .def_prop_ro("current_cost_ms", &BacktrackingSearch::current_cost_ms)
-      .def_prop_ro("num_expanded", &BacktrackingSearch::num_expanded)
-      .def_prop_ro("num_candidates", &BacktrackingSearch::num_candidates)
-      .def_prop_ro("queue_length", &BacktrackingSearch::queue_length)
+          nb::arg("hash") = "exact", nb::arg("num_threads") = 1)
+      .def(
+          "run",
+          [](Search& self, std::optional<int64_t> iterations, std::optional<int64_t> candidates,
+             std::optional<int64_t> idle_iterations, std::optional<double> seconds) {
+            Search::Limits limits;
+            if (iterations) limits.iterations = *iterations;
+            if (candidates) limits.candidates = *candidates;
+            if (idle_iterations) limits.idle_iterations = *idle_iterations;
+            if (seconds) limits.seconds = *seconds;
+            nb::gil_scoped_release release;
+            return self.run(limits);
+          },
+          nb::kw_only(), nb::arg("iterations") = nb::none(), nb::arg("candidates") = nb::none(),
+          nb::arg("idle_iterations") = nb::none(), nb::arg("seconds") = nb::none(),
+          "Expands graphs, at least one, until a limit of this call is reached, or before a graph "
+          "that asks for unknown prices. False: the queue is empty.")
+      .def("drop_dearest", &Search::drop_dearest, nb::arg("share"),
+           "Drops this share of the queue, the dearest entries; returns how many.")
+      .def_prop_ro("best", &Search::best, "The cheapest state that was expanded.")
+      .def_prop_ro("best_cost_ms", &Search::best_cost_ms)
+      .def_prop_ro("current_cost_ms", &Search::current_cost_ms)
+      .def_prop_ro("num_expanded", &Search::num_expanded)
+      .def_prop_ro("num_candidates", &Search::num_candidates)
+      .def_prop_ro("queue_length", &Search::queue_length)
+      .def(
+          "take_improvements", [](Search& s) { return rows(s.take_improvements()); },
+          nb::sig("def take_improvements(self) -> list[tuple[int, float, float, float, int, int]]"),
+          kRows)
+      .def(
+          "take_history", [](Search& s) { return rows(s.take_history()); },
+          nb::sig("def take_history(self) -> list[tuple[int, float, float, float, int, int]]"),
+          kRows)
       .def(
           "best_steps",
-          [](const BacktrackingSearch& s) {
+          [](const Search& s) {
             nb::list steps;
             for (const auto& step : s.best_steps())
               steps.append(nb::make_tuple(step.rule, step.tensors, step.cost_ms));
@@ -246,6 +278,15 @@ void bind_search(nb::module_& m) {
           },
           nb::sig("def best_steps(self) -> list[tuple[str, list[str], float]]"),
           "Rule, bound tensors and cost after each step on the way to the best graph.");
+}
+
+}  // namespace
+
+void bind_search(nb::module_& m) {
+  bind_cost(m);
+  bind_state(m);
+  m.def("taso_hash", [](const Graph& g) { return taso_hash(g); }, nb::arg("graph"));
+  bind_backtracking(m);
 }
 
 }  // namespace xflowrl

@@ -37,8 +37,8 @@ struct OpSignature {
   std::string key() const;
 };
 
-// Prices a node from its operator, attributes and types. Not safe for concurrent use: what is asked
-// for and unknown is noted.
+// Prices a node from its operator, attributes and types. Measured ones are not safe for concurrent
+// use: what is asked for and unknown is noted.
 class CostTable {
  public:
   // ms = overhead + max(flops / flops_per_s, bytes / bytes_per_s); copies pay for their bytes,
@@ -59,12 +59,15 @@ class CostTable {
 
   // What was asked for and not known, in order of first asking.
   std::vector<OpSignature> unknown() const;
+  bool has_unknown() const { return !unknown_.empty(); }
   void set(const std::string& key, double ms);
   std::optional<double> get(const std::string& key) const;
   size_t size() const { return known_by_key_.size(); }
   // Grows whenever a price becomes known.
   int64_t version() const { return version_; }
   bool charges_constants() const { return kind_ == Kind::kTaso; }
+  // Prices follow from formulas: nothing is noted, so several threads may ask at once.
+  bool is_analytic() const { return kind_ != Kind::kMeasured; }
 
  private:
   enum class Kind { kRoofline, kTaso, kMeasured };

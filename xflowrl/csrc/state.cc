@@ -22,6 +22,8 @@ std::vector<int32_t> make_key(const Graph& graph, int rule, const Binding& bindi
   return key;
 }
 
+constexpr int64_t kNotListed = -1;
+
 bool by_key(const MatchPtr& a, const MatchPtr& b) { return a->key < b->key; }
 
 // A commutative operator matched in both operand orders may give one result twice.
@@ -290,6 +292,11 @@ void State::refresh() {
   list();
 }
 
+void State::forget_listing() {
+  legal_ = {};
+  listed_version_ = kNotListed;
+}
+
 Reasons State::explain(int rule_index) const {
   const Rule& rule = *setting_->rules->rules[at(rule_index)];
   Reasons reasons;
@@ -309,15 +316,15 @@ Reasons State::explain(int rule_index) const {
   return reasons;
 }
 
-std::vector<std::string> State::tensor_names(const Match& match) const {
+std::vector<std::string> tensor_names(const Graph& graph, const Match& match) {
   std::vector<std::string> names;
   for (const TensorRef& t : match.binding.tensors)
-    names.push_back(t.node == kNoNode ? "" : graph_.tensor_name(t));
+    names.push_back(t.node == kNoNode ? "" : graph.tensor_name(t));
   for (const auto& sequence : match.binding.sequences) {
-    for (const TensorRef& t : sequence) names.push_back(graph_.tensor_name(t));
+    for (const TensorRef& t : sequence) names.push_back(graph.tensor_name(t));
     names.emplace_back();  // so that it is seen where one sequence ends and the next begins
   }
-  match.binding.for_each_node([&](NodeId id) { names.push_back(graph_.tensor_name({id, 0})); });
+  match.binding.for_each_node([&](NodeId id) { names.push_back(graph.tensor_name({id, 0})); });
   return names;
 }
 

@@ -37,6 +37,8 @@ struct Match {
   std::vector<int32_t> key;  // rule and creation numbers of what it binds: the order of listing
 };
 using MatchPtr = std::shared_ptr<const Match>;
+// Names of the tensors that a match binds in its graph: variables, then each node's first output.
+std::vector<std::string> tensor_names(const Graph& graph, const Match& match);
 
 class State {
  public:
@@ -55,12 +57,12 @@ class State {
   uint64_t taso_hash() const { return taso_hash_; }
   // Ordered by rule, then by creation of the nodes. Costs are NaN where a signature is unknown.
   const std::vector<MatchPtr>& matches() const { return legal_; }
-  // Prices anew what was unknown when it was last priced.
+  // Prices anew what was unknown when it was last priced, and lists what was forgotten.
   void refresh();
+  // Frees the list of matches, until the next refresh. States may still be made from this one.
+  void forget_listing();
   // Why places that begin to match rule number `rule` fail.
   Reasons explain(int rule) const;
-  // Names of the tensors that a match binds: variables, then the first output of each node.
-  std::vector<std::string> tensor_names(const Match& match) const;
 
  private:
   State() = default;

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from xflowrl._engine import RuleSet
 from xflowrl.agents.ppo.agent import PPO
 from xflowrl.agents.ppo.checkpoint import read_record
 from xflowrl.agents.ppo.policy import PolicySettings
 from xflowrl.agents.ppo.settings import LearningSettings
+from xflowrl.graphs.layers import LayerBuilder
+from xflowrl.measurement import roofline
 from xflowrl.problem import Problem, StopReason, replay
 
 MakeProblem = Callable[..., Problem]
@@ -45,7 +48,6 @@ def weights_of(path: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def tiny_problem() -> Problem:
     from xflowrl.graphs.tiny import tiny
-    from xflowrl.measurement import roofline
     from xflowrl.rules import load_core
 
     return Problem(model=tiny(), rules=load_core(), cost_model=roofline())
@@ -188,6 +190,26 @@ def test_greedy_decoding_ends_where_it_comes_round(tiny_problem: Problem) -> Non
     agent = PPO(train=False, num_samples=0, policy=SMALL)
     (result,) = agent.optimize([tiny_problem], Log())
     assert result.iterations <= 11  # ten states
+    assert result.stop_reason is StopReason.EXHAUSTED
+
+
+def test_greedy_decoding_ends_where_it_sees_the_same_again() -> None:
+    # Merging and splitting again leaves weights of weights: a new hash every time.
+    net = LayerBuilder("siblings")
+    x = net.input("x", (1, 4, 8, 8))
+    siblings = {name: net.conv(x, name, 4, 1, bias=True) for name in ("y", "z")}
+    rules = RuleSet.parse(
+        """(rules toy)
+        (rule merge (Conv ?x ?w ?b :group 1 :attrs ?a) (Conv ?x ?v ?c :attrs ?a)
+          => (outs (Split (Conv ?x (Concat ?w ?v :axis 0) (Concat ?b ?c :axis 0) :attrs ?a)
+               :axis 1 :split (list (dim ?w 0) (dim ?v 0)))))
+        (rule split (outs (Split (Conv ?x ?w ?b :group 1 :attrs ?a) :axis 1 :split ?s) 0 2)
+          => (Conv ?x (Split@k ?w :axis 0 :split ?s) (Split@l ?b :axis 0 :split ?s) :attrs ?a)
+             (Conv ?x @k.1 @l.1 :attrs ?a))"""
+    )
+    problem = Problem(model=net.model(siblings, seed=0), rules=rules, cost_model=roofline())
+    (result,) = PPO(train=False, num_samples=0, policy=SMALL).optimize([problem], Log())
+    assert 3 <= result.iterations <= 6
     assert result.stop_reason is StopReason.EXHAUSTED
 
 
