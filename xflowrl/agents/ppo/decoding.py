@@ -63,7 +63,7 @@ def _digest(observation: Observation) -> int:
     return hash(b"".join(array.tobytes() for array in observation.values()))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _choose(policy: Policy, observation: Observation, generator: torch.Generator | None) -> int:
     """The index of a match, or their number for STOP."""
     device = next(policy.parameters()).device
