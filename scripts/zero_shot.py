@@ -1,0 +1,150 @@
+"""Trained policies on networks they have never seen, beside other agents, as a Markdown table.
+
+    python scripts/zero_shot.py --csv results/zero_shot.csv [--seeds 0 1 2] [--train-s 1200]
+    python scripts/zero_shot.py --seeds 0 --train-iterations 1          # a rehearsal
+
+For each seed a policy is trained on nasbench_3x3 and squeezenet (agent=ppo, rules=core,
+measurement=roofline); then it decodes on inception_v2 and resnet18, and so does an untrained policy
+of the same size. Beside them stand greedy and TASO's search, all with the same
+budget.max_iterations. One thread. Those two do not depend on the seed: with every seed they only
+give their time once more. `share_of_greedy` is the saving divided by that of greedy,
+`best_seconds` when in `optimisation_s` the best was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xflowrl import run
+from xflowrl.problem import Agent, Budget, Problem, Result
+
+TRAINED_ON = ["nasbench_3x3", "squeezenet"]
+UNSEEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "inception_v2": ("onnx_light", {"name": "inception_v2"}),
+    "resnet18": ("resnet18", {}),
+}
+MAX_ITERATIONS = 1000
+COLUMNS = (
+    *("network", "agent", "seed", "cost_initial_ms", "cost_best_ms", "saved_percent"),
+    *("share_of_greedy", "optimisation_s", "iterations", "train_s", "best_seconds"),
+)
+
+
+def option(group: str, name: str, changes: Mapping[str, Any] | None = None, *, seed: int) -> Any:
+    """What `group=name group.key=value ...` gives."""
+    return run.build(run.load_option(group, name, changes or {}, seed=seed))
+
+
+def problems_of(models: list[Any], *, seed: int, max_iterations: int) -> list[Problem]:
+    """The core rules and the default price list for all."""
+    rules, cost_model = (
+        option("rules", "core", seed=seed),
+        option("measurement", "roofline", seed=seed),
+    )
+    budget = Budget(max_iterations=max_iterations)
+    return [
+        Problem(model=model, rules=rules, cost_model=cost_model, budget=budget, seed=seed)
+        for model in models
+    ]
+
+
+def optimise(agent: Agent, problems: list[Problem]) -> list[Result]:
+    """Without a log."""
+    return agent.optimize(problems, lambda metrics, step: None)
+
+
+def train(folder: Path, options: argparse.Namespace, *, seed: int) -> tuple[str, float]:
+    """Trains a policy and keeps it in `folder`; its file, and the seconds of training."""
+    changes = {"train_iterations": options.train_iterations, "train_s": options.train_s}
+    given = {name: value for name, value in changes.items() if value is not None}
+    agent = option("agent", "ppo", {"folder": str(folder), **given}, seed=seed)
+    networks = option("graph", "networks", {"names": TRAINED_ON}, seed=seed)
+    # Without a budget there is nothing but training.
+    optimise(agent, problems_of(networks, seed=seed, max_iterations=0))
+    best, last = (folder / "checkpoints" / name for name in ("best.pt", "last.pt"))
+    return str(best if best.is_file() else last), agent.train_s
+
+
+def rows(folder: Path, options: argparse.Namespace, *, seed: int) -> Iterator[dict[str, Any]]:
+    """Yields a row for every unseen network and agent."""
+    checkpoint, train_s = train(folder, options, seed=seed)
+    agents = {
+        "greedy": option("agent", "greedy", seed=seed),
+        "taso": option("agent", "taso", {"alpha": 1.05}, seed=seed),
+        "trained": option("agent", "ppo", {"train": False, "checkpoint": checkpoint}, seed=seed),
+        "untrained": option("agent", "ppo", {"train": False}, seed=seed),
+    }
+    for network, (graph, changes) in UNSEEN.items():
+        model = option("graph", graph, changes, seed=seed)
+        problems = problems_of([model], seed=seed, max_iterations=MAX_ITERATIONS)
+        greedy_ms = 0.0
+        for name, agent in agents.items():
+            (result,) = optimise(agent, problems)
+            saved_ms = result.cost_initial_ms - result.cost_best_ms
+            greedy_ms = saved_ms if name == "greedy" else greedy_ms
+            yield {
+                "network": network,
+                "agent": name,
+                "seed": seed,
+                "cost_initial_ms": result.cost_initial_ms,
+                "cost_best_ms": result.cost_best_ms,
+                "saved_percent": 100 * saved_ms / result.cost_initial_ms,
+                "share_of_greedy": saved_ms / greedy_ms if greedy_ms > 0 else None,
+                "optimisation_s": result.optimisation_s,
+                "iterations": result.iterations,
+                "train_s": train_s if name == "trained" else None,
+                "best_seconds": result.best_seconds,
+            }
+
+
+def cells(row: Mapping[str, Any], digits: int) -> dict[str, str]:
+    """The row as text; what is missing is empty."""
+    return {
+        name: f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+        for name, value in row.items()
+        if value is not None
+    }
+
+
+def main() -> None:
+    """Prints the table, and writes it as CSV where asked to, row by row as it is made."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--train-s", type=float, help="agent.train_s, if not its default")
+    parser.add_argument("--train-iterations", type=int, help="agent.train_iterations, likewise")
+    parser.add_argument(
+        "--csv", type=Path, default=Path(os.devnull), help="also write the rows here"
+    )
+    parser.add_argument("--folder", type=Path, help="where the policies are kept; else nowhere")
+    options = parser.parse_args()
+    if options.folder is not None and options.folder.exists():
+        sys.exit(f"error: --folder {options.folder} exists already: give a new one")
+    torch.set_num_threads(1)
+    print("|", " | ".join(COLUMNS), "|")
+    print("|" + "---|" * len(COLUMNS), flush=True)
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        options.csv.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        for seed in options.seeds:
+            folder = (options.folder or Path(temporary)) / f"seed-{seed}"
+            for row in rows(folder, options, seed=seed):
+                texts = cells(row, 4)
+                print("|", " | ".join(texts.get(name, "") for name in COLUMNS), "|", flush=True)
+                writer.writerow(cells(row, 6))
+                file.flush()
+
+
+if __name__ == "__main__":
+    main()
