@@ -368,7 +368,10 @@ class Match:
 class State:
     """A graph under rules and costs, with its matches. Immutable."""
 
-    def __init__(self, graph: Graph, rules: RuleSet, costs: CostTable, *, taso_hash: bool = False) -> None: ...
+    def __init__(self, graph: Graph, rules: RuleSet, costs: CostTable, *, taso_hash: bool = False, num_threads: int = 1) -> None:
+        """
+        num_threads share the looking for matches, in this state and those made from it; what they find is the same for any number.
+        """
 
     def __copy__(self) -> object: ...
 
@@ -416,7 +419,7 @@ def taso_hash(graph: Graph) -> int: ...
 class BacktrackingSearch:
     """TASO's cost-based backtracking search."""
 
-    def __init__(self, state: State, *, alpha: float = 1.05, size_limit: float = 2.0, hash: str = 'exact', num_threads: int = 1) -> None: ...
+    def __init__(self, state: State, *, alpha: float = 1.05, size_limit: float = 2.0, hash: str = 'exact') -> None: ...
 
     def run(self, *, iterations: int | None = None, candidates: int | None = None, idle_iterations: int | None = None, seconds: float | None = None) -> bool:
         """

@@ -24,8 +24,8 @@ class Taso:
     original, and its hash is new. `hash="taso"` uses TASO's own hash, which takes equal-shaped
     places for one another: needed to retrace TASO's steps, worse for the result.
 
-    With `num_threads` above 1 other threads build what stands next in the queue. The result is the
-    same for any number; where operators are timed it is 1, so that nothing disturbs the timing.
+    `num_threads` share the looking for matches in graphs of hundreds of operators and more. The
+    result is the same for any number; where operators are timed it is 1.
 
     `budget.max_memory_mb` does not end the search: the dearest half of the queue is dropped, as
     often as needed. Logged are the first iterations and then about 128 in every doubling.
@@ -59,14 +59,14 @@ class Taso:
 
     def _search(self, attempt: Attempt) -> None:
         problem, initial = attempt.problem, attempt.initial
-        if self._hash == "taso":
-            initial = State(initial.graph, problem.rules, problem.cost_model.table, taso_hash=True)
+        if self._hash == "taso" or self._num_threads > 1:
+            initial = State(
+                *(initial.graph, problem.rules, problem.cost_model.table),
+                taso_hash=self._hash == "taso",
+                num_threads=self._num_threads,
+            )
         search = BacktrackingSearch(
-            initial,
-            alpha=self._alpha,
-            size_limit=self._size_limit,
-            hash=self._hash,
-            num_threads=self._num_threads,
+            initial, alpha=self._alpha, size_limit=self._size_limit, hash=self._hash
         )
         try:
             while _run_slice(attempt, search):

@@ -171,12 +171,15 @@ void bind_state(nb::module_& m) {
       .def(
           "__init__",
           [](State* self, const Graph& graph, std::shared_ptr<const RuleSet> rules,
-             std::shared_ptr<CostTable> costs, bool taso_hash) {
-            new (self) State(graph, std::make_shared<const Setting>(std::move(rules),
-                                                                    std::move(costs), taso_hash));
+             std::shared_ptr<CostTable> costs, bool taso_hash, int num_threads) {
+            new (self)
+                State(graph, std::make_shared<const Setting>(std::move(rules), std::move(costs),
+                                                             taso_hash, num_threads));
           },
           nb::arg("graph"), nb::arg("rules"), nb::arg("costs"), nb::kw_only(),
-          nb::arg("taso_hash") = false)
+          nb::arg("taso_hash") = false, nb::arg("num_threads") = 1,
+          "num_threads share the looking for matches, in this state and those made from it; what "
+          "they find is the same for any number.")
       .def_prop_ro("graph", [](const State& s) { return s.graph(); })
       .def_prop_ro("cost", [](State& s) { return s.refresh(), s.cost(); })
       .def_prop_ro("hash", [](const State& s) { return s.graph().hash().hex(); })
@@ -228,14 +231,14 @@ void bind_backtracking(nb::module_& m) {
       .def(
           "__init__",
           [](Search* self, std::shared_ptr<State> state, double alpha, double size_limit,
-             const std::string& hash, int num_threads) {
+             const std::string& hash) {
             if (hash != "exact" && hash != "taso")
               throw std::invalid_argument("hash is \"" + hash + "\"; it must be exact or taso");
-            new (self) Search(std::move(state),
-                              {alpha, size_limit, /*use_taso_hash=*/hash == "taso", num_threads});
+            new (self)
+                Search(std::move(state), {alpha, size_limit, /*use_taso_hash=*/hash == "taso"});
           },
           nb::arg("state"), nb::kw_only(), nb::arg("alpha") = 1.05, nb::arg("size_limit") = 2.0,
-          nb::arg("hash") = "exact", nb::arg("num_threads") = 1)
+          nb::arg("hash") = "exact")
       .def(
           "run",
           [](Search& self, std::optional<int64_t> iterations, std::optional<int64_t> candidates,

@@ -4,7 +4,6 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
-#include <queue>
 #include <stdexcept>
 
 #ifdef __GLIBC__
@@ -42,9 +41,6 @@ BacktrackingSearch::BacktrackingSearch(std::shared_ptr<State> initial, const Set
   if (!(settings.size_limit > 1))
     throw std::invalid_argument("size_limit is " + std::to_string(settings.size_limit) +
                                 "; it must be above 1");
-  if (settings.num_threads < 1)
-    throw std::invalid_argument("num_threads is " + std::to_string(settings.num_threads) +
-                                "; it must be at least 1");
   if (settings.use_taso_hash && !initial->setting().with_taso_hash)
     throw std::invalid_argument("the state was made without TASO's hash; pass taso_hash=True");
   // TASO counts its pools' weights as nodes too.
@@ -53,9 +49,6 @@ BacktrackingSearch::BacktrackingSearch(std::shared_ptr<State> initial, const Set
     const auto id = static_cast<NodeId>(i);
     num_pool_weights_ += graph.is_live(id) && has_pool_weight(graph.node(id));
   }
-  // What measured costs are asked for must not depend on what other threads did.
-  if (settings.num_threads > 1 && costs_->is_analytic())
-    lookahead_ = std::make_unique<Lookahead>(settings.num_threads - 1);
   seen_.insert(hash_after(*initial, nullptr));
   best_ = std::make_shared<const Visited>(Visited{nullptr, graph, nullptr, current_cost_ms_});
   best_state_ = std::move(initial);
@@ -92,36 +85,15 @@ bool BacktrackingSearch::run(const Limits& limits) {
 bool BacktrackingSearch::prepare() {
   if (prepared_) return true;
   if (queue_.empty()) return false;
-  if (lookahead_) look_ahead();
   std::pop_heap(queue_.begin(), queue_.end());
   const Queued next = std::move(queue_.back());
   queue_.pop_back();
-  std::shared_ptr<State> state = lookahead_ ? lookahead_->take(next.rank()) : nullptr;
-  if (!state) state = std::make_shared<State>(next.parent->state->apply(*next.match));
+  auto state = std::make_shared<State>(next.parent->state->apply(*next.match));
   auto visited = std::make_shared<const Visited>(
       Visited{next.parent->visited, state->graph(), next.match, state->cost().ms});
   prepared_ = std::make_shared<Expanded>(Expanded{std::move(visited), std::move(state)});
   has_asked_ = false;
   return true;
-}
-
-// Lets other threads build what stands behind the head of the queue.
-void BacktrackingSearch::look_ahead() {
-  const auto later = [&](size_t a, size_t b) { return queue_[a] < queue_[b]; };
-  std::priority_queue<size_t, std::vector<size_t>, decltype(later)> front(later);
-  front.push(0);
-  for (int i = 0; i < 2 * settings_.num_threads && !front.empty(); ++i) {
-    const size_t at = front.top();
-    front.pop();
-    for (const size_t child : {2 * at + 1, 2 * at + 2}) {
-      if (child < queue_.size()) front.push(child);
-    }
-    if (i == 0) continue;  // the head is this thread's own
-    const Queued& queued = queue_[at];
-    lookahead_->begin(queued.rank(), [parent = queued.parent, match = queued.match] {
-      return std::make_shared<State>(parent->state->apply(*match));
-    });
-  }
 }
 
 void BacktrackingSearch::expand(double seconds) {
@@ -162,7 +134,7 @@ void BacktrackingSearch::queue_candidates(const std::shared_ptr<const Expanded>&
     if (!(cost < limit)) continue;
     const int num_nodes = state.graph().num_nodes() + match->delta.num_nodes;
     if (num_nodes + num_pool_weights_ >= max_num_nodes) continue;
-    if (!seen_.insert(hash_after(state, match.get())).second) continue;
+    if (!seen_.insert(hash_after(state, match.get()))) continue;
     queue_.push_back({cost, num_queued_++, here, match});
     std::push_heap(queue_.begin(), queue_.end());
   }
@@ -179,7 +151,6 @@ int64_t BacktrackingSearch::drop_dearest(double share) {
   queue_.erase(end, queue_.end());
   queue_.shrink_to_fit();
   std::make_heap(queue_.begin(), queue_.end());
-  if (lookahead_) lookahead_->clear();
 #ifdef __GLIBC__
   malloc_trim(0);  // or the process goes on holding what was freed
 #endif

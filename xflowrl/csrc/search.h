@@ -5,10 +5,9 @@
 #include <limits>
 #include <memory>
 #include <string>
-#include <unordered_set>
 #include <vector>
 
-#include "lookahead.h"
+#include "hash_set.h"
 #include "state.h"
 
 namespace xflowrl {
@@ -19,7 +18,6 @@ class BacktrackingSearch {
     double alpha = 1.05;         // queued is what costs less than alpha times the best so far
     double size_limit = 2;       // and has fewer nodes than this many times the initial graph's
     bool use_taso_hash = false;  // the initial state must have been made with TASO's hash
-    int num_threads = 1;         // does not change what is found; one where costs are measured
   };
   // What one call of `run` may do; the first limit reached ends it.
   struct Limits {
@@ -80,23 +78,22 @@ class BacktrackingSearch {
     int64_t order;  // first come, first served among equal costs
     std::shared_ptr<const Expanded> parent;
     MatchPtr match;
-    Lookahead::Rank rank() const { return {cost_ms, order}; }
-    bool operator<(const Queued& other) const { return rank() > other.rank(); }
+    bool operator<(const Queued& other) const {
+      return cost_ms != other.cost_ms ? cost_ms > other.cost_ms : order > other.order;
+    }
   };
 
   bool prepare();
   void expand(double seconds);
   void queue_candidates(const std::shared_ptr<const Expanded>& here);
-  void look_ahead();
   Hash128 hash_after(const State& state, const Match* match) const;
 
   const Settings settings_;
   std::vector<Queued> queue_;  // a heap, the cheapest first
-  std::unordered_set<Hash128, HashOfHash> seen_;
+  HashSet seen_;
   std::shared_ptr<Expanded> prepared_;
   std::shared_ptr<const Visited> best_;
   std::shared_ptr<State> best_state_;
-  std::unique_ptr<Lookahead> lookahead_;
   std::shared_ptr<CostTable> costs_;
   int initial_num_nodes_, num_pool_weights_ = 0;
   double rounding_ms_, current_cost_ms_, noted_cost_ms_;

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <stdexcept>
 
+#include "parallel.h"
 #include "taso_hash.h"
 
 namespace xflowrl {
@@ -45,11 +48,29 @@ void drop_twins(std::vector<MatchPtr>& matches) {
   matches = std::move(kept);
 }
 
+// Threads look for matches at this many places at least; fewer are done before a thread starts.
+constexpr size_t kPlacesPerThread = 256;
+
+// What work(begin, end, found) appends for all of [0, size), in this order.
+template <class T, class Work>
+std::vector<T> in_parts(size_t size, const Setting& setting, const Work& work) {
+  std::vector<std::vector<T>> found(at(setting.num_threads));
+  parallel_parts(size, setting.num_threads, kPlacesPerThread,
+                 [&](size_t part, size_t begin, size_t end) { work(begin, end, found[part]); });
+  for (size_t part = 1; part < found.size(); ++part)
+    std::move(found[part].begin(), found[part].end(), std::back_inserter(found[0]));
+  return std::move(found[0]);
+}
+
 }  // namespace
 
 Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
-                 bool taso_hash)
+                 bool taso_hash, int threads)
     : rules(std::move(rule_set)), costs(std::move(cost_table)), with_taso_hash(taso_hash) {
+  if (threads < 1)
+    throw std::invalid_argument("num_threads is " + std::to_string(threads) +
+                                "; it must be at least 1");
+  if (costs->is_analytic()) num_threads = threads;
   by_operator.resize(operator_table().size());
   by_anchor.resize(operator_table().size());
   for (size_t r = 0; r < rules->rules.size(); ++r) {
@@ -126,15 +147,26 @@ void State::match_rule(int rule, NodeId anchor, const std::vector<char>* near,
   });
 }
 
+// The same at many places, ordered and without twins.
+std::vector<MatchPtr> State::find_at(const std::vector<Place>& places,
+                                     const std::vector<char>* near) const {
+  const auto match_part = [&](size_t begin, size_t end, std::vector<MatchPtr>& found) {
+    for (size_t i = begin; i < end; ++i) match_rule(places[i].first, places[i].second, near, found);
+  };
+  std::vector<MatchPtr> found = in_parts<MatchPtr>(places.size(), *setting_, match_part);
+  std::sort(found.begin(), found.end(), by_key);
+  drop_twins(found);
+  return found;
+}
+
 void State::find_all() {
+  std::vector<Place> places;
   for (size_t i = 0; i < graph_.num_slots(); ++i) {
     const auto id = static_cast<NodeId>(i);
     if (!graph_.is_live(id) || graph_.node(id).op < 0) continue;
-    for (int rule : setting_->by_anchor[at(graph_.node(id).op)])
-      match_rule(rule, id, nullptr, bindings_);
+    for (int rule : setting_->by_anchor[at(graph_.node(id).op)]) places.emplace_back(rule, id);
   }
-  std::sort(bindings_.begin(), bindings_.end(), by_key);
-  drop_twins(bindings_);
+  bindings_ = find_at(places, nullptr);
 }
 
 // Keeps the parent's bindings that have nothing to do with what changed and finds the others anew.
@@ -165,7 +197,7 @@ void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
   pairs_ = unchanged(parent.pairs_);
 
   // Every match that binds a marked node has its anchor at the end of that pattern node's route.
-  std::vector<std::pair<int, NodeId>> anchors;
+  std::vector<Place> anchors;
   std::vector<NodeId> places, next;
   for (NodeId id : marked) {
     const Node& node = graph_.node(id);
@@ -202,10 +234,7 @@ void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
   }
   std::sort(anchors.begin(), anchors.end());
   anchors.erase(std::unique(anchors.begin(), anchors.end()), anchors.end());
-  std::vector<MatchPtr> found;
-  for (const auto& [rule, anchor] : anchors) match_rule(rule, anchor, &near, found);
-  std::sort(found.begin(), found.end(), by_key);
-  drop_twins(found);
+  const std::vector<MatchPtr> found = find_at(anchors, &near);
   bindings_.resize(kept.size() + found.size());
   std::merge(kept.begin(), kept.end(), found.begin(), found.end(), bindings_.begin(), by_key);
 }
@@ -235,9 +264,7 @@ std::unique_ptr<Reachability> State::reachability() const {
 // Pairs of unrelated places are looked up in each state: which they are depends on all of the
 // graph, and there may be as many as nodes squared.
 std::vector<MatchPtr> State::find_pairs(const Reachability& reach) const {
-  std::vector<MatchPtr> found;
-  Matcher matcher(graph_, setting_->rules->is_commutative);
-  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
+  std::vector<Place> places;
   for (int index : setting_->disconnected) {
     const Rule& rule = *setting_->rules->rules[at(index)];
     const OpIndex op = rule.source.nodes[at(rule.entries[0].entry)].op;
@@ -245,13 +272,23 @@ std::vector<MatchPtr> State::find_pairs(const Reachability& reach) const {
       const auto id = static_cast<NodeId>(i);
       if (!graph_.is_live(id) || graph_.node(id).op != op) continue;
       if (graph_.node(id).is_constant && !rule.matches_constants) continue;
-      matcher.match(rule, id, [&](const Binding& binding) {
+      places.emplace_back(index, id);
+    }
+  }
+  const auto match_part = [&](size_t begin, size_t end, std::vector<MatchPtr>& found) {
+    Matcher matcher(graph_, setting_->rules->is_commutative);
+    matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
+    for (size_t i = begin; i < end; ++i) {
+      const int index = places[i].first;
+      const Rule& rule = *setting_->rules->rules[at(index)];
+      matcher.match(rule, places[i].second, [&](const Binding& binding) {
         MatchPtr match = known_pair(make_key(graph_, index, binding));
         if (!match) match = judged(index, binding, nullptr);
         if (match) found.push_back(std::move(match));
       });
     }
-  }
+  };
+  std::vector<MatchPtr> found = in_parts<MatchPtr>(places.size(), *setting_, match_part);
   std::sort(found.begin(), found.end(), by_key);
   drop_twins(found);
   return found;

@@ -18,6 +18,7 @@ struct Setting {
   std::shared_ptr<const RuleSet> rules;
   std::shared_ptr<CostTable> costs;
   bool with_taso_hash = false;
+  int num_threads = 1;  // 1 where costs are measured: what they are asked for is noted in order
   struct Entry {
     int rule, node;
   };
@@ -26,7 +27,7 @@ struct Setting {
   std::vector<int> disconnected;                // the other rules
 
   Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
-          bool taso_hash);
+          bool taso_hash, int threads = 1);
 };
 
 // A rule bound to one place of a graph, and what applying it changes.
@@ -68,6 +69,10 @@ class State {
   State() = default;
   void find_all();
   void find_near(const State& parent, const std::vector<NodeId>& touched);
+  // A rule and the node where to begin.
+  using Place = std::pair<int, NodeId>;
+  std::vector<MatchPtr> find_at(const std::vector<Place>& places,
+                                const std::vector<char>* near) const;
   void match_rule(int rule, NodeId anchor, const std::vector<char>* near,
                   std::vector<MatchPtr>& found) const;
   MatchPtr judged(int rule, const Binding& binding, Reasons* reasons) const;
