@@ -29,6 +29,30 @@ struct View {
   Hash128 id(TensorRef t) const { return t.node == kNoNode ? Hash128{} : output(t).value_id; }
 };
 
+// The operand that a constant Split or Concat gives back: the parts of a Concat that a Split cuts
+// where they were joined, or the tensor whose parts a Concat joins again. Otherwise `t` itself.
+// Without this, rewrites that undo each other would leave weights as ever longer expressions.
+TensorRef simplified(const View& view, TensorRef t) {
+  static const OpIndex kSplit = find_operator("Split"), kConcat = find_operator("Concat");
+  const Node& node = view.node(t);
+  if (!node.is_constant || node.inputs.empty()) return t;
+  const Node& producer = view.node(node.inputs[0]);
+  const auto same_axis = [&] { return *node.attrs->find("axis") == *producer.attrs->find("axis"); };
+  if (node.op == kSplit && producer.op == kConcat && same_axis()) {
+    bool equal = node.outputs.size() == producer.inputs.size();
+    for (size_t i = 0; equal && i < node.outputs.size(); ++i)
+      equal = node.outputs[i].type == view.type(producer.inputs[i]);
+    if (equal) return producer.inputs[at(t.output)];
+  }
+  if (node.op == kConcat && producer.op == kSplit && same_axis()) {
+    bool equal = node.inputs.size() == producer.outputs.size();
+    for (size_t i = 0; equal && i < node.inputs.size(); ++i)
+      equal = node.inputs[i] == TensorRef{node.inputs[0].node, static_cast<int32_t>(i)};
+    if (equal) return producer.inputs[0];
+  }
+  return t;
+}
+
 // Builds the target's nodes, operands first.
 class Builder {
  public:
@@ -76,12 +100,12 @@ class Builder {
     }
     const auto& nodes = planned_[at(o.node)];
     if (rule_.target.nodes[at(o.node)].is_each) {
-      for (NodeId k : nodes) inputs.push_back(planned_ref(at(k), 0));
+      for (NodeId k : nodes) inputs.push_back(result(at(k), 0));
       return nullptr;
     }
     const auto count = static_cast<int64_t>(plan_.added[at(nodes[0])].outputs.size());
     if (o.all_outputs) {
-      for (int32_t i = 0; i < count; ++i) inputs.push_back(planned_ref(at(nodes[0]), i));
+      for (int32_t i = 0; i < count; ++i) inputs.push_back(result(at(nodes[0]), i));
       return nullptr;
     }
     int64_t index = o.output.number;
@@ -90,8 +114,14 @@ class Builder {
       index = value ? *value : -1;
     }
     if (index < 0 || index >= count) return "the target reads an output that does not exist";
-    inputs.push_back(planned_ref(at(nodes[0]), static_cast<int32_t>(index)));
+    inputs.push_back(result(at(nodes[0]), static_cast<int32_t>(index)));
     return nullptr;
+  }
+
+  // An output of a planned node, or what it amounts to. Rules that rewrite constants do so alone.
+  TensorRef result(size_t planned, int32_t output) const {
+    const TensorRef t = planned_ref(planned, output);
+    return rule_.matches_constants ? t : simplified(view_, t);
   }
 
   const char* add_literal(const Operand& o, std::vector<TensorRef>& inputs) {
