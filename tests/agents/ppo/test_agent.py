@@ -194,22 +194,16 @@ def test_greedy_decoding_ends_where_it_comes_round(tiny_problem: Problem) -> Non
 
 
 def test_greedy_decoding_ends_where_it_sees_the_same_again() -> None:
-    # Merging and splitting again leaves weights of weights: a new hash every time.
-    net = LayerBuilder("siblings")
-    x = net.input("x", (1, 4, 8, 8))
-    siblings = {name: net.conv(x, name, 4, 1, bias=True) for name in ("y", "z")}
+    # Weights become ever longer expressions: a new hash every time, but nothing new to be seen.
+    net = LayerBuilder("conv")
+    output = net.conv(net.input("x", (1, 4, 8, 8)), "y", 4, 1, bias=True)
     rules = RuleSet.parse(
         """(rules toy)
-        (rule merge (Conv ?x ?w ?b :group 1 :attrs ?a) (Conv ?x ?v ?c :attrs ?a)
-          => (outs (Split (Conv ?x (Concat ?w ?v :axis 0) (Concat ?b ?c :axis 0) :attrs ?a)
-               :axis 1 :split (list (dim ?w 0) (dim ?v 0)))))
-        (rule split (outs (Split (Conv ?x ?w ?b :group 1 :attrs ?a) :axis 1 :split ?s) 0 2)
-          => (Conv ?x (Split@k ?w :axis 0 :split ?s) (Split@l ?b :axis 0 :split ?s) :attrs ?a)
-             (Conv ?x @k.1 @l.1 :attrs ?a))"""
+        (rule negate (Conv ?x ?w ?b :attrs ?a) => (Conv ?x (Neg (Neg ?w)) ?b :attrs ?a))"""
     )
-    problem = Problem(model=net.model(siblings, seed=0), rules=rules, cost_model=roofline())
+    problem = Problem(model=net.model({"y": output}, seed=0), rules=rules, cost_model=roofline())
     (result,) = PPO(train=False, num_samples=0, policy=SMALL).optimize([problem], Log())
-    assert 3 <= result.iterations <= 6
+    assert 2 <= result.iterations <= 4
     assert result.stop_reason is StopReason.EXHAUSTED
 
 

@@ -57,8 +57,8 @@ def _episode(attempt: Attempt, policy: Policy, generator: torch.Generator | None
 def _digest(observation: Observation) -> int:
     """Equal for equal observations.
 
-    Merging two convolutions and splitting them again leaves a graph of another hash, with longer
-    expressions for its weights, that nevertheless looks the same.
+    Rewrites that undo each other may leave a graph of another hash, with longer expressions for its
+    weights, that nevertheless looks the same.
     """
     return hash(b"".join(array.tobytes() for array in observation.values()))
 
