@@ -188,6 +188,91 @@ def test_missing_rule_file(refused: Check) -> None:
     assert "nowhere.rules" in refused("graph=tiny", "rules=file", "rules.path=nowhere.rules")
 
 
+# A path into the file's rule 77, two matmuls that become a concat, a matmul and a split; what is
+# put there; what is said of it.
+BROKEN_RULES: list[tuple[tuple[str | int, ...], int, str]] = [
+    (("srcOp", 1, "type"), 98, "source operator 1 (unknown): operator type 98 is not known"),
+    (("dstOp", 0, "type"), 99, "target operator 0 (unknown): operator type 99 is not known"),
+    (("srcOp", 1, "input", 0, "opId"), 3, "source operator 1 (matmul): operator 3 does not exist"),
+    (("dstOp", 1, "input", 1, "opId"), 1, "target operator 1 (matmul): operator 1 does not exist"),
+    (("dstOp", 2, "input", 0, "tsId"), 1, "target operator 2 (split): operator 1 has no output 1"),
+    (("mappedOutput", 0, "srcOpId"), 9, "mapped output 0, source operator 9: operator 9 does not"),
+    (("mappedOutput", 1, "dstTsId"), 2, "mapped output 1, target operator 2: operator 2 has no"),
+    (("dstOp", 0, "input", 0, "opId"), -9, "target operator 0 (concat): uses variable -9, which"),
+    (("dstOp", 1, "input", 1, "opId"), -4, "target operator 0 (concat): no mapped output depends"),
+    (("dstOp", 0, "para", 1, "value"), 0, "target operator 2 (split): cannot be stated: no concat"),
+]
+
+
+def rules_refused(path: str, capfd: pytest.CaptureFixture[str]) -> str:
+    """Checks how `python -m xflowrl.rules check --taso` fails, and returns the line it prints."""
+    from xflowrl.rules.__main__ import main
+
+    assert main(["check", "--taso", path]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("error: ")
+    return err.rstrip()
+
+
+@pytest.mark.parametrize(("place", "value", "expected"), BROKEN_RULES)
+def test_taso_file_with_a_wrong_rule(
+    refused: Check,
+    capfd: pytest.CaptureFixture[str],
+    shared_dir: Path,
+    tmp_path: Path,
+    place: tuple[Any, ...],
+    value: int,
+    expected: str,
+) -> None:
+    from xflowrl.rules.taso_file import _message_class
+
+    collection = _message_class()()
+    collection.ParseFromString((shared_dir / "taso" / "graph_subst.pb").read_bytes())
+    part = collection.rule[77]
+    for step in place[:-1]:
+        part = part[step] if isinstance(step, int) else getattr(part, step)
+    setattr(part, place[-1], value)
+    path = tmp_path / "broken.pb"
+    path.write_bytes(collection.SerializeToString())
+    line = rules_refused(str(path), capfd)
+    assert line.startswith(f"error: {path}: rule 77 (id 95), {expected}")
+    assert refused("graph=tiny", "rules=taso", f"rules.path={path}") == line
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (lambda whole: b"", "is no TASO rule file"),
+        (
+            lambda whole: b"(rules mine)\n(rule r (Relu (Relu ?x)) => (Relu ?x))\n",
+            "is no TASO rule",
+        ),
+        (lambda whole: whole[: len(whole) // 2], "is no TASO rule file, or a truncated one"),
+        (lambda whole: whole[:-1], "is no TASO rule file, or a truncated one"),
+        (lambda whole: b"x" + whole, "is no TASO rule file"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+    ids=["empty", "text", "half", "all but a byte", "a byte before", "missing"],
+)
+def test_what_is_no_taso_file(
+    refused: Check,
+    capfd: pytest.CaptureFixture[str],
+    shared_dir: Path,
+    tmp_path: Path,
+    content: Callable[[bytes], bytes] | None,
+    expected: str,
+) -> None:
+    path = tmp_path / "broken.pb"
+    if content:
+        path.write_bytes(content((shared_dir / "taso" / "graph_subst.pb").read_bytes()))
+    line = rules_refused(str(path), capfd)
+    assert str(path) in line
+    assert expected in line
+    assert refused("graph=tiny", "rules=taso", f"rules.path={path}") == line
+
+
 def test_no_match_is_no_error(tmp_path: Path) -> None:
     save_model(tmp_path / "model.onnx")
     (tmp_path / "my.rules").write_text("(rules mine)\n(rule r (Tanh (Tanh ?x)) => (Tanh ?x) )\n")

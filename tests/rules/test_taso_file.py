@@ -178,6 +178,21 @@ BAD_RULES = {
     "source operator 1 (relu): no mapped output depends on it": rule(
         [*ONE_ADD, operator(RELU, [0])], ONE_ADD, [mapped(0, 0)]
     ),
+    "target operator 0 (relu): no mapped output depends on it": rule(
+        ONE_ADD, [operator(RELU, [-1]), *ONE_ADD], [mapped(0, 1)]
+    ),
+    "target operator 1 (add): no mapped output depends on it": rule(
+        ONE_ADD, [operator(RELU, [-1]), operator(ADD, [0, -2])], [mapped(0, 0)]
+    ),
+    "source operator 0 (conv): padding 7 is not known": rule(
+        [operator(CONV, [-1, -2], [*CONV_PARAMETERS[:2], (8, 7), (9, 0)])], ONE_ADD, [mapped(0, 0)]
+    ),
+    "mapped output 0, source operator 0: operator 0 has no output 1": rule(
+        ONE_ADD, ONE_ADD, [mapped(0, 0, source_output=1)]
+    ),
+    "source operator 1 (add): operator 0 has no output -1": rule(
+        [*ONE_ADD, operator(ADD, [(0, -1), -3])], ONE_ADD, [mapped(1, 0)]
+    ),
     "mapped output 1: is mapped twice": rule(ONE_ADD, ONE_ADD, [mapped(0, 0), mapped(0, 0)]),
     "target operator 0 (split): cannot be stated: no concat of the target has joined": rule(
         ONE_ADD, [operator(SPLIT, [-1], [(11, 0), (2, 2)])], [mapped(0, 0)]
@@ -192,6 +207,14 @@ BAD_RULES = {
 def test_a_rule_without_outputs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"rule 0 \(id 18\): maps no output"):
         read_taso_file(write(tmp_path, rule([], [], [])))
+
+
+def test_a_rule_of_many_operators_is_refused(tmp_path: Path) -> None:
+    chain = [operator(RELU, [index - 1]) for index in range(2000)]
+    with pytest.raises(
+        ValueError, match=r"rule 0 \(id 18\): its target has 2000 operators; at most"
+    ):
+        read_taso_file(write(tmp_path, rule(ONE_ADD, chain, [mapped(0, 1999)])))
 
 
 def test_outputs_of_a_split_in_any_order(tmp_path: Path) -> None:

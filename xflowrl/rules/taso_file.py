@@ -6,7 +6,7 @@ are described here, so that neither a `.proto` file nor generated code is needed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,10 @@ _REQUIRED = {
     "concat": ("axis", "rank"),
     "split": ("axis", "num_outputs"),
 }
+_NUM_VALUES = {"padding": 2, "activation": 4}
+_MAX_OPERATORS = (
+    16  # of a side; TASO's file has three, and the work may double with every further one
+)
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,11 @@ class _Reader:
         return TasoRule(source, target, self._outputs(message.mappedOutput, source, target))
 
     def _side(self, side: str, messages: Sequence[Any]) -> tuple[TasoOperator, ...]:
+        if len(messages) > _MAX_OPERATORS:
+            raise ValueError(
+                f"{self._place}: its {side} has {len(messages)} operators; at most "
+                f"{_MAX_OPERATORS} are read"
+            )
         operators: list[TasoOperator] = []
         for index, message in enumerate(messages):
             kind = _TYPE_NAMES.get(message.type, "unknown")
@@ -207,8 +216,9 @@ class _Reader:
         for name in _REQUIRED.get(kind, ()):
             if name not in parameters:
                 raise ValueError(f"{place}: has no {name}")
-        if parameters.get("activation", 0) not in range(4):
-            raise ValueError(f"{place}: activation {parameters['activation']} is not known")
+        for name, num_values in _NUM_VALUES.items():
+            if parameters.get(name, 0) not in range(num_values):
+                raise ValueError(f"{place}: {name} {parameters[name]} is not known")
         wanted = _NUM_INPUTS[kind] or parameters.get("num_inputs", len(message.input))
         if len(message.input) != wanted or not message.input:
             raise ValueError(f"{place}: has {len(message.input)} inputs, not {wanted}")
@@ -237,14 +247,22 @@ class _Reader:
             pairs.append((old, new))
         if not pairs:
             raise ValueError(f"{self._place}: maps no output")
-        unused = set(range(len(source))) - set(_reached(source, [old for old, _ in pairs]))
-        if unused:
-            index = min(unused)
-            raise ValueError(
-                f"{self._place}, source operator {index} ({source[index].kind}): no mapped output "
-                "depends on it"
-            )
+        self._require_reached("source", source, [old for old, _ in pairs])
+        self._require_reached("target", target, [new for _, new in pairs])
         return tuple(pairs)
+
+    def _require_reached(
+        self, side: str, operators: Sequence[TasoOperator], roots: Sequence[TensorRef]
+    ) -> None:
+        """Raises ValueError if an operator stands where no mapped output depends on it."""
+        reached = {ref.operator for ref in roots}
+        for index in reversed(range(len(operators))):
+            if index not in reached:
+                raise ValueError(
+                    f"{self._place}, {side} operator {index} ({operators[index].kind}): no mapped "
+                    "output depends on it"
+                )
+            reached |= {ref.operator for ref in operators[index].inputs}
 
 
 def _known_types(side: str) -> list[str]:
@@ -260,11 +278,3 @@ def _require_output(place: str, ref: TensorRef, operators: Sequence[TasoOperator
         raise ValueError(f"{place}: operator {ref.operator} does not exist before it")
     if ref.output not in range(operators[ref.operator].num_outputs):
         raise ValueError(f"{place}: operator {ref.operator} has no output {ref.output}")
-
-
-def _reached(operators: Sequence[TasoOperator], roots: Sequence[TensorRef]) -> Iterator[int]:
-    """The operators that the roots depend on, themselves included."""
-    for ref in roots:
-        if not ref.is_variable:
-            yield ref.operator
-            yield from _reached(operators, operators[ref.operator].inputs)

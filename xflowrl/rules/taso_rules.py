@@ -50,12 +50,6 @@ def load_taso(path: str, faithful: bool = False) -> RuleSet:
         ValueError: the file cannot be read or is wrong; one line naming file, rule and operator.
     """
     file_rules = read_taso_file(path)
-    if not faithful and _digest(*file_rules) != _SHIPPED_DIGEST:
-        _log.warning(
-            "%s is not the rule file of TASO's master f11782c: a rule that is not in that one gets "
-            "no guard, and has not been checked to be sound",
-            path,
-        )
     lines = ["(rules taso :faithful)" if faithful else "(rules taso)"]
     guards = {} if faithful else {number: remedy.guards for number, remedy in BUILTIN.items()}
     lines += builtin_rules(epsilon=not faithful, guards=guards)
@@ -66,7 +60,14 @@ def load_taso(path: str, faithful: bool = False) -> RuleSet:
         except ValueError as error:
             raise ValueError(f"{place_of(path, index)}, {error}") from None
         lines.append(text)
-    return RuleSet.parse("\n".join(lines), path)
+    rules = RuleSet.parse("\n".join(lines), path)
+    if not faithful and _digest(*file_rules) != _SHIPPED_DIGEST:
+        _log.warning(
+            "%s is not the rule file of TASO's master f11782c: a rule that is not in that one gets "
+            "no guard, and has not been checked to be sound",
+            path,
+        )
+    return rules
 
 
 def remedies(path: str) -> dict[str, Remedy]:
