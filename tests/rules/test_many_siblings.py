@@ -138,12 +138,11 @@ def test_siblings_whose_results_are_joined_need_no_split() -> None:
     net = Sketch()
     convs = add_siblings(net, "Conv-bias", WIDTHS)
     graph = net.graph(net.node("Concat", *(net.node("Relu", conv) for conv in convs), axis=1))
-    names = ["Concat-of-Relu", *FAMILIES["Conv-bias"], "Concat-of-Split", "Conv-Relu-fuse"]
-    rules = CORE.select([names[0], names[2], names[3], names[4]])
-    # the first pair in the order of the Concat, then every further one in the order of the nodes
-    state = State(graph, CORE.select(names[:2]), roofline())
-    state = state.apply(0).apply(0)
-    result = applied_to_the_end(state.graph, rules)
+    merge, join = FAMILIES["Conv-bias"]
+    # The first two are merged, then further ones join in the order of the nodes, the Concat's too.
+    state = State(graph, CORE.select(["Concat-of-Relu", merge]), roofline()).apply(0).apply(0)
+    rest = CORE.select([join, "Concat-of-Split", "Conv-Relu-fuse"])
+    result = applied_to_the_end(state.graph, rest)
     assert operators(result) == {"Conv": 1}
     weights = DrawnWeights(graph, 0)
     saved = export_onnx(Model(result, weights))
@@ -166,9 +165,7 @@ def test_siblings_with_groups_and_of_unequal_kernels() -> None:
     assert counts["Conv-siblings-merge"] == 2 * half * (half - 1)
     assert counts["Conv-siblings-enlarge"] == half * half
     model = Model(graph, DrawnWeights(graph, 0))
-    result = xflowrl.optimize(
-        model, "taso", measurement="roofline", budget={"max_iterations": 100}
-    )
+    result = xflowrl.optimize(model, "taso", measurement="roofline", budget={"max_iterations": 100})
     assert result.cost_best_ms < result.cost_initial_ms / 2
     onnx.checker.check_model(export_onnx(result.model), full_check=True)
 
