@@ -1,0 +1,91 @@
+"""Draws what a search did, iteration by iteration, and writes the data.
+
+    python scripts/plot_search.py RUN_FOLDER... --csv results/NAME.csv --svg results/NAME.svg
+
+Reads the `metrics.jsonl` of every run folder below: the cost of the graph expanded in each
+iteration and the best cost so far, for the first iterations and, thinned, for all. A row of the
+figure a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+COLUMNS = {
+    "iteration": "search/iteration",
+    "seconds": "search/seconds",
+    "cost_ms": "search/current_cost_ms",
+    "best_cost_ms": "search/best_cost_ms",
+    "queue_length": "search/queue_length",
+    "memory_mb": "search/memory_mb",
+}
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The rows of one run of one graph; nothing if its agent keeps no queue."""
+    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    unsaid = ("agent=", "budget.", "graph=", "judge.", "rules.path=", "wandb.")
+    options = [option for option in record["overrides"] if not option.startswith(unsaid)]
+    rows = []
+    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        metrics = json.loads(line)
+        if COLUMNS["queue_length"] in metrics:
+            values = {name: metrics[key] for name, key in COLUMNS.items()}
+            rows.append({"run": " ".join(options), **values})
+    return rows
+
+
+def draw(histories: list[list[dict[str, Any]]], first: int, path: Path) -> None:
+    """Costs against iterations: the first ones, and all."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "xflowrl"
+    from matplotlib import pyplot
+
+    figure, grid = pyplot.subplots(
+        len(histories), 2, figsize=(9, 3.2 * len(histories)), layout="constrained", squeeze=False
+    )
+    for (left, right), rows in zip(grid, histories, strict=True):
+        for axes, shown in ((left, [r for r in rows if r["iteration"] <= first]), (right, rows)):
+            iterations = [r["iteration"] for r in shown]
+            axes.plot(iterations, [r["cost_ms"] for r in shown], lw=0.6, label="expanded graph")
+            axes.plot(iterations, [r["best_cost_ms"] for r in shown], label="best so far")
+            axes.set(xlabel="iteration", ylabel="cost (ms)")
+            axes.grid(alpha=0.3)
+        left.set_title(rows[0]["run"], fontsize=8, loc="left")
+        right.set_xlabel(f"iteration, all {rows[-1]['iteration']}")
+        right.legend()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Reads the command line; writes and draws."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--first", type=int, default=200, help="iterations of the left panel")
+    parser.add_argument("--csv", type=Path, required=True)
+    parser.add_argument("--svg", type=Path, required=True)
+    options = parser.parse_args()
+    found = sorted(path.parent for f in options.folders for path in f.rglob("result.json"))
+    histories = [rows for folder in found if (rows := history(folder))]
+    if not histories:
+        sys.exit(f"error: no run of agent=taso below {', '.join(map(str, options.folders))}")
+    with options.csv.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, histories[0][0], lineterminator="\n")
+        writer.writeheader()
+        for rows in histories:
+            for row in rows:
+                writer.writerow(
+                    {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+                )
+    draw(histories, options.first, options.svg)
+
+
+if __name__ == "__main__":
+    main()
