@@ -176,8 +176,8 @@ class PPOModule(pl.LightningModule):
     def _step_costs(self, positions: tuple[Position, ...], infos: dict[str, Any]) -> np.ndarray:
         """What taking a match costs beside its reward, f64[B].
 
-        With discount 1 and truncations bootstrapped, going in circles would be as good as STOP,
-        and policies that had learned to stop drift into it.
+        Without it, going in circles where nothing is left to save would be as good as STOP, and
+        policies that had learned to stop drift into it.
         """
         applied = np.array([info["rule"] != "" for info in infos["env"]])
         nodes = np.array([position.initial.num_nodes for position in positions])

@@ -88,7 +88,8 @@ class Policy(nn.Module):
     A match is scored from the embeddings of the nodes it binds, its rule, and what it changes
     (cost, size, ...); no graph that a match would lead to is ever encoded. Invariant to the order
     of nodes, equivariant to that of matches. Initially every rule is equally likely, and
-    every match of a rule (Andrychowicz et al. 2021: last layer of the policy scaled by 0.01).
+    every match of a rule (Andrychowicz et al. 2021: last layer of the policy scaled by 0.01); and
+    every value is about 0, for one that was far below would make STOP look like a gain.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Policy(nn.Module):
         self.match_score = _mlp(size, size, gain=0.01)
         self.rule_score = _mlp(2 * size, size, gain=0.01)
         self.stop = _mlp(2 * size, size, gain=0.01)
-        self.value = _mlp(2 * size, size, gain=1.0)
+        self.value = _mlp(2 * size, size, gain=0.01)
         with torch.no_grad():
             for embedding in (self.operator, self.activation, self.operand, self.rule):
                 embedding.weight.mul_(0.5)

@@ -19,6 +19,8 @@ class LearningSettings:
         max_episode_steps: where an episode is truncated; None: as many steps as the initial graph
             has nodes, at least `MIN_EPISODE_STEPS`.
         max_kl: an update ends when the policy is so far from the one that acted; None: never.
+        gamma: below 1, or values that are bootstrapped where episodes are cut off keep themselves
+            up, and going in circles looks as good as saving.
         step_cost: what a rewrite costs in training, in units of the initial graph's mean node.
         schedule: of the learning rate over the iterations, down to `final_learning_rate`.
     """
@@ -31,7 +33,7 @@ class LearningSettings:
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-4
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    gamma: float = 1.0
+    gamma: float = 0.99
     gae_lambda: float = 0.8
     clip: float = 0.2
     value_coefficient: float = 0.5
