@@ -12,8 +12,9 @@ from xflowrl.problem import Improvement, Log, Problem, Result, Step, Trace
 
 logger = logging.getLogger(__name__)
 
-# The engine searches this long before Ctrl-C, the budget and the log are looked after again.
-_SLICE_S = 0.05
+# The engine searches this long before Ctrl-C, the budget and the log are looked after again. It may
+# take up 100 MB in that time, so where memory is limited the time is shorter.
+_SLICE_S, _SHORT_SLICE_S = 0.05, 0.005
 
 
 class Taso:
@@ -85,7 +86,7 @@ class Taso:
 def _run_slice(attempt: Attempt, search: BacktrackingSearch) -> bool:
     """Searches for a moment, within the budget; False if the queue is empty."""
     budget, meter = attempt.problem.budget, attempt.meter
-    seconds = _SLICE_S
+    seconds = _SLICE_S if budget.max_memory_mb is None else _SHORT_SLICE_S
     if budget.max_seconds is not None:
         seconds = min(seconds, budget.max_seconds - meter.seconds)
     return search.run(
