@@ -22,7 +22,15 @@ ENTRY_KEYS = {
     *("graph", "agent", "rules", "measurement", "seed", "cost_initial_ms", "cost_best_ms"),
     *("iterations", "candidates", "best_iteration", "best_seconds", "optimisation_s"),
     *("stop_reason", "num_nodes_initial", "num_nodes_best", "num_kernels_initial"),
-    *("num_unexpanded", "num_dropped", "num_kernels_best", "real", "verified", "kept_original", "best_onnx"),
+    *(
+        "num_unexpanded",
+        "num_dropped",
+        "num_kernels_best",
+        "real",
+        "verified",
+        "kept_original",
+        "best_onnx",
+    ),
 }
 
 
