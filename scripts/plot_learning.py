@@ -2,8 +2,9 @@
 
     python scripts/plot_learning.py RUN_FOLDER... --csv results/NAME.csv --svg results/NAME.svg
 
-Reads the `metrics.jsonl` of every run folder below; a curve a run. The first point of a curve is
-the untrained policy: its rollout comes before the first update.
+Reads the `metrics.jsonl` of every run folder below; a curve a run. A run with
+`agent.learning.learning_rate=0 agent.learning.final_learning_rate=0` is the untrained policy, which
+the others are to be compared with: it is drawn dashed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ COLUMNS = {
     "episode_return": "train/episode_return",
     "episode_length": "train/episode_length",
     "best_cost_ms": "train/best_cost_ms",
+    "learning_rate": "train/learning_rate",
     "entropy": "train/entropy",
     "approx_kl": "train/approx_kl",
     "explained_variance": "train/explained_variance",
@@ -42,15 +44,20 @@ def curve(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def is_untrained(rows: list[dict[str, Any]]) -> bool:
+    """Did this run not learn?"""
+    return not any(row["learning_rate"] for row in rows)
+
+
 def summary(rows: list[dict[str, Any]]) -> str:
-    """Mean return untrained, in the first and in the last tenth of training."""
+    """Mean return in the first and in the last tenth of training, or of the untrained policy."""
     returns = [row["episode_return"] for row in rows]
     tenth = max(1, len(returns) // 10)
+    name = f"{rows[0]['graph']} seed {rows[0]['seed']}: mean episode return"
+    if is_untrained(rows):
+        return f"{name} untrained {statistics.fmean(returns):.3f}"
     first, last = statistics.fmean(returns[:tenth]), statistics.fmean(returns[-tenth:])
-    return (
-        f"{rows[0]['graph']} seed {rows[0]['seed']}: mean episode return untrained "
-        f"{returns[0]:.3f}, first tenth {first:.3f}, last tenth {last:.3f}"
-    )
+    return f"{name} first tenth {first:.3f}, last tenth {last:.3f}"
 
 
 def draw(curves: list[list[dict[str, Any]]], path: Path) -> None:
@@ -63,15 +70,18 @@ def draw(curves: list[list[dict[str, Any]]], path: Path) -> None:
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for rows in curves:
-        label = f"seed {rows[0]['seed']}"
-        left.plot([r["env_steps"] for r in rows], [r["episode_return"] for r in rows], label=label)
-        right.plot([r["seconds"] for r in rows], [r["best_cost_ms"] for r in rows], label=label)
+        seed = rows[0]["seed"]
+        style: dict[str, Any] = {"color": f"C{seed}", "label": f"seed {seed}"}
+        if is_untrained(rows):
+            style |= {"linestyle": "--", "label": f"seed {seed}, untrained"}
+        left.plot([r["env_steps"] for r in rows], [r["episode_return"] for r in rows], **style)
+        right.plot([r["seconds"] for r in rows], [r["best_cost_ms"] for r in rows], **style)
     left.set(xlabel="environment steps", ylabel="mean episode return (fraction of cost saved)")
     right.set(xlabel="seconds of training", ylabel="best cost (ms)")
     figure.suptitle(f"agent=ppo, graph={curves[0][0]['graph']}")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(fontsize=7)
     figure.savefig(path, metadata={"Date": None})
 
 

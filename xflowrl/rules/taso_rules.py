@@ -76,7 +76,8 @@ def remedies(path: str) -> dict[str, Remedy]:
     Raises:
         ValueError: as `load_taso`.
     """
-    return dict(_remedies(read_taso_file(path), load_taso(path).names))
+    names = load_taso(path, faithful=True).names  # without a second warning
+    return dict(_remedies(read_taso_file(path), names))
 
 
 def _remedies(file_rules: list[TasoRule], names: list[str]) -> Iterator[tuple[str, Remedy]]:
