@@ -1,6 +1,6 @@
 """Speed of the environment, of training and of the policy. One core; not a timed test.
 
-    python scripts/benchmark_env.py [--steps 10000]
+    python scripts/benchmark_env.py [--steps 10000] [--csv PATH]
 
 Prints, for SqueezeNet and nasbench_3x3 under rules=core and measurement=roofline: environment
 steps/s with random valid actions, observation and feature tensors included; growth of resident
@@ -11,8 +11,10 @@ policy on a state of about a thousand matches.
 from __future__ import annotations
 
 import argparse
+import csv
 import platform
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +30,14 @@ from xflowrl.problem import Budget, Problem, resident_bytes
 MAX_EPISODE_STEPS = 300
 REPEATS = 20
 
+Row = dict[str, str]
+
+
+def row(graph: str, what: str, value: float, unit: str) -> Row:
+    """One figure, printed."""
+    print(f"{graph}: {what} {value:.4g} {unit}", flush=True)
+    return {"graph": graph, "what": what, "value": f"{value:.4g}", "unit": unit}
+
 
 def problem_of(graph: str, **options: object) -> Problem:
     """A built-in graph under the core rules and the default price list."""
@@ -39,7 +49,7 @@ def problem_of(graph: str, **options: object) -> Problem:
     )
 
 
-def environment(problem: Problem, num_steps: int) -> None:
+def environment(problem: Problem, num_steps: int) -> list[Row]:
     """Random valid actions; STOP is left out, it would only make episodes short."""
     env, rng = RewriteEnv(problem), np.random.default_rng(0)
     observation, _ = env.reset(seed=0)
@@ -55,13 +65,14 @@ def environment(problem: Problem, num_steps: int) -> None:
             observation, _ = env.reset()
     seconds = time.perf_counter() - before
     grown = (resident_bytes() - memory) / 2**20
-    print(
-        f"{problem.name}: {num_steps / seconds:.0f} steps/s over {num_steps} steps, "
-        f"{num_matches / num_steps:.0f} matches on average, memory grew by {grown:.1f} MB"
-    )
+    return [
+        row(problem.name, "environment, random actions", num_steps / seconds, "steps/s"),
+        row(problem.name, "matches, mean", num_matches / num_steps, "matches"),
+        row(problem.name, f"growth of memory over {num_steps} steps", grown, "MB"),
+    ]
 
 
-def training(problem: Problem, num_iterations: int) -> None:
+def training(problem: Problem, num_iterations: int) -> list[Row]:
     """PPO with its defaults."""
     speeds: list[tuple[float, float]] = []
 
@@ -73,7 +84,10 @@ def training(problem: Problem, num_iterations: int) -> None:
     agent = PPO(train_iterations=num_iterations, train_s=None, num_samples=0)
     agent.optimize([problem], log)
     rollout, both = np.median(speeds, axis=0)
-    print(f"{problem.name}: training {both:.0f} steps/s, its rollouts alone {rollout:.0f} steps/s")
+    return [
+        row(problem.name, "training, updates included", both, "steps/s"),
+        row(problem.name, "training, rollouts alone", rollout, "steps/s"),
+    ]
 
 
 def forward_ms(policy: Policy, observation: Observation) -> float:
@@ -92,21 +106,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--iterations", type=int, default=3)
+    parser.add_argument("--csv", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread")
     squeezenet, nasbench = problem_of("squeezenet"), problem_of("nasbench_3x3")
+    table = []
     for problem in (squeezenet, nasbench):
-        environment(problem, options.steps)
+        table += environment(problem, options.steps)
     for problem in (squeezenet, nasbench):
-        training(problem, options.iterations)
+        table += training(problem, options.iterations)
     large = problem_of("nasbench_3x3", num_modules_per_stack=8)
     observation, _ = RewriteEnv(large).reset(seed=0)
-    policy = new_policy(PolicySettings(), large.rules)
-    print(
-        f"one forward pass on {len(observation['match_rule'])} matches of "
-        f"{len(observation['node_op'])} nodes: {forward_ms(policy, observation):.1f} ms"
-    )
+    what = f"one forward pass on {len(observation['match_rule'])} matches"
+    milliseconds = forward_ms(new_policy(PolicySettings(), large.rules), observation)
+    table.append(row(f"{large.name} num_modules_per_stack=8", what, milliseconds, "ms"))
+    if options.csv:
+        with options.csv.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, table[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
 
 
 if __name__ == "__main__":

@@ -217,10 +217,10 @@ def history_of(num_threads: int, name: str, rules: RuleSet) -> tuple[object, ...
     return rows, search.best_steps(), search.best.hash, search.queue_length
 
 
-# Places for a pair are as many as nodes and rules, so that there is something to share out.
+# Places to look at are as many as nodes times rules: enough that threads share them.
 PAIRS = rule_set(
     "(rule relus (Relu ?x) (Relu ?y) => (Relu ?y) (Relu ?x))",
-    *(f"(rule mixed{i} (Conv ?x ?v) (Relu ?y) => (Conv ?x ?v) (Relu ?y))" for i in range(20)),
+    *(f"(rule mixed{i} (Conv ?x ?v) (Relu ?y) => (Conv ?x ?v) (Relu ?y))" for i in range(200)),
 )
 
 

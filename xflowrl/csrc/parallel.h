@@ -2,24 +2,41 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <future>
+#include <iterator>
 #include <vector>
 
 namespace xflowrl {
 
-// Calls work(part, begin, end) for contiguous parts of [0, size), one on each thread.
-// Starting a thread takes some 20 us, so a thread gets `grain` at least.
-template <class Work>
-void parallel_parts(size_t size, int num_threads, size_t grain, const Work& work) {
-  const size_t num_parts = std::clamp<size_t>(size / grain, 1, static_cast<size_t>(num_threads));
-  const auto begin_of = [&](size_t part) { return size * part / num_parts; };
-  std::vector<std::future<void>> others;  // whose destructors wait
-  for (size_t part = 1; part < num_parts; ++part)
-    others.push_back(std::async(std::launch::async,
-                                [&, part] { work(part, begin_of(part), begin_of(part + 1)); }));
-  work(size_t{0}, size_t{0}, begin_of(1));
-  for (std::future<void>& other : others) other.get();
+// What work(begin, end, results) appends for all of [0, size), in this order with any number of
+// threads. Parts are handed out one by one, for some take much longer than others; below
+// `min_size` no thread is started, which takes some 20 us.
+template <class Result, class Work>
+std::vector<Result> in_parts(size_t size, int num_threads, size_t min_size, const Work& work) {
+  std::vector<Result> results;
+  if (num_threads == 1 || size < min_size) {
+    work(size_t{0}, size, results);
+    return results;
+  }
+  const size_t num_parts = std::min(size, 16 * static_cast<size_t>(num_threads));
+  std::vector<std::vector<Result>> of_part(num_parts);
+  std::atomic<size_t> next{0};
+  const auto take_parts = [&] {
+    for (size_t part; (part = next++) < num_parts;)
+      work(size * part / num_parts, size * (part + 1) / num_parts, of_part[part]);
+  };
+  {
+    std::vector<std::future<void>> others;
+    for (int i = 1; i < num_threads; ++i)
+      others.push_back(std::async(std::launch::async, take_parts));
+    take_parts();
+    for (std::future<void>& other : others) other.get();
+  }
+  for (std::vector<Result>& part : of_part)
+    std::move(part.begin(), part.end(), std::back_inserter(results));
+  return results;
 }
 
 }  // namespace xflowrl

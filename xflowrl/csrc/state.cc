@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <stdexcept>
 
 #include "parallel.h"
@@ -48,19 +47,8 @@ void drop_twins(std::vector<MatchPtr>& matches) {
   matches = std::move(kept);
 }
 
-// Threads look for matches at this many places at least; fewer are done before a thread starts.
-constexpr size_t kPlacesPerThread = 256;
-
-// What work(begin, end, found) appends for all of [0, size), in this order.
-template <class T, class Work>
-std::vector<T> in_parts(size_t size, const Setting& setting, const Work& work) {
-  std::vector<std::vector<T>> found(at(setting.num_threads));
-  parallel_parts(size, setting.num_threads, kPlacesPerThread,
-                 [&](size_t part, size_t begin, size_t end) { work(begin, end, found[part]); });
-  for (size_t part = 1; part < found.size(); ++part)
-    std::move(found[part].begin(), found[part].end(), std::back_inserter(found[0]));
-  return std::move(found[0]);
-}
+// Fewer places are looked at before a thread has started.
+constexpr size_t kPlacesForThreads = 4096;
 
 }  // namespace
 
@@ -153,7 +141,8 @@ std::vector<MatchPtr> State::find_at(const std::vector<Place>& places,
   const auto match_part = [&](size_t begin, size_t end, std::vector<MatchPtr>& found) {
     for (size_t i = begin; i < end; ++i) match_rule(places[i].first, places[i].second, near, found);
   };
-  std::vector<MatchPtr> found = in_parts<MatchPtr>(places.size(), *setting_, match_part);
+  std::vector<MatchPtr> found =
+      in_parts<MatchPtr>(places.size(), setting_->num_threads, kPlacesForThreads, match_part);
   std::sort(found.begin(), found.end(), by_key);
   drop_twins(found);
   return found;
@@ -288,7 +277,8 @@ std::vector<MatchPtr> State::find_pairs(const Reachability& reach) const {
       });
     }
   };
-  std::vector<MatchPtr> found = in_parts<MatchPtr>(places.size(), *setting_, match_part);
+  std::vector<MatchPtr> found =
+      in_parts<MatchPtr>(places.size(), setting_->num_threads, kPlacesForThreads, match_part);
   std::sort(found.begin(), found.end(), by_key);
   drop_twins(found);
   return found;
