@@ -46,6 +46,8 @@ def rows(folder: Path) -> Iterator[dict[str, Any]]:
             row["max_rel_error"] = entry["verified"]["max_rel_error"]
             row["train_s"] = record["train_s"]
             row["git_commit"] = record["git_commit"]
+            # A path is of one machine alone.
+            row["overrides"] = " ".join(o for o in record["overrides"] if ".path=" not in o)
             for real in entry["real"]:
                 if real["runtime"] in RUNTIMES:
                     prefix = real["runtime"]
