@@ -1,6 +1,6 @@
 """Speed of the environment, of training and of the policy. One core; not a timed test.
 
-    python scripts/benchmark_env.py [--steps 10000] [--csv PATH]
+    python scripts/benchmark_env.py [--steps 10000] [--accelerator gpu] [--csv PATH]
 
 Prints, for SqueezeNet and nasbench_3x3 under rules=core and measurement=roofline: environment
 steps/s with random valid actions, observation and feature tensors included; growth of resident
@@ -72,7 +72,7 @@ def environment(problem: Problem, num_steps: int) -> list[Row]:
     ]
 
 
-def training(problem: Problem, num_iterations: int) -> list[Row]:
+def training(problem: Problem, num_iterations: int, accelerator: str) -> list[Row]:
     """PPO with its defaults."""
     speeds: list[tuple[float, float]] = []
 
@@ -81,7 +81,12 @@ def training(problem: Problem, num_iterations: int) -> list[Row]:
             names = ("train/rollout_steps_per_s", "train/steps_per_s")
             speeds.append((metrics[names[0]], metrics[names[1]]))
 
-    agent = PPO(train_iterations=num_iterations, train_s=None, num_samples=0)
+    agent = PPO(
+        train_iterations=num_iterations,
+        train_s=None,
+        num_samples=0,
+        accelerator="gpu" if accelerator == "gpu" else "cpu",
+    )
     agent.optimize([problem], log)
     rollout, both = np.median(speeds, axis=0)
     return [
@@ -91,12 +96,12 @@ def training(problem: Problem, num_iterations: int) -> list[Row]:
 
 
 def forward_ms(policy: Policy, observation: Observation) -> float:
-    """Median time of one forward pass, tensors included."""
-    samples = []
+    """Median time of one forward pass, tensors and the way to the device and back included."""
+    samples, device = [], next(policy.parameters()).device
     for _ in range(REPEATS):
         began = time.perf_counter()
         with torch.no_grad():
-            policy(make_batch([observation]))
+            policy(make_batch([observation]).to(device))[1].cpu()
         samples.append(1000 * (time.perf_counter() - began))
     return float(np.median(samples))
 
@@ -106,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--iterations", type=int, default=3)
+    parser.add_argument("--accelerator", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--csv", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -115,11 +121,13 @@ def main() -> None:
     for problem in (squeezenet, nasbench):
         table += environment(problem, options.steps)
     for problem in (squeezenet, nasbench):
-        table += training(problem, options.iterations)
+        table += training(problem, options.iterations, options.accelerator)
     large = problem_of("nasbench_3x3", num_modules_per_stack=8)
     observation, _ = RewriteEnv(large).reset(seed=0)
     what = f"one forward pass on {len(observation['match_rule'])} matches"
-    milliseconds = forward_ms(new_policy(PolicySettings(), large.rules), observation)
+    policy = new_policy(PolicySettings(), large.rules)
+    policy.to("cuda" if options.accelerator == "gpu" else "cpu")
+    milliseconds = forward_ms(policy, observation)
     table.append(row(f"{large.name} num_modules_per_stack=8", what, milliseconds, "ms"))
     if options.csv:
         with options.csv.open("w", encoding="utf-8", newline="") as file:
