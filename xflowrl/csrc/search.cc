@@ -142,6 +142,8 @@ void BacktrackingSearch::queue_candidates(const std::shared_ptr<const Expanded>&
 }
 
 int64_t BacktrackingSearch::drop_dearest(double share) {
+  if (!(share >= 0 && share <= 1))
+    throw std::invalid_argument("share is " + std::to_string(share) + "; it must be 0 to 1");
   const auto kept = static_cast<size_t>(static_cast<double>(queue_.size()) * (1 - share));
   const auto num_dropped = static_cast<int64_t>(queue_.size() - kept);
   const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(kept);
