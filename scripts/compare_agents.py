@@ -34,6 +34,7 @@ AGENTS: dict[str, Agent] = {
     "greedy": Greedy(),
     "taso alpha=1": Taso(alpha=1.0),
     "taso alpha=1.05": Taso(alpha=1.05),
+    "taso alpha=1.2": Taso(alpha=1.2),
     "beam width=1": Beam(width=1),
     "beam width=8": Beam(width=8),
     "ppo": PPO(),
@@ -77,9 +78,8 @@ def entry(found: Found, *, is_best: bool) -> str:
 
 def rows(name: str, size: int, trap: float, found: Found) -> Iterator[dict[str, Any]]:
     """One row a network."""
-    for seed, ((result, train_s), saved) in enumerate(
-        zip(found, saved_percent(found), strict=True)
-    ):
+    saved = saved_percent(found)
+    for seed, (result, train_s) in enumerate(found):
         yield {
             "nodes": size,
             "trap": trap,
