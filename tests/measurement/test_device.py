@@ -18,7 +18,7 @@ def test_the_cpu_has_a_name() -> None:
 
 
 def test_one_lock_object_for_each_device() -> None:
-    assert device_lock("cpu") is device_lock("cpu")
+    assert device_lock("cpu") is device_lock("cpu") is device_lock() is device_lock(device="cpu")
     assert device_lock("cpu") is not device_lock("another")
 
 

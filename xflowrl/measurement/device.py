@@ -152,9 +152,13 @@ class DeviceLock:
             self._process = os.getpid()
 
 
-@functools.cache
 def device_lock(device: str = "cpu") -> DeviceLock:
     """The lock of a device of this machine, one object per process."""
+    return _device_lock(device)
+
+
+@functools.cache  # to which an argument left out and its default are two different calls
+def _device_lock(device: str) -> DeviceLock:
     return DeviceLock(Path(tempfile.gettempdir()) / f"xflowrl-{device}.lock")
 
 
