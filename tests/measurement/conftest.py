@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from xflowrl.measurement import device_lock
+from xflowrl.measurement import device
 
 
 @pytest.fixture(autouse=True)
 def a_device_of_our_own(tmp_path_factory, monkeypatch) -> Iterator[None]:
     """Tests wait for no run of this machine, and no run waits for them."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("locks")))
-    device_lock.cache_clear()
+    device._device_lock.cache_clear()
     yield
-    device_lock.cache_clear()
+    device._device_lock.cache_clear()
