@@ -20,7 +20,7 @@ MEASURE = """
 from xflowrl._engine import GraphBuilder, TensorType
 from xflowrl.measurement import estimated
 builder = GraphBuilder()
-builder.add_input("x", TensorType("float32", [4]))
+builder.add_input("x", TensorType("float32", [1024, 1024]))  # above all noise
 builder.add_node("Relu", ["x"], ["y"])
 builder.set_outputs(["y"])
 assert estimated(database=None, max_ms_per_op=1.0).price(builder.build()).ms > 0
