@@ -120,10 +120,11 @@ class Meter:
 
     def spend(self, *, iterations: int = 0, candidates: int = 0) -> None:
         """Counts iterations and candidates."""
+        # Asking the system takes as long as a small iteration: without a limit, every 16 of them.
+        sixteens_before = (self.iterations + 15) // 16
         self.iterations += iterations
         self.candidates += candidates
-        # Asking the system takes as long as a small iteration: without a limit, now and then.
-        if self.budget.max_memory_mb is not None or self.iterations % 16 == 1:
+        if self.budget.max_memory_mb is not None or (self.iterations + 15) // 16 > sixteens_before:
             self.weigh()
 
     def weigh(self) -> None:

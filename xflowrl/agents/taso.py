@@ -67,7 +67,11 @@ class Taso:
                 num_threads=self._num_threads,
             )
         search = BacktrackingSearch(
-            initial, alpha=self._alpha, size_limit=self._size_limit, hash=self._hash
+            initial,
+            alpha=self._alpha,
+            size_limit=self._size_limit,
+            hash=self._hash,
+            rounding_ms=attempt.rounding_ms,
         )
         try:
             while _run_slice(attempt, search):
@@ -108,7 +112,6 @@ def _note(attempt: Attempt, search: BacktrackingSearch) -> None:
         iterations=search.num_expanded - meter.iterations,
         candidates=search.num_candidates - meter.candidates,
     )
-    meter.weigh()
     attempt.current_cost_ms = search.current_cost_ms
     improvements = [
         Improvement(iteration, seconds, best_ms)

@@ -161,7 +161,11 @@ void bind_state(nb::module_& m) {
           [](const MatchView& v) { return v.state->taso_hash() + v.match->delta.taso_hash; },
           "TASO's hash of that graph; the state must have been made with taso_hash=True.")
       .def_prop_ro(
-          "graph", [](const MatchView& v) { return v.state->rewrite(*v.match); },
+          "graph",
+          [](const MatchView& v) {
+            std::vector<NodeId> touched;
+            return v.state->rewrite(*v.match, touched);
+          },
           "The graph that applying it gives, its matches not looked for.")
       .def("__repr__", [](const MatchView& v) {
         return "Match(" + v.state->rule(*v.match).name + ", " +
@@ -231,14 +235,14 @@ void bind_backtracking(nb::module_& m) {
       .def(
           "__init__",
           [](Search* self, std::shared_ptr<State> state, double alpha, double size_limit,
-             const std::string& hash) {
+             const std::string& hash, double rounding_ms) {
             if (hash != "exact" && hash != "taso")
               throw std::invalid_argument("hash is \"" + hash + "\"; it must be exact or taso");
-            new (self)
-                Search(std::move(state), {alpha, size_limit, /*use_taso_hash=*/hash == "taso"});
+            new (self) Search(std::move(state),
+                              {alpha, size_limit, /*use_taso_hash=*/hash == "taso", rounding_ms});
           },
           nb::arg("state"), nb::kw_only(), nb::arg("alpha") = 1.05, nb::arg("size_limit") = 2.0,
-          nb::arg("hash") = "exact")
+          nb::arg("hash") = "exact", nb::arg("rounding_ms") = 0.0)
       .def(
           "run",
           [](Search& self, std::optional<int64_t> iterations, std::optional<int64_t> candidates,

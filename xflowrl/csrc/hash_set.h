@@ -20,7 +20,6 @@ class HashSet {
     ++size_;
     return true;
   }
-  size_t size() const { return size_; }
 
  private:
   static constexpr Hash128 kEmpty{0, 0}, kInsteadOfEmpty{0x9e3779b97f4a7c15, 0x2545f4914f6cdd1d};

@@ -35,22 +35,20 @@ struct View {
 TensorRef simplified(const View& view, TensorRef t) {
   static const OpIndex kSplit = find_operator("Split"), kConcat = find_operator("Concat");
   const Node& node = view.node(t);
-  if (!node.is_constant || node.inputs.empty()) return t;
+  if (!node.is_constant || (node.op != kSplit && node.op != kConcat)) return t;
   const Node& producer = view.node(node.inputs[0]);
-  const auto same_axis = [&] { return *node.attrs->find("axis") == *producer.attrs->find("axis"); };
-  if (node.op == kSplit && producer.op == kConcat && same_axis()) {
+  if (producer.op != (node.op == kSplit ? kConcat : kSplit)) return t;
+  if (*node.attrs->find("axis") != *producer.attrs->find("axis")) return t;
+  if (node.op == kSplit) {
     bool equal = node.outputs.size() == producer.inputs.size();
     for (size_t i = 0; equal && i < node.outputs.size(); ++i)
       equal = node.outputs[i].type == view.type(producer.inputs[i]);
-    if (equal) return producer.inputs[at(t.output)];
+    return equal ? producer.inputs[at(t.output)] : t;
   }
-  if (node.op == kConcat && producer.op == kSplit && same_axis()) {
-    bool equal = node.inputs.size() == producer.outputs.size();
-    for (size_t i = 0; equal && i < node.inputs.size(); ++i)
-      equal = node.inputs[i] == TensorRef{node.inputs[0].node, static_cast<int32_t>(i)};
-    if (equal) return producer.inputs[0];
-  }
-  return t;
+  bool equal = node.inputs.size() == producer.outputs.size();
+  for (size_t i = 0; equal && i < node.inputs.size(); ++i)
+    equal = node.inputs[i] == TensorRef{node.inputs[0].node, static_cast<int32_t>(i)};
+  return equal ? producer.inputs[0] : t;
 }
 
 // Builds the target's nodes, operands first.

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <stdexcept>
+#include <utility>
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -15,8 +16,6 @@
 namespace xflowrl {
 namespace {
 
-// A cost counts as an improvement only beyond what rounding can do to a sum of costs.
-constexpr double kRounding = 1e-9;
 // Iterations of every doubling that the history keeps.
 constexpr int64_t kRowsPerDoubling = 128;
 
@@ -32,7 +31,6 @@ BacktrackingSearch::BacktrackingSearch(std::shared_ptr<State> initial, const Set
     : settings_(settings),
       costs_(initial->setting().costs),
       initial_num_nodes_(initial->graph().num_nodes()),
-      rounding_ms_(kRounding * initial->cost().ms),
       current_cost_ms_(initial->cost().ms),
       noted_cost_ms_(initial->cost().ms) {
   if (!(settings.alpha >= 1))
@@ -52,7 +50,7 @@ BacktrackingSearch::BacktrackingSearch(std::shared_ptr<State> initial, const Set
   seen_.insert(hash_after(*initial, nullptr));
   best_ = std::make_shared<const Visited>(Visited{nullptr, graph, nullptr, current_cost_ms_});
   best_state_ = std::move(initial);
-  prepared_ = std::make_shared<Expanded>(Expanded{best_, best_state_});
+  prepared_ = Prepared{nullptr, nullptr, best_state_};
 }
 
 Hash128 BacktrackingSearch::hash_after(const State& state, const Match* match) const {
@@ -73,7 +71,9 @@ bool BacktrackingSearch::run(const Limits& limits) {
       has_asked_ = true;
       return true;
     }
-    expand(std::chrono::duration<double>(Clock::now() - began).count() + before);
+    expand();
+    seconds_ = before + std::chrono::duration<double>(Clock::now() - began).count();
+    note();
     if (num_expanded_ - expanded_before >= limits.iterations ||
         num_candidates_ - candidates_before >= limits.candidates ||
         num_expanded_ - improved_at_ >= limits.idle_iterations ||
@@ -89,33 +89,29 @@ bool BacktrackingSearch::prepare() {
   const Queued next = std::move(queue_.back());
   queue_.pop_back();
   auto state = std::make_shared<State>(next.parent->state->apply(*next.match));
-  auto visited = std::make_shared<const Visited>(
-      Visited{next.parent->visited, state->graph(), next.match, state->cost().ms});
-  prepared_ = std::make_shared<Expanded>(Expanded{std::move(visited), std::move(state)});
+  prepared_ = Prepared{next.parent->visited, next.match, std::move(state)};
   has_asked_ = false;
   return true;
 }
 
-void BacktrackingSearch::expand(double seconds) {
-  const std::shared_ptr<Expanded> here = std::move(prepared_);
-  State& state = *here->state;
-  state.refresh();
-  seconds_ = seconds;
-  current_cost_ms_ = state.cost().ms;
+void BacktrackingSearch::expand() {
+  auto [parent, match, state] = *std::exchange(prepared_, std::nullopt);
+  state->refresh();
+  current_cost_ms_ = state->cost().ms;
   ++num_expanded_;
-  if (current_cost_ms_ != here->visited->cost_ms) {  // it was not known when it was built
-    Visited priced = *here->visited;
-    priced.cost_ms = current_cost_ms_;
-    here->visited = std::make_shared<const Visited>(std::move(priced));
-  }
+  const auto visited = std::make_shared<const Visited>(
+      Visited{std::move(parent), state->graph(), std::move(match), current_cost_ms_});
   if (current_cost_ms_ < best_cost_ms() || std::isnan(best_cost_ms())) {
-    best_ = here->visited;
-    best_state_ = here->state;
+    best_ = visited;
+    best_state_ = state;
   }
-  queue_candidates(here);
+  queue_candidates(std::make_shared<const Expanded>(Expanded{visited, std::move(state)}));
+}
+
+void BacktrackingSearch::note() {
   const Row row{num_expanded_,  seconds_,        current_cost_ms_,
                 best_cost_ms(), num_candidates_, queue_length()};
-  if (row.best_cost_ms < noted_cost_ms_ - rounding_ms_) {
+  if (row.best_cost_ms < noted_cost_ms_ - settings_.rounding_ms) {
     noted_cost_ms_ = row.best_cost_ms;
     improved_at_ = num_expanded_;
     improvements_.push_back(row);

@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ class BacktrackingSearch {
     double alpha = 1.05;         // queued is what costs less than alpha times the best so far
     double size_limit = 2;       // and has fewer nodes than this many times the initial graph's
     bool use_taso_hash = false;  // the initial state must have been made with TASO's hash
+    double rounding_ms = 0;      // a difference of costs up to which nothing has improved
   };
   // What one call of `run` may do; the first limit reached ends it.
   struct Limits {
@@ -83,20 +85,28 @@ class BacktrackingSearch {
     }
   };
 
+  // The state to be expanded next.
+  struct Prepared {
+    std::shared_ptr<const Visited> parent;
+    MatchPtr match;
+    std::shared_ptr<State> state;
+  };
+
   bool prepare();
-  void expand(double seconds);
+  void expand();
   void queue_candidates(const std::shared_ptr<const Expanded>& here);
+  void note();
   Hash128 hash_after(const State& state, const Match* match) const;
 
   const Settings settings_;
   std::vector<Queued> queue_;  // a heap, the cheapest first
   HashSet seen_;
-  std::shared_ptr<Expanded> prepared_;
+  std::optional<Prepared> prepared_;
   std::shared_ptr<const Visited> best_;
   std::shared_ptr<State> best_state_;
   std::shared_ptr<CostTable> costs_;
   int initial_num_nodes_, num_pool_weights_ = 0;
-  double rounding_ms_, current_cost_ms_, noted_cost_ms_;
+  double current_cost_ms_, noted_cost_ms_;
   double seconds_ = 0;
   bool has_asked_ = false;  // for the prices of the prepared graph
   int64_t num_expanded_ = 0, num_candidates_ = 0, num_queued_ = 0, improved_at_ = 0;

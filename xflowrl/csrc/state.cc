@@ -47,8 +47,18 @@ void drop_twins(std::vector<MatchPtr>& matches) {
   matches = std::move(kept);
 }
 
-// Fewer places are looked at before a thread has started.
-constexpr size_t kPlacesForThreads = 4096;
+// What match_part(begin, end, found) finds at all places, ordered and without twins.
+template <class MatchPart>
+std::vector<MatchPtr> find_in_parts(size_t num_places, int num_threads,
+                                    const MatchPart& match_part) {
+  // Fewer places are looked at before a thread has started.
+  constexpr size_t kPlacesForThreads = 4096;
+  std::vector<MatchPtr> found =
+      in_parts<MatchPtr>(num_places, num_threads, kPlacesForThreads, match_part);
+  std::sort(found.begin(), found.end(), by_key);
+  drop_twins(found);
+  return found;
+}
 
 }  // namespace
 
@@ -84,12 +94,10 @@ State::State(const Graph& graph, std::shared_ptr<const Setting> setting)
 }
 
 State State::apply(const Match& match) const {
-  Plan plan;
-  make_plan(graph_, rule(match), match.binding, plan);
   State child;
   child.setting_ = setting_;
   std::vector<NodeId> touched;
-  child.graph_ = carry_out(graph_, plan, touched);
+  child.graph_ = rewrite(match, touched);
   child.cost_ = cost_;
   child.cost_ += match.delta.cost;
   child.taso_hash_ = taso_hash_ + match.delta.taso_hash;
@@ -99,10 +107,9 @@ State State::apply(const Match& match) const {
   return child;
 }
 
-Graph State::rewrite(const Match& match) const {
+Graph State::rewrite(const Match& match, std::vector<NodeId>& touched) const {
   Plan plan;
   make_plan(graph_, rule(match), match.binding, plan);
-  std::vector<NodeId> touched;
   return carry_out(graph_, plan, touched);
 }
 
@@ -135,17 +142,13 @@ void State::match_rule(int rule, NodeId anchor, const std::vector<char>* near,
   });
 }
 
-// The same at many places, ordered and without twins.
+// The same at many places.
 std::vector<MatchPtr> State::find_at(const std::vector<Place>& places,
                                      const std::vector<char>* near) const {
   const auto match_part = [&](size_t begin, size_t end, std::vector<MatchPtr>& found) {
     for (size_t i = begin; i < end; ++i) match_rule(places[i].first, places[i].second, near, found);
   };
-  std::vector<MatchPtr> found =
-      in_parts<MatchPtr>(places.size(), setting_->num_threads, kPlacesForThreads, match_part);
-  std::sort(found.begin(), found.end(), by_key);
-  drop_twins(found);
-  return found;
+  return find_in_parts(places.size(), setting_->num_threads, match_part);
 }
 
 void State::find_all() {
@@ -277,11 +280,7 @@ std::vector<MatchPtr> State::find_pairs(const Reachability& reach) const {
       });
     }
   };
-  std::vector<MatchPtr> found =
-      in_parts<MatchPtr>(places.size(), setting_->num_threads, kPlacesForThreads, match_part);
-  std::sort(found.begin(), found.end(), by_key);
-  drop_twins(found);
-  return found;
+  return find_in_parts(places.size(), setting_->num_threads, match_part);
 }
 
 // The judgement of a pair that this state or its parent knew; null if there is none that still

@@ -46,8 +46,8 @@ class State {
   State(const Graph& graph, std::shared_ptr<const Setting> setting);
   // The state after `match`, which must come from this state's matches().
   State apply(const Match& match) const;
-  // The graph after `match` alone, its matches not looked for.
-  Graph rewrite(const Match& match) const;
+  // The graph after `match` alone, its matches not looked for; `touched` as in carry_out.
+  Graph rewrite(const Match& match, std::vector<NodeId>& touched) const;
 
   const Graph& graph() const { return graph_; }
   const Setting& setting() const { return *setting_; }
