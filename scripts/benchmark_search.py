@@ -105,17 +105,15 @@ def peak_since_reset() -> int:
 def measure(case: Case) -> dict[str, float | str]:
     """One search in this process: what it took and what it found."""
     from xflowrl.problem import Budget, Problem
+    from xflowrl.rules.taso_graph import read_by
     from xflowrl.run import build, load_option
 
     made = build(load_option("graph", case.graph, case.graph_options, seed=0))
     model = made[0] if isinstance(made, list) else made
-    if case.rules == "taso":
-        from xflowrl.rules.taso_graph import open_gemms
-
-        model = model.with_graph(open_gemms(model.graph))
+    rules = build(load_option("rules", case.rules, case.rule_options, seed=0))
     problem = Problem(
-        model=model,
-        rules=build(load_option("rules", case.rules, case.rule_options, seed=0)),
+        model=model.with_graph(read_by(rules, model.graph)),
+        rules=rules,
         cost_model=build(load_option("measurement", case.measurement, {}, seed=0)),
         budget=Budget(max_iterations=case.iterations),
     )

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from xflowrl._engine import CostTable, Graph, RuleSet, State
+from xflowrl.rules.taso_graph import read_by
 
 if TYPE_CHECKING:
     from xflowrl.run import Job
@@ -77,10 +78,7 @@ def count_places(graph: Graph, rules: RuleSet) -> Complexity:
 
     A Gemm is counted as TASO does under TASO's rules: as a product and an addition.
     """
-    if rules.name == "taso":
-        from xflowrl.rules.taso_graph import open_gemms
-
-        graph = open_gemms(graph)
+    graph = read_by(rules, graph)
     state = State(graph, rules, CostTable.roofline(1.0, 1.0, 0.0), taso_hash=True)
     counts: dict[str, Counter[int]] = {way: Counter() for way in _WAYS}
     hashes, structures = {state.taso_hash}, {state.graph.merkle_hash}

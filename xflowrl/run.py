@@ -103,12 +103,10 @@ class Job:
     def problems(self) -> list[Problem]:
         """One problem a graph, with distinct names, sharing rules and cost model."""
         from xflowrl.problem import Problem
+        from xflowrl.rules.taso_graph import read_by
 
         models, rules, cost_model = self.models(), self.rules(), self.cost_model()
-        if rules.name == "taso":
-            from xflowrl.rules.taso_graph import open_gemms
-
-            models = [model.with_graph(open_gemms(model.graph)) for model in models]
+        models = [model.with_graph(read_by(rules, model.graph)) for model in models]
         problems: list[Problem] = []
         for model in models:
             label = _distinct(model.graph.name, {problem.name for problem in problems})
