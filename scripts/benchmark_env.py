@@ -11,13 +11,14 @@ policy on a state of about a thousand matches.
 from __future__ import annotations
 
 import argparse
-import csv
 import platform
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from tables import write_csv
 
 from xflowrl import run
 from xflowrl.agents.ppo.agent import PPO
@@ -72,7 +73,9 @@ def environment(problem: Problem, num_steps: int) -> list[Row]:
     ]
 
 
-def training(problem: Problem, num_iterations: int, accelerator: str) -> list[Row]:
+def training(
+    problem: Problem, num_iterations: int, accelerator: Literal["cpu", "gpu"]
+) -> list[Row]:
     """PPO with its defaults."""
     speeds: list[tuple[float, float]] = []
 
@@ -85,7 +88,7 @@ def training(problem: Problem, num_iterations: int, accelerator: str) -> list[Ro
         train_iterations=num_iterations,
         train_s=None,
         num_samples=0,
-        accelerator="gpu" if accelerator == "gpu" else "cpu",
+        accelerator=accelerator,
     )
     agent.optimize([problem], log)
     rollout, both = np.median(speeds, axis=0)
@@ -130,10 +133,7 @@ def main() -> None:
     milliseconds = forward_ms(policy, observation)
     table.append(row(f"{large.name} num_modules_per_stack=8", what, milliseconds, "ms"))
     if options.csv:
-        with options.csv.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, table[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        write_csv(table, options.csv)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ the peak during the search minus what was resident when it began; where the peak
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -29,6 +28,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from tables import write_csv
 
 
 @dataclass(frozen=True)
@@ -177,17 +178,13 @@ def main() -> None:
     table = []
     for case in taso_cases(options.taso) if options.taso else core_cases(options.iterations):
         row = summary(case, [measure_apart(case) for _ in range(options.repeats)])
-        row = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}
         table.append(row)
         if len(table) == 1:
             print("  ".join(f"{name:>16}" for name in row))
         cells = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values())
         print("  ".join(f"{cell:>16}" for cell in cells), flush=True)
     if options.csv:
-        with options.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, table[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        write_csv(table, options.csv)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ Every folder below the given ones that holds a `result.json` is read, in the ord
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tables import read_runs, write_csv
 
 COLUMNS = (
     "graph",
@@ -36,30 +35,27 @@ COLUMNS = (
 RUNTIMES = ("onnxruntime_cpu", "onnxruntime_cpu_optimised")
 
 
-def rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yields one row for every graph of every run below `folder`."""
-    for path in sorted(folder.rglob("result.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        for entry in record["results"]:
-            row = {name: entry[name] for name in COLUMNS}
-            row["equal"] = entry["verified"]["equal"]
-            row["max_rel_error"] = entry["verified"]["max_rel_error"]
-            row["train_s"] = record["train_s"]
-            row["git_commit"] = record["git_commit"]
-            # A path is of one machine alone.
-            row["overrides"] = " ".join(o for o in record["overrides"] if ".path=" not in o)
-            for real in entry["real"]:
-                if real["runtime"] in RUNTIMES:
-                    prefix = real["runtime"]
-                    row[f"{prefix}_initial_ms"] = real["initial_ms"]["median"]
-                    row[f"{prefix}_best_ms"] = real["best_ms"]["median"]
-                    row[f"{prefix}_speedup"] = real["speedup"]
-                    row[f"{prefix}_noise"] = real["noise"]
-            yield {name: _rounded(value) for name, value in row.items()}
-
-
-def _rounded(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """One row for every graph of a run."""
+    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    table = []
+    for entry in record["results"]:
+        row = {name: entry[name] for name in COLUMNS}
+        row["equal"] = entry["verified"]["equal"]
+        row["max_rel_error"] = entry["verified"]["max_rel_error"]
+        row["train_s"] = record["train_s"]
+        row["git_commit"] = record["git_commit"]
+        # A path is of one machine alone.
+        row["overrides"] = " ".join(o for o in record["overrides"] if ".path=" not in o)
+        for real in entry["real"]:
+            if real["runtime"] in RUNTIMES:
+                prefix = real["runtime"]
+                row[f"{prefix}_initial_ms"] = real["initial_ms"]["median"]
+                row[f"{prefix}_best_ms"] = real["best_ms"]["median"]
+                row[f"{prefix}_speedup"] = real["speedup"]
+                row[f"{prefix}_noise"] = real["noise"]
+        table.append(row)
+    return table
 
 
 def main() -> None:
@@ -68,14 +64,8 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--csv", type=Path, required=True, help="the file to write")
     arguments = parser.parse_args()
-    table = [row for folder in arguments.folders for row in rows(folder)]
-    if not table:
-        sys.exit(f"error: no result.json below {', '.join(map(str, arguments.folders))}")
-    names = list(dict.fromkeys(name for row in table for name in row))
-    with arguments.csv.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
+    table = [row for run in read_runs(arguments.folders, rows, "result.json") for row in run]
+    write_csv(table, arguments.csv)
     print(f"{arguments.csv}: {len(table)} rows")
 
 

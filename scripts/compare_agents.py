@@ -13,11 +13,12 @@ is not among the agents by default.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tables import write_csv
 
 from xflowrl.agents.beam import Beam
 from xflowrl.agents.greedy import Greedy
@@ -94,14 +95,6 @@ def rows(name: str, size: int, trap: float, found: Found) -> Iterator[dict[str, 
         }
 
 
-def write(table: Sequence[dict[str, Any]], path: Path) -> None:
-    """The rows so far, as a CSV file."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, table[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-
-
 def main() -> None:
     """Prints the table, row by row as it is made."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -127,7 +120,7 @@ def main() -> None:
             for name, each in found.items():
                 table += rows(name, size, trap, each)
             if options.csv:
-                write(table, options.csv)
+                write_csv(table, options.csv)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ the others are to be compared with: it is drawn dashed.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
+
+from tables import metrics, plotting, read_runs, write_csv
 
 COLUMNS = {
     "iteration": "train/iteration",
@@ -35,13 +35,8 @@ def curve(folder: Path) -> list[dict[str, Any]]:
     """The rows of one run: graph, seed and the training metrics of each iteration."""
     record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     entry = record["results"][0]
-    rows = []
-    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        metrics = json.loads(line)
-        if COLUMNS["episode_return"] in metrics:
-            values = {name: metrics.get(key) for name, key in COLUMNS.items()}
-            rows.append({"graph": entry["graph"], "seed": entry["seed"], **values})
-    return rows
+    run = {"graph": entry["graph"], "seed": entry["seed"]}
+    return [run | values for values in metrics(folder, COLUMNS, needed="episode_return")]
 
 
 def is_untrained(rows: list[dict[str, Any]]) -> bool:
@@ -62,13 +57,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 def draw(curves: list[list[dict[str, Any]]], path: Path) -> None:
     """Return against environment steps, and best cost against seconds of training."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "xflowrl"
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, (left, right) = plotting().subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for rows in curves:
         seed = rows[0]["seed"]
         style: dict[str, Any] = {"color": f"C{seed}", "label": f"seed {seed}"}
@@ -92,19 +81,10 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, required=True)
     parser.add_argument("--svg", type=Path, required=True)
     options = parser.parse_args()
-    found = sorted(path.parent for f in options.folders for path in f.rglob("result.json"))
-    curves = [rows for folder in found if (rows := curve(folder))]
-    if not curves:
-        sys.exit(f"error: no run of agent=ppo below {', '.join(map(str, options.folders))}")
-    with options.csv.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, curves[0][0], lineterminator="\n")
-        writer.writeheader()
-        for rows in curves:
-            print(summary(rows))
-            for row in rows:
-                writer.writerow(
-                    {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-                )
+    curves = read_runs(options.folders, curve, "run of agent=ppo")
+    for rows in curves:
+        print(summary(rows))
+    write_csv([row for rows in curves for row in rows], options.csv)
     draw(curves, options.svg)
 
 

@@ -10,11 +10,11 @@ figure a run.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import sys
 from pathlib import Path
 from typing import Any
+
+from tables import metrics, plotting, read_runs, write_csv
 
 COLUMNS = {
     "iteration": "search/iteration",
@@ -31,24 +31,13 @@ def history(folder: Path) -> list[dict[str, Any]]:
     record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     unsaid = ("agent=", "budget.", "graph=", "judge.", "rules.path=", "wandb.")
     options = [option for option in record["overrides"] if not option.startswith(unsaid)]
-    rows = []
-    for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        metrics = json.loads(line)
-        if COLUMNS["queue_length"] in metrics:
-            values = {name: metrics[key] for name, key in COLUMNS.items()}
-            rows.append({"run": " ".join(options), **values})
-    return rows
+    run = {"run": " ".join(options)}
+    return [run | values for values in metrics(folder, COLUMNS, needed="queue_length")]
 
 
 def draw(histories: list[list[dict[str, Any]]], first: int, path: Path) -> None:
     """Costs against iterations: the first ones, and all."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "xflowrl"
-    from matplotlib import pyplot
-
-    figure, grid = pyplot.subplots(
+    figure, grid = plotting().subplots(
         len(histories), 2, figsize=(9, 3.2 * len(histories)), layout="constrained", squeeze=False
     )
     for (left, right), rows in zip(grid, histories, strict=True):
@@ -72,18 +61,8 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, required=True)
     parser.add_argument("--svg", type=Path, required=True)
     options = parser.parse_args()
-    found = sorted(path.parent for f in options.folders for path in f.rglob("result.json"))
-    histories = [rows for folder in found if (rows := history(folder))]
-    if not histories:
-        sys.exit(f"error: no run of agent=taso below {', '.join(map(str, options.folders))}")
-    with options.csv.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, histories[0][0], lineterminator="\n")
-        writer.writeheader()
-        for rows in histories:
-            for row in rows:
-                writer.writerow(
-                    {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-                )
+    histories = read_runs(options.folders, history, "run of agent=taso")
+    write_csv([row for rows in histories for row in rows], options.csv)
     draw(histories, options.first, options.svg)
 
 

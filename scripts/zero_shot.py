@@ -14,8 +14,6 @@ give their time once more. `share_of_greedy` is the saving divided by that of gr
 from __future__ import annotations
 
 import argparse
-import csv
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tables import write_csv
 
 from xflowrl import run
 from xflowrl.problem import Agent, Budget, Problem, Result
@@ -106,13 +105,11 @@ def rows(folder: Path, options: argparse.Namespace, *, seed: int) -> Iterator[di
             }
 
 
-def cells(row: Mapping[str, Any], digits: int) -> dict[str, str]:
+def cells(row: Mapping[str, Any]) -> Iterator[str]:
     """The row as text; what is missing is empty."""
-    return {
-        name: f"{value:.{digits}g}" if isinstance(value, float) else str(value)
-        for name, value in row.items()
-        if value is not None
-    }
+    for value in row.values():
+        text = "" if value is None else str(value)
+        yield f"{value:.4g}" if isinstance(value, float) else text
 
 
 def main() -> None:
@@ -121,9 +118,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--train-s", type=float, help="agent.train_s, if not its default")
     parser.add_argument("--train-iterations", type=int, help="agent.train_iterations, likewise")
-    parser.add_argument(
-        "--csv", type=Path, default=Path(os.devnull), help="also write the rows here"
-    )
+    parser.add_argument("--csv", type=Path, help="also write the rows here")
     parser.add_argument("--folder", type=Path, help="where the policies are kept; else nowhere")
     options = parser.parse_args()
     if options.folder is not None and options.folder.exists():
@@ -131,19 +126,15 @@ def main() -> None:
     torch.set_num_threads(1)
     print("|", " | ".join(COLUMNS), "|")
     print("|" + "---|" * len(COLUMNS), flush=True)
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        options.csv.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
+    table: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as temporary:
         for seed in options.seeds:
             folder = (options.folder or Path(temporary)) / f"seed-{seed}"
             for row in rows(folder, options, seed=seed):
-                texts = cells(row, 4)
-                print("|", " | ".join(texts.get(name, "") for name in COLUMNS), "|", flush=True)
-                writer.writerow(cells(row, 6))
-                file.flush()
+                print("|", " | ".join(cells(row)), "|", flush=True)
+                table.append(row)
+                if options.csv:
+                    write_csv(table, options.csv)
 
 
 if __name__ == "__main__":
