@@ -23,9 +23,9 @@ from tables import write_csv
 from xflowrl import run
 from xflowrl.agents.ppo.agent import PPO
 from xflowrl.agents.ppo.checkpoint import new_policy
+from xflowrl.agents.ppo.features import make_batch
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
 from xflowrl.env import Observation, RewriteEnv
-from xflowrl.features import make_batch
 from xflowrl.problem import Budget, Problem, resident_bytes
 
 MAX_EPISODE_STEPS = 300

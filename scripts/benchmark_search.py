@@ -106,8 +106,8 @@ def peak_since_reset() -> int:
 def measure(case: Case) -> dict[str, float | str]:
     """One search in this process: what it took and what it found."""
     from xflowrl.problem import Budget, Problem
-    from xflowrl.rules.taso_graph import read_by
     from xflowrl.run import build, load_option
+    from xflowrl.taso.open_gemms import read_by
 
     made = build(load_option("graph", case.graph, case.graph_options, seed=0))
     model = made[0] if isinstance(made, list) else made

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["graph_text"]  # the fixture `read_graph`
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Tests start the command line in other folders; a source tree that is not installed is found there

@@ -226,7 +226,7 @@ def test_taso_file_with_a_wrong_rule(
     value: int,
     expected: str,
 ) -> None:
-    from xflowrl.rules.taso_file import _message_class
+    from xflowrl.taso.rule_file import _message_class
 
     collection = _message_class()()
     collection.ParseFromString((shared_dir / "taso" / "graph_subst.pb").read_bytes())

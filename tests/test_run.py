@@ -112,7 +112,7 @@ def test_a_run_leaves_a_complete_folder(tmp_path: Path) -> None:
 def test_trace_of_a_run_replays(run_here: Callable[..., Any], tmp_path: Path) -> None:
     from xflowrl import run as run_module
     from xflowrl.problem import Problem, replay
-    from xflowrl.result_files import read_traces
+    from xflowrl.run_folder import read_traces
 
     assert run_here(*QUICK, "agent=greedy", "judge.measure=false")[0] == 0
     (folder,) = run_folders(tmp_path)

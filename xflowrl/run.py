@@ -103,7 +103,7 @@ class Job:
     def problems(self) -> list[Problem]:
         """One problem a graph, with distinct names, sharing rules and cost model."""
         from xflowrl.problem import Problem
-        from xflowrl.rules.taso_graph import read_by
+        from xflowrl.taso.open_gemms import read_by
 
         models, rules, cost_model = self.models(), self.rules(), self.cost_model()
         models = [model.with_graph(read_by(rules, model.graph)) for model in models]
@@ -169,7 +169,7 @@ def optimise(job: Job) -> None:
     """
     from xflowrl.console import ProgressBar, print_tables
     from xflowrl.measurement import device_lock
-    from xflowrl.result_files import trace_record, write_json
+    from xflowrl.run_folder import trace_record, write_json
     from xflowrl.tracking import Tracker
 
     judge, agent, settings = job.build("judge"), job.agent(), job.build("wandb")
@@ -204,7 +204,7 @@ def _deliver(
 ) -> dict[str, Any]:
     """Judges the results, writes the models and `result.json`, and returns its content."""
     from xflowrl.onnx_io import save_onnx
-    from xflowrl.result_files import result_entry, result_record, write_json
+    from xflowrl.run_folder import result_entry, result_record, write_json
 
     labels = {name: job.choices[name] for name in ("agent", "rules", "measurement")}
     labels["seed"] = job.config["seed"]

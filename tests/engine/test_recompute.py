@@ -16,7 +16,7 @@ from sources import LARGE, SMALL
 from xflowrl._engine import CostTable, Graph, RuleSet, State, TensorType
 from xflowrl.onnx_io import Model, load_onnx, save_onnx
 from xflowrl.rules import load_core
-from xflowrl.rules.check import trials
+from xflowrl.soundness.check import trials
 from xflowrl.weights import DrawnWeights
 
 NUM_STEPS_IN_ALL = 10_000

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from xflowrl.env import RewardWeights, RewriteEnv, Transition, reward_from_name
+from xflowrl.onnx_io import Model
 from xflowrl.problem import Problem
 
 MakeProblem = Callable[..., Problem]
@@ -73,7 +74,7 @@ def test_unknown_weight_is_refused() -> None:
 def test_measured_latency_replaces_the_cost_model(relu_problem: MakeProblem) -> None:
     measured: list[str] = []
 
-    def measure_fn(problem: Problem, state: object) -> float:
+    def measure_fn(original: Model, state: object) -> float:
         measured.append(state.hash)  # type: ignore[attr-defined]
         return 10.0 + state.num_nodes**2  # type: ignore[attr-defined]
 

@@ -14,8 +14,8 @@ import pytest
 
 from xflowrl._engine import CostTable, Graph, RuleSet, State
 from xflowrl.rules import load_core
-from xflowrl.rules.instances import Instance
-from xflowrl.rules.reference import check_valid, evaluate_graph
+from xflowrl.soundness.instances import Instance
+from xflowrl.soundness.reference import check_valid, evaluate_graph
 
 CORE = load_core()
 

@@ -11,7 +11,7 @@ import pytest
 
 from xflowrl._engine import CostTable, State
 from xflowrl.rules import load_core
-from xflowrl.rules.instances import Instance
+from xflowrl.soundness.instances import Instance
 
 CORE = load_core()
 

@@ -18,9 +18,9 @@ import xflowrl
 from xflowrl._engine import Graph, RuleSet, State
 from xflowrl.onnx_io import Model, export_onnx
 from xflowrl.rules import load_core
-from xflowrl.rules.instances import Instance
-from xflowrl.rules.reference import check_valid, evaluate_graph
-from xflowrl.rules.taso_rules import load_taso
+from xflowrl.soundness.instances import Instance
+from xflowrl.soundness.reference import check_valid, evaluate_graph
+from xflowrl.taso.rules import load_taso
 from xflowrl.weights import DrawnWeights
 
 Read = Callable[[str], Instance]

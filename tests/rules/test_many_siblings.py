@@ -18,7 +18,7 @@ from xflowrl._engine import Graph, RuleSet, State
 from xflowrl.onnx_io import Model, export_onnx
 from xflowrl.problem import Result
 from xflowrl.rules import load_core
-from xflowrl.rules.taso_rules import load_taso
+from xflowrl.taso.rules import load_taso
 from xflowrl.verify import verify
 from xflowrl.weights import DrawnWeights
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from xflowrl._engine import State
-from xflowrl.attempt import Attempt, attempt_each
+from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.problem import Log, Problem, Result, Trace
 
 logger = logging.getLogger(__name__)

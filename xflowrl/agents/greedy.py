@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xflowrl.attempt import Attempt, attempt_each
+from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.problem import Log, Problem, Result
 
 

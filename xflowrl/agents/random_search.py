@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xflowrl.attempt import Attempt, attempt_each
+from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.problem import Log, Problem, Result
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from xflowrl._engine import BacktrackingSearch, State
-from xflowrl.attempt import Attempt, attempt_each
+from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.problem import Improvement, Log, Problem, Result, Step, Trace
 
 logger = logging.getLogger(__name__)

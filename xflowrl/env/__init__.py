@@ -8,7 +8,6 @@ from gymnasium.envs.registration import register
 
 from xflowrl.env.fixed_size import FixedSizeEnv
 from xflowrl.env.hierarchical import HierarchicalRewriteEnv
-from xflowrl.env.latency import cpu_latency_ms
 from xflowrl.env.observation import (
     GRAPH_COLUMNS,
     OBSERVATION_COLUMNS,
@@ -27,6 +26,7 @@ from xflowrl.env.reward import (
 )
 from xflowrl.env.rewrite import RewriteEnv
 from xflowrl.env.vector import VectorRewriteEnv
+from xflowrl.measurement.latency import cpu_latency_ms
 
 __all__ = [
     "GRAPH_COLUMNS",

@@ -9,8 +9,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from xflowrl.env.latency import cpu_latency_ms
 from xflowrl.env.rewrite import RewriteEnv
+from xflowrl.measurement.latency import cpu_latency_ms
 from xflowrl.problem import Problem
 
 

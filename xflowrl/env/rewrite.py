@@ -16,8 +16,9 @@ from xflowrl.problem import Budget, Meter, Problem, Step, Trace, replay
 
 if TYPE_CHECKING:
     from xflowrl._engine import State
+    from xflowrl.onnx_io import Model
 
-MeasureFn = Callable[[Problem, "State"], float]
+MeasureFn = Callable[["Model", "State"], float]
 """The real latency of a state's graph in milliseconds."""
 
 
@@ -53,7 +54,7 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
     Args:
         problems: a problem, or several to draw from.
         max_matches: the most matches to offer; None: all.
-        measure_fn: real latency instead of the cost model's in rewards, `problem, state -> ms`;
+        measure_fn: real latency instead of the cost model's in rewards, `original, state -> ms`;
             called once for every state of an episode.
     """
 
@@ -285,7 +286,7 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         if self._measure_fn is None:
             return float(state.cost.ms)
         if state.hash not in self._measured_ms:
-            self._measured_ms[state.hash] = self._measure_fn(self.problem, state)
+            self._measured_ms[state.hash] = self._measure_fn(self.problem.model, state)
         return self._measured_ms[state.hash]
 
     def _info(self, rule: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def _load(options: argparse.Namespace) -> tuple[RuleSet, dict[str, str]]:
         raise ValueError("--faithful goes with --taso FILE")
     if not options.taso:
         return (parse_file(options.path) if options.path else load_core()), {}
-    from xflowrl.rules.taso_rules import load_taso, remedies
+    from xflowrl.taso.rules import load_taso, remedies
 
     rules = load_taso(options.taso, options.faithful)
     verb = "unsound" if options.faithful else "remedied"
@@ -59,7 +59,7 @@ def _load(options: argparse.Namespace) -> tuple[RuleSet, dict[str, str]]:
 
 def list_rules(rules: RuleSet, reasons: Mapping[str, str] = MappingProxyType({})) -> int:
     """Prints one line a rule: where it is written, and the rule; then a reason, if it has one."""
-    from xflowrl.rules.text import read_rule
+    from xflowrl.soundness.text import read_rule
 
     for rule in rules.rules:
         print(f"{rule.filename}:{rule.line}: {read_rule(rule.text).text}")
@@ -70,8 +70,8 @@ def list_rules(rules: RuleSet, reasons: Mapping[str, str] = MappingProxyType({})
 
 def check_rules(rules: RuleSet, *, num_instances: int, seed: int) -> int:
     """Checks, prints and keeps the verdict on each rule. Returns 1 if one is not sound."""
-    from xflowrl.rules.check import check_rule
-    from xflowrl.rules.verdicts import Verdicts
+    from xflowrl.soundness.check import check_rule
+    from xflowrl.soundness.verdicts import Verdicts
 
     verdicts, counts = Verdicts(), {"sound": 0, "unsound": 0, "unchecked": 0}
     for rule in rules.rules:

@@ -38,7 +38,7 @@ def load_file(path: str) -> RuleSet:
         ValueError: the file cannot be read, or is wrong (file, line, column and what is wrong), or
             the soundness checker has found a rule of it to be unsound.
     """
-    from xflowrl.rules.verdicts import Verdicts
+    from xflowrl.soundness.verdicts import Verdicts
 
     rules = parse_file(path)
     verdicts = Verdicts()

@@ -10,9 +10,9 @@ import torch
 
 from xflowrl._engine import RuleSet
 from xflowrl.agents.ppo.checkpoint import load_policy, new_policy, save_policy
+from xflowrl.agents.ppo.features import make_batch
 from xflowrl.agents.ppo.policy import PolicySettings
 from xflowrl.env import RewriteEnv
-from xflowrl.features import make_batch
 from xflowrl.problem import Problem
 
 MakeProblem = Callable[..., Problem]

@@ -54,8 +54,8 @@ def test_a_checkpoint_is_of_no_device(relu_problem: MakeProblem, tmp_path: Path)
 
 def test_the_same_distribution_as_on_the_cpu(relu_problem: MakeProblem) -> None:
     from xflowrl.agents.ppo.checkpoint import new_policy
+    from xflowrl.agents.ppo.features import make_batch
     from xflowrl.env import Position, observe
-    from xflowrl.features import make_batch
 
     problem = relu_problem(6)
     state = problem.initial_state()

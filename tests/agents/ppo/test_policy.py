@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from xflowrl._engine import activation_names, operator_names
+from xflowrl.agents.ppo.features import make_batch
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
 from xflowrl.env import Observation, RewriteEnv
-from xflowrl.features import make_batch
 from xflowrl.problem import Problem
 
 MakeProblem = Callable[..., Problem]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 
+from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.agents.ppo.checkpoint import (
     check_resumable,
     load_policy,
@@ -22,7 +23,6 @@ from xflowrl.agents.ppo.decoding import decode, take_again
 from xflowrl.agents.ppo.module import Best, PPOModule
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
 from xflowrl.agents.ppo.settings import MIN_EPISODE_STEPS, LearningSettings
-from xflowrl.attempt import Attempt, attempt_each
 from xflowrl.env import VectorRewriteEnv, reward_from_name
 from xflowrl.problem import Budget, Log, Problem, Result
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from xflowrl.agents.attempt import Attempt
+from xflowrl.agents.ppo.features import make_batch
 from xflowrl.agents.ppo.policy import Policy
-from xflowrl.attempt import Attempt
 from xflowrl.env import Observation, Position, observe
-from xflowrl.features import make_batch
 from xflowrl.problem import Step
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from xflowrl.agents.ppo.checkpoint import describe_training
+from xflowrl.agents.ppo.features import GraphBatch, make_batch
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.agents.ppo.rollout import (
     Episode,
@@ -26,7 +27,6 @@ from xflowrl.agents.ppo.rollout import (
 )
 from xflowrl.agents.ppo.settings import LearningSettings
 from xflowrl.env import Position, VectorRewriteEnv, observe
-from xflowrl.features import GraphBatch, make_batch
 from xflowrl.problem import Log
 
 # A mean return or a cost counts as better from this share of the initial cost on: progress that

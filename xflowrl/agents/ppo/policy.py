@@ -16,7 +16,7 @@ from torch_geometric.nn import MessagePassing
 
 from xflowrl.agents.ppo import distribution
 from xflowrl.agents.ppo.distribution import ActionDistribution
-from xflowrl.features import (
+from xflowrl.agents.ppo.features import (
     EDGE_FEATURES,
     GRAPH_FEATURES,
     MATCH_FEATURES,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from xflowrl.rules.taso_file import TasoOperator, TasoRule, TensorRef
+from xflowrl.taso.rule_file import TasoOperator, TasoRule, TensorRef
 
 _ACTIVATIONS = ("", "Sigmoid", "Relu", "Tanh")
 _PLAIN = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "add": "Add", "mul": "Mul"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xflowrl.rules.operands import Attributes, Draw, Drawing, Drawn, Shape
+from xflowrl.soundness.operands import Attributes, Draw, Drawing, Drawn, Shape
 
 _ACTIVATIONS: list[tuple[str, list[float]]] = [
     ("Relu", []),

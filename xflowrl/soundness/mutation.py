@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xflowrl._engine import RuleSet
-from xflowrl.rules.check import Trial, rule_set, trials_of
-from xflowrl.rules.mutants import Mutant, mutants_of
-from xflowrl.rules.text import read_rule
+from xflowrl.soundness.check import Trial, rule_set, trials_of
+from xflowrl.soundness.mutants import Mutant, mutants_of
+from xflowrl.soundness.text import read_rule
 
 
 @dataclass(frozen=True)

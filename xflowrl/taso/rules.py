@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xflowrl._engine import RuleSet
-from xflowrl.rules.taso_builtin import builtin_rules
-from xflowrl.rules.taso_file import FIRST_ID, TasoRule, place_of, read_taso_file
-from xflowrl.rules.taso_text import rule_text
+from xflowrl.taso.builtin_rules import builtin_rules
+from xflowrl.taso.rule_file import FIRST_ID, TasoRule, place_of, read_taso_file
+from xflowrl.taso.rule_text import rule_text
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xflowrl.rules.operands import Draw, Drawn, Shape, pick
+from xflowrl.soundness.operands import Draw, Drawn, Shape, pick
 
 
 def reshape(draw: Draw, known: Sequence[Shape | None], fixed: Mapping[str, Any]) -> Drawn:

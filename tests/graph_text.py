@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from xflowrl._engine import GraphBuilder, TensorType
-from xflowrl.rules.instances import Instance
+from xflowrl.soundness.instances import Instance
 
 _OPERAND = re.compile(r"(\w+)(?::(\w+))?\[([\d,]*)\](?:=(\S+))?")
 _NODE = re.compile(r"([\w,]+)=(\w+)\(([\w,]*)\)(.*)")

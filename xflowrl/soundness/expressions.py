@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from xflowrl.rules.text import Form
+from xflowrl.soundness.text import Form
 
 Shape = tuple[int, ...]
 Value = Any  # int, float, str, list[int] or list[float]

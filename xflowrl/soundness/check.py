@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xflowrl._engine import CostTable, Graph, Rule, RuleSet, State
-from xflowrl.rules.instances import Instance, Rejected, sample_instance
-from xflowrl.rules.pattern import favoured_literals, source_roots
-from xflowrl.rules.reference import INEXACT, check_valid, evaluate_graph
-from xflowrl.rules.text import RuleForm, read_rule
-from xflowrl.rules.verdict import Verdict
+from xflowrl.soundness.instances import Instance, Rejected, sample_instance
+from xflowrl.soundness.pattern import favoured_literals, source_roots
+from xflowrl.soundness.reference import INEXACT, check_valid, evaluate_graph
+from xflowrl.soundness.text import RuleForm, read_rule
+from xflowrl.soundness.verdict import Verdict
 
 Array = NDArray[Any]
 

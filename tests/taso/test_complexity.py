@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from xflowrl._engine import Graph, GraphBuilder, RuleSet, TensorType
-from xflowrl.complexity import Places, count_places, record, table
 from xflowrl.graphs import bert, resnet, squeezenet
-from xflowrl.rules.check import check_rule
-from xflowrl.rules.taso_graph import OPENING_RULES, open_gemms
-from xflowrl.rules.taso_rules import load_taso
+from xflowrl.soundness.check import check_rule
+from xflowrl.taso.complexity import Places, count_places, record, table
+from xflowrl.taso.open_gemms import OPENING_RULES, open_gemms
+from xflowrl.taso.rules import load_taso
 
 # shared/taso/README.md, "Places where a rewrite applies": TASO's count by rule, valid, distinct.
 PUBLISHED: dict[str, tuple[Callable[[], Any], dict[int, int], int, int]] = {
@@ -138,7 +138,13 @@ def test_opening_is_sound(text: str) -> None:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "xflowrl.complexity", *arguments, f"hydra.run.dir={folder}"]
+    command = [
+        sys.executable,
+        "-m",
+        "xflowrl.taso.complexity",
+        *arguments,
+        f"hydra.run.dir={folder}",
+    ]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
 
 

@@ -1,4 +1,4 @@
-"""`python -m xflowrl.complexity graph=... rules=...`: in how many places do rules apply to a graph?
+"""`python -m xflowrl.taso.complexity graph=... rules=...`: in how many places do rules apply?
 
 Counted three ways. *valid*: every place where a rule applies. *distinct*: structurally different
 graphs among the results, the graph itself not counted. *TASO*: different values of TASO's graph
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from xflowrl._engine import CostTable, Graph, RuleSet, State
-from xflowrl.rules.taso_graph import read_by
+from xflowrl.taso.open_gemms import read_by
 
 if TYPE_CHECKING:
     from xflowrl.run import Job
@@ -146,7 +146,7 @@ def record(complexities: Sequence[Complexity]) -> dict[str, Any]:
 
 def count(job: Job) -> None:
     """The task of this verb: prints a table a graph, and writes `complexity.json`."""
-    from xflowrl.result_files import write_json
+    from xflowrl.run_folder import write_json
 
     rules = job.rules()
     complexities = []
@@ -158,6 +158,7 @@ def count(job: Job) -> None:
 
 if __name__ == "__main__":
     # By its full name, so that there is one copy of this module, and jobs can be pickled.
-    from xflowrl import complexity, run
+    from xflowrl import run
+    from xflowrl.taso import complexity
 
     run.main(complexity.count)

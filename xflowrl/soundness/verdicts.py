@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from xflowrl.rules.text import read_rule
-from xflowrl.rules.verdict import Verdict
+from xflowrl.soundness.text import read_rule
+from xflowrl.soundness.verdict import Verdict
 
 # Raised when the checker comes to see more: what it said before no longer counts.
 _CHECKER_VERSION = 1

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from xflowrl._engine import CostTable, RuleSet, State
-from xflowrl.rules.check import check_rule
-from xflowrl.rules.reference import evaluate_graph
-from xflowrl.rules.taso_builtin import builtin_rules
-from xflowrl.rules.taso_file import read_taso_file
-from xflowrl.rules.taso_rules import BUILTIN, FROM_FILE, load_taso, remedies
-from xflowrl.rules.taso_text import rule_text
+from xflowrl.soundness.check import check_rule
+from xflowrl.soundness.reference import evaluate_graph
+from xflowrl.taso.builtin_rules import builtin_rules
+from xflowrl.taso.rule_file import read_taso_file
+from xflowrl.taso.rule_text import rule_text
+from xflowrl.taso.rules import BUILTIN, FROM_FILE, load_taso, remedies
 
 # Wrong as TASO has them: shared/taso/README.md, and beyond it 132 to 136 (unequal padding).
 UNSOUND = (

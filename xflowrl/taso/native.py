@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from xflowrl._engine import Graph, GraphBuilder, State
-from xflowrl.attempt import Attempt, attempt_each
+from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.onnx_io import Model, export_onnx, load_onnx
 from xflowrl.onnx_io.model import StoredWeights
 from xflowrl.problem import Log, Problem, Result, StopReason

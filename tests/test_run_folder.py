@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from xflowrl.problem import Problem, replay
-from xflowrl.result_files import git_commit, read_traces, trace_record, versions, write_json
+from xflowrl.run_folder import git_commit, read_traces, trace_record, versions, write_json
 
 MakeProblem = Callable[..., Problem]
 

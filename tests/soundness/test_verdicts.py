@@ -9,8 +9,8 @@ import pytest
 
 from xflowrl.rules import load_core, load_file
 from xflowrl.rules.__main__ import main
-from xflowrl.rules.verdict import Verdict
-from xflowrl.rules.verdicts import Verdicts, default_path
+from xflowrl.soundness.verdict import Verdict
+from xflowrl.soundness.verdicts import Verdicts, default_path
 
 SOUND = "(rule relu-twice (Relu (Relu ?x)) => (Relu ?x))"
 WRONG = "(rule relu-lost (Relu (Neg ?x)) => (Neg ?x))"

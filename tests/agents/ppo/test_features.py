@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from xflowrl.env import Observation, RewriteEnv
-from xflowrl.features import (
+from xflowrl.agents.ppo.features import (
     EDGE_FEATURES,
     GRAPH_FEATURES,
     MATCH_FEATURES,
@@ -18,6 +17,7 @@ from xflowrl.features import (
     make_batch,
     num_features,
 )
+from xflowrl.env import Observation, RewriteEnv
 from xflowrl.problem import Problem
 
 MakeProblem = Callable[..., Problem]

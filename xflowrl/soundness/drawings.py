@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from xflowrl.rules import layouts, operands, windows
-from xflowrl.rules.operands import Drawing
+from xflowrl.soundness import layouts, operands, windows
+from xflowrl.soundness.operands import Drawing
 
 _UNARY = ["Relu", "Neg", "Abs", "Sign", "Not", "Identity", "Dropout", "Floor", "Ceil", "Round"]
 _UNARY_FLOAT = ["Sigmoid", "Tanh", "HardSwish", "Softplus", "Softsign", "Mish", "Erf", "Exp"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
-from xflowrl.rules.taso_text import is_same, is_valid
+from xflowrl.taso.rule_text import is_same, is_valid
 
 _ACTIVATIONS = {"none": "", "relu": "Relu"}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from xflowrl._engine import canonical_attributes, inferable_operators
-from xflowrl.rules.text import Form, RuleForm, read_rule, replace_at, subforms, write_form
+from xflowrl.soundness.text import Form, RuleForm, read_rule, replace_at, subforms, write_form
 
 _SYMMETRIC = {"Add", "Mul", "Sum", "Max", "Min", "Mean", "And", "Or"}
 _REPLACED_BY = {"Add": "Mul", "Mul": "Add", "Sub": "Add", "Div": "Mul", "Relu": "Neg", "Neg": "Abs"}

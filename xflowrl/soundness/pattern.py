@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xflowrl.rules.text import Form, RuleForm, subforms
+from xflowrl.soundness.text import Form, RuleForm, subforms
 
 
 @dataclass(frozen=True)

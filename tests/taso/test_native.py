@@ -13,13 +13,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from xflowrl.agents.taso_native import TasoNative, make_readable, make_valid
 from xflowrl.graphs.layers import LayerBuilder
 from xflowrl.graphs.random_networks import random_network
 from xflowrl.measurement import roofline
 from xflowrl.onnx_io import Model, export_onnx, load_onnx
 from xflowrl.problem import Budget, Problem, Result, StopReason
 from xflowrl.rules import load_core
+from xflowrl.taso.native import TasoNative, make_readable, make_valid
 from xflowrl.verify import verify
 
 # Takes a relu of a relu for one; forgets names, epsilons and the operator set, as TASO does.
@@ -120,7 +120,7 @@ def test_says_honestly_what_is_not_known(
     install: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     install()
-    with caplog.at_level(logging.INFO, "xflowrl.agents.taso_native"):
+    with caplog.at_level(logging.INFO, "xflowrl.taso.native"):
         result = optimised(network())
     assert result.trace.steps == ()
     assert (result.stop_reason, result.iterations, result.candidates) == (

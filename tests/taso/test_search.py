@@ -11,7 +11,7 @@ import pytest
 from xflowrl._engine import BacktrackingSearch, State
 from xflowrl.graphs import bert, resnet, squeezenet
 from xflowrl.measurement import taso
-from xflowrl.rules.taso_rules import load_taso
+from xflowrl.taso.rules import load_taso
 
 # shared/taso/README.md, "TASO's own search, measured": alpha 1.0, budget 1000, five digits.
 MEASURED: dict[str, tuple[Callable[[], Any], float, float]] = {

@@ -8,8 +8,8 @@ import pytest
 
 from xflowrl._engine import Rule
 from xflowrl.rules import load_core
-from xflowrl.rules.check import check_rule
 from xflowrl.rules.loading import parse_file
+from xflowrl.soundness.check import check_rule
 
 CORE = load_core()
 WRONG = parse_file(str(Path(__file__).parent / "wrong.rules"))

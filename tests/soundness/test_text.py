@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from xflowrl.rules import load_core
-from xflowrl.rules.check import rule_set
-from xflowrl.rules.expressions import Bindings, NoValue, Unbound, evaluate
-from xflowrl.rules.text import read_forms, read_rule, replace_at, subforms, write_form
+from xflowrl.soundness.check import rule_set
+from xflowrl.soundness.expressions import Bindings, NoValue, Unbound, evaluate
+from xflowrl.soundness.text import read_forms, read_rule, replace_at, subforms, write_form
 
 
 def test_forms_are_written_as_they_are_read() -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xflowrl.problem import Problem
-
 if TYPE_CHECKING:
     from xflowrl._engine import State
+    from xflowrl.onnx_io import Model
 
 _MAX_MS = 1000.0
 _PRECISION = 0.02
 
 
-def cpu_latency_ms(problem: Problem, state: State) -> float:
+def cpu_latency_ms(original: Model, state: State) -> float:
     """Median latency of the state's graph in ONNX Runtime on one thread of this machine's CPU.
 
     Executed as a fused network is deployed: the runtime's own optimisations are off. Timed until
@@ -30,7 +29,7 @@ def cpu_latency_ms(problem: Problem, state: State) -> float:
     from xflowrl.measurement.timer import sample_ms
     from xflowrl.onnx_io import export_onnx
 
-    model = problem.model.with_graph(state.graph)
+    model = original.with_graph(state.graph)
     feeds = {name: draw(state.graph.tensor_type(name)) for name in state.graph.inputs}
     session = open_session(export_onnx(model, fused_conv=True).SerializeToString())
     run = BoundSession(session, feeds)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from xflowrl.rules.taso_file import TensorRef, read_taso_file
-from xflowrl.rules.taso_rules import load_taso
-from xflowrl.rules.taso_text import rule_text
+from xflowrl.taso.rule_file import TensorRef, read_taso_file
+from xflowrl.taso.rule_text import rule_text
+from xflowrl.taso.rules import load_taso
 
 CONV, RELU, CONCAT, SPLIT, ADD, MATMUL = 3, 8, 12, 13, 16, 18
 CONV_PARAMETERS = ((6, 1), (7, 1), (8, 0), (9, 0))

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xflowrl._engine import Graph, GraphBuilder, TensorType, infer_types
-from xflowrl.rules.drawings import BOOLEAN, DRAWINGS, ROLES, WHOLE
-from xflowrl.rules.expressions import Bindings, NoValue, Unbound, evaluate
-from xflowrl.rules.operands import Draw, Shape
-from xflowrl.rules.pattern import AllOutputs, Operand, Output, PatternNode, Root, Variable
-from xflowrl.rules.text import Form
+from xflowrl.soundness.drawings import BOOLEAN, DRAWINGS, ROLES, WHOLE
+from xflowrl.soundness.expressions import Bindings, NoValue, Unbound, evaluate
+from xflowrl.soundness.operands import Draw, Shape
+from xflowrl.soundness.pattern import AllOutputs, Operand, Output, PatternNode, Root, Variable
+from xflowrl.soundness.text import Form
 
 Array = NDArray[Any]
 

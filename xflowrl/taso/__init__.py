@@ -1,0 +1,1 @@
+"""Everything that exists only because of TASO: its rules, its package, its published counts."""
