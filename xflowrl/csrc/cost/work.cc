@@ -1,0 +1,35 @@
+#include "cost/work.h"
+
+namespace xflowrl {
+
+NodeWork node_work(const Node& node, OperandTypes inputs) {
+  NodeWork work;
+  if (node.is_leaf()) return {0, 0, Work::kFree};
+  const OperatorInfo* info = node.op == kUnknownOp ? nullptr : &operator_info(node.op);
+  if (info) work.kind = info->work;
+  for (const TensorType* type : inputs) work.bytes += type ? type->num_bytes() : 0;
+  std::vector<TensorType> outputs;
+  for (const Output& output : node.outputs) {
+    work.bytes += output.type.num_bytes();
+    outputs.push_back(output.type);
+  }
+  // The formulas trust canonical attributes and types; of operators that are never canonical they
+  // read the required operands.
+  if (!info || !info->flops || (node.is_opaque && info->infer)) return work;
+  for (int i = 0; i < info->min_inputs; ++i) {
+    const auto k = static_cast<size_t>(i);
+    if (k >= inputs.size() || !inputs[k]) return work;
+  }
+  work.flops = info->flops(inputs, outputs, *node.attrs);
+  return work;
+}
+
+NodeWork node_work(const Graph& graph, const Node& node) {
+  std::vector<const TensorType*> types;
+  types.reserve(node.inputs.size());
+  for (const TensorRef& t : node.inputs)
+    types.push_back(t.node == kNoNode ? nullptr : &graph.type(t));
+  return node_work(node, types);
+}
+
+}  // namespace xflowrl

@@ -1,0 +1,358 @@
+#include "search/state.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "graph/graph_edit.h"
+#include "search/parallel.h"
+#include "taso/taso_hash.h"
+
+namespace xflowrl {
+namespace {
+
+size_t at(int64_t i) { return static_cast<size_t>(i); }
+
+std::vector<int32_t> make_key(const Graph& graph, int rule, const Binding& binding) {
+  std::vector<int32_t> key{rule};
+  binding.for_each_node([&](NodeId id) { key.push_back(graph.node(id).created); });
+  binding.for_each_tensor([&](TensorRef t) {
+    key.push_back(graph.node(t.node).created);
+    key.push_back(t.output);
+  });
+  for (const auto& sequence : binding.sequences)
+    key.push_back(static_cast<int32_t>(sequence.size()));
+  return key;
+}
+
+constexpr int64_t kNotListed = -1;
+
+bool by_key(const MatchPtr& a, const MatchPtr& b) { return a->key < b->key; }
+
+// A commutative operator matched in both operand orders may give one result twice.
+void drop_twins(std::vector<MatchPtr>& matches) {
+  const auto nodes_equal = [](const Match& a, const Match& b) {
+    return a.rule == b.rule && a.delta.hash == b.delta.hash && a.binding.nodes == b.binding.nodes &&
+           a.binding.each_nodes == b.binding.each_nodes;
+  };
+  std::vector<MatchPtr> kept;
+  size_t group = 0;  // matches of one rule at one set of nodes lie together
+  for (MatchPtr& match : matches) {
+    if (!kept.empty() &&
+        (kept.back()->rule != match->rule || kept.back()->binding.nodes != match->binding.nodes))
+      group = kept.size();
+    const bool twin = std::any_of(kept.begin() + static_cast<long>(group), kept.end(),
+                                  [&](const MatchPtr& m) { return nodes_equal(*m, *match); });
+    if (!twin) kept.push_back(std::move(match));
+  }
+  matches = std::move(kept);
+}
+
+// What match_part(begin, end, found) finds at all places, ordered and without twins.
+template <class MatchPart>
+std::vector<MatchPtr> find_in_parts(size_t num_places, int num_threads,
+                                    const MatchPart& match_part) {
+  // Fewer places are looked at before a thread has started.
+  constexpr size_t kPlacesForThreads = 4096;
+  std::vector<MatchPtr> found =
+      in_parts<MatchPtr>(num_places, num_threads, kPlacesForThreads, match_part);
+  std::sort(found.begin(), found.end(), by_key);
+  drop_twins(found);
+  return found;
+}
+
+}  // namespace
+
+Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
+                 bool taso_hash, int threads)
+    : rules(std::move(rule_set)), costs(std::move(cost_table)), with_taso_hash(taso_hash) {
+  if (threads < 1)
+    throw std::invalid_argument("num_threads is " + std::to_string(threads) +
+                                "; it must be at least 1");
+  if (costs->is_analytic()) num_threads = threads;
+  by_operator.resize(operator_table().size());
+  by_anchor.resize(operator_table().size());
+  for (size_t r = 0; r < rules->rules.size(); ++r) {
+    const Rule& rule = *rules->rules[r];
+    if (rule.is_disconnected) {
+      disconnected.push_back(static_cast<int>(r));
+      continue;
+    }
+    for (size_t n = 0; n < rule.source.nodes.size(); ++n)
+      by_operator[at(rule.source.nodes[n].op)].push_back(
+          {static_cast<int>(r), static_cast<int>(n)});
+    by_anchor[at(rule.source.nodes[at(rule.entries[0].entry)].op)].push_back(static_cast<int>(r));
+  }
+}
+
+State::State(const Graph& graph, std::shared_ptr<const Setting> setting)
+    : graph_(with_commutative_hash(graph, setting->rules->is_commutative)),
+      setting_(std::move(setting)) {
+  cost_ = setting_->costs->price(graph_);
+  if (setting_->with_taso_hash) taso_hash_ = xflowrl::taso_hash(graph_);
+  find_all();
+  list();
+}
+
+State State::apply(const Match& match) const {
+  State child;
+  child.setting_ = setting_;
+  std::vector<NodeId> touched;
+  child.graph_ = rewrite(match, touched);
+  child.cost_ = cost_;
+  child.cost_ += match.delta.cost;
+  child.taso_hash_ = taso_hash_ + match.delta.taso_hash;
+  if (std::isnan(child.cost_.ms)) child.cost_ = setting_->costs->price(child.graph_);
+  child.find_near(*this, touched);
+  child.list();
+  return child;
+}
+
+Graph State::rewrite(const Match& match, std::vector<NodeId>& touched) const {
+  Plan plan;
+  make_plan(graph_, rule(match), match.binding, plan);
+  return carry_out(graph_, plan, touched);
+}
+
+MatchPtr State::judged(int rule_index, const Binding& binding, Reasons* reasons) const {
+  const Rule& rule = *setting_->rules->rules[at(rule_index)];
+  Plan plan;
+  if (const char* error = make_plan(graph_, rule, binding, plan)) {
+    if (reasons) ++(*reasons)[std::string("target: ") + error];
+    return nullptr;
+  }
+  auto match = std::make_shared<Match>();
+  match->rule = rule_index;
+  match->binding = binding;
+  match->delta = judge(graph_, plan, *setting_->costs, setting_->with_taso_hash);
+  match->key = make_key(graph_, rule_index, binding);
+  return match;
+}
+
+// Appends the matches of one rule at one anchor; with `near`, only those that bind a marked node.
+void State::match_rule(int rule, NodeId anchor, const std::vector<char>* near,
+                       std::vector<MatchPtr>& found) const {
+  Matcher matcher(graph_, setting_->rules->is_commutative);
+  matcher.match(*setting_->rules->rules[at(rule)], anchor, [&](const Binding& binding) {
+    if (near) {
+      bool is_near = false;
+      binding.for_each_node([&](NodeId id) { is_near |= (*near)[at(id)] != 0; });
+      if (!is_near) return;
+    }
+    if (MatchPtr match = judged(rule, binding, nullptr)) found.push_back(std::move(match));
+  });
+}
+
+// The same at many places.
+std::vector<MatchPtr> State::find_at(const std::vector<Place>& places,
+                                     const std::vector<char>* near) const {
+  const auto match_part = [&](size_t begin, size_t end, std::vector<MatchPtr>& found) {
+    for (size_t i = begin; i < end; ++i) match_rule(places[i].first, places[i].second, near, found);
+  };
+  return find_in_parts(places.size(), setting_->num_threads, match_part);
+}
+
+void State::find_all() {
+  std::vector<Place> places;
+  for (size_t i = 0; i < graph_.num_slots(); ++i) {
+    const auto id = static_cast<NodeId>(i);
+    if (!graph_.is_live(id) || graph_.node(id).op < 0) continue;
+    for (int rule : setting_->by_anchor[at(graph_.node(id).op)]) places.emplace_back(rule, id);
+  }
+  bindings_ = find_at(places, nullptr);
+}
+
+// Keeps the parent's bindings that have nothing to do with what changed and finds the others anew.
+// A binding is judged by its nodes and their neighbours, so neighbours of touched nodes count too.
+void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
+  std::vector<char> near(graph_.num_slots(), 0);
+  std::vector<NodeId> marked;
+  const auto mark = [&](NodeId id) {
+    if (id != kNoNode && !near[at(id)]) near[at(id)] = 1, marked.push_back(id);
+  };
+  for (NodeId id : touched) {
+    mark(id);
+    for (const Use& use : graph_.uses(id)) mark(use.node);
+    for (const TensorRef& t : graph_.node(id).inputs) mark(t.node);
+  }
+  const auto unchanged = [&](const std::vector<MatchPtr>& matches) {
+    std::vector<MatchPtr> kept;
+    kept.reserve(matches.size());
+    for (const MatchPtr& match : matches) {
+      bool changed = false;
+      match->binding.for_each_node(
+          [&](NodeId id) { changed |= near[at(id)] != 0 || !graph_.is_live(id); });
+      if (!changed) kept.push_back(match);
+    }
+    return kept;
+  };
+  const std::vector<MatchPtr> kept = unchanged(parent.bindings_);
+  pairs_ = unchanged(parent.pairs_);
+
+  // Every match that binds a marked node has its anchor at the end of that pattern node's route.
+  std::vector<Place> anchors;
+  std::vector<NodeId> places, next;
+  for (NodeId id : marked) {
+    const Node& node = graph_.node(id);
+    if (node.op < kFirstOperator || node.is_opaque) continue;
+    for (const Setting::Entry& entry : setting_->by_operator[at(node.op)]) {
+      const Rule& rule = *setting_->rules->rules[at(entry.rule)];
+      places = {id};
+      for (const Move& move : rule.routes[at(entry.node)]) {
+        next.clear();
+        const auto arrive = [&](NodeId to) {
+          if (to != kNoNode && graph_.node(to).op == move.op) next.push_back(to);
+        };
+        for (NodeId place : places) {
+          const Node& from = graph_.node(place);
+          if (move.kind == Move::Kind::kToConsumers) {
+            for (const Use& use : graph_.uses(place)) arrive(use.node);
+          } else if (move.kind == Move::Kind::kToProducer) {
+            for (const TensorRef& t : from.inputs) arrive(t.node);
+          } else {
+            for (const TensorRef& t : from.inputs) {
+              if (t.node == kNoNode) continue;
+              for (const Use& use : graph_.uses(t.node)) {
+                if (use.output == t.output) arrive(use.node);
+              }
+            }
+          }
+        }
+        std::sort(next.begin(), next.end());
+        next.erase(std::unique(next.begin(), next.end()), next.end());
+        places = next;
+      }
+      for (NodeId anchor : places) anchors.emplace_back(entry.rule, anchor);
+    }
+  }
+  std::sort(anchors.begin(), anchors.end());
+  anchors.erase(std::unique(anchors.begin(), anchors.end()), anchors.end());
+  const std::vector<MatchPtr> found = find_at(anchors, &near);
+  bindings_.resize(kept.size() + found.size());
+  std::merge(kept.begin(), kept.end(), found.begin(), found.end(), bindings_.begin(), by_key);
+}
+
+bool State::is_stale(const Match& match) const {
+  return std::isnan(match.delta.cost.ms) && match.delta.price_version != setting_->costs->version();
+}
+
+bool State::is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const {
+  if (!rule(match).needs_convexity) return true;
+  if (!reach) reach = reachability();
+  const bool with_constants = setting_->rules->is_faithful;
+  bool legal = true;
+  match.binding.for_each_node([&](NodeId from) {
+    if (graph_.node(from).is_constant && !with_constants) return;
+    match.binding.for_each_tensor([&](TensorRef t) {
+      if (!graph_.is_constant(t) || with_constants) legal = legal && !reach->reaches(from, t.node);
+    });
+  });
+  return legal;
+}
+
+std::unique_ptr<Reachability> State::reachability() const {
+  return std::make_unique<Reachability>(graph_, setting_->rules->is_faithful);
+}
+
+// Pairs of unrelated places are looked up in each state: which they are depends on all of the
+// graph, and there may be as many as nodes squared.
+std::vector<MatchPtr> State::find_pairs(const Reachability& reach) const {
+  std::vector<Place> places;
+  for (int index : setting_->disconnected) {
+    const Rule& rule = *setting_->rules->rules[at(index)];
+    const OpIndex op = rule.source.nodes[at(rule.entries[0].entry)].op;
+    for (size_t i = 0; i < graph_.num_slots(); ++i) {
+      const auto id = static_cast<NodeId>(i);
+      if (!graph_.is_live(id) || graph_.node(id).op != op) continue;
+      if (graph_.node(id).is_constant && !rule.matches_constants) continue;
+      places.emplace_back(index, id);
+    }
+  }
+  const auto match_part = [&](size_t begin, size_t end, std::vector<MatchPtr>& found) {
+    Matcher matcher(graph_, setting_->rules->is_commutative);
+    matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
+    for (size_t i = begin; i < end; ++i) {
+      const int index = places[i].first;
+      const Rule& rule = *setting_->rules->rules[at(index)];
+      matcher.match(rule, places[i].second, [&](const Binding& binding) {
+        MatchPtr match = known_pair(make_key(graph_, index, binding));
+        if (!match) match = judged(index, binding, nullptr);
+        if (match) found.push_back(std::move(match));
+      });
+    }
+  };
+  return find_in_parts(places.size(), setting_->num_threads, match_part);
+}
+
+// The judgement of a pair that this state or its parent knew; null if there is none that still
+// holds.
+MatchPtr State::known_pair(const std::vector<int32_t>& key) const {
+  const auto at_key = std::lower_bound(
+      pairs_.begin(), pairs_.end(), key,
+      [](const MatchPtr& match, const std::vector<int32_t>& k) { return match->key < k; });
+  const bool holds = at_key != pairs_.end() && (*at_key)->key == key && (*at_key)->delta.is_local &&
+                     !is_stale(**at_key);
+  return holds ? *at_key : nullptr;
+}
+
+void State::list() {
+  listed_version_ = setting_->costs->version();
+  std::unique_ptr<Reachability> reach;
+  legal_.clear();
+  legal_.reserve(bindings_.size());
+  for (MatchPtr& match : bindings_) {
+    if (!match->delta.is_local || is_stale(*match))
+      match = judged(match->rule, match->binding, nullptr);
+    if (is_legal(*match, reach)) legal_.push_back(match);
+  }
+  if (setting_->disconnected.empty()) return;
+  if (!reach) reach = reachability();
+  pairs_ = find_pairs(*reach);
+  std::erase_if(pairs_, [&](const MatchPtr& match) { return !is_legal(*match, reach); });
+  const auto middle = legal_.insert(legal_.end(), pairs_.begin(), pairs_.end());
+  std::inplace_merge(legal_.begin(), middle, legal_.end(), by_key);
+}
+
+void State::refresh() {
+  if (listed_version_ == setting_->costs->version()) return;
+  if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(graph_);
+  list();
+}
+
+void State::forget_listing() {
+  legal_ = {};
+  listed_version_ = kNotListed;
+}
+
+Reasons State::explain(int rule_index) const {
+  const Rule& rule = *setting_->rules->rules[at(rule_index)];
+  Reasons reasons;
+  std::unique_ptr<Reachability> reach;
+  Matcher matcher(graph_, setting_->rules->is_commutative, &reasons);
+  if (rule.is_disconnected) reach = reachability();
+  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach->unrelated(anchor, op); });
+  const OpIndex op = rule.source.nodes[at(rule.entries[0].entry)].op;
+  for (size_t i = 0; i < graph_.num_slots(); ++i) {
+    const auto id = static_cast<NodeId>(i);
+    if (!graph_.is_live(id) || graph_.node(id).op != op) continue;
+    matcher.match(rule, id, [&](const Binding& binding) {
+      const MatchPtr match = judged(rule_index, binding, &reasons);
+      if (match && !is_legal(*match, reach)) ++reasons["a path leaves the match and comes back"];
+    });
+  }
+  return reasons;
+}
+
+std::vector<std::string> tensor_names(const Graph& graph, const Match& match) {
+  std::vector<std::string> names;
+  for (const TensorRef& t : match.binding.tensors)
+    names.push_back(t.node == kNoNode ? "" : graph.tensor_name(t));
+  for (const auto& sequence : match.binding.sequences) {
+    for (const TensorRef& t : sequence) names.push_back(graph.tensor_name(t));
+    names.emplace_back();  // so that it is seen where one sequence ends and the next begins
+  }
+  match.binding.for_each_node([&](NodeId id) { names.push_back(graph.tensor_name({id, 0})); });
+  return names;
+}
+
+}  // namespace xflowrl
