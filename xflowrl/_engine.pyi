@@ -368,10 +368,7 @@ class Match:
 class State:
     """A graph under rules and costs, with its matches. Immutable."""
 
-    def __init__(self, graph: Graph, rules: RuleSet, costs: CostTable, *, taso_hash: bool = False, num_threads: int = 1) -> None:
-        """
-        num_threads share the looking for matches, in this state and those made from it; what they find is the same for any number.
-        """
+    def __init__(self, graph: Graph, rules: RuleSet, costs: CostTable, *, taso_hash: bool = False) -> None: ...
 
     def __copy__(self) -> object: ...
 

@@ -175,15 +175,12 @@ void bind_state(nb::module_& m) {
       .def(
           "__init__",
           [](State* self, const Graph& graph, std::shared_ptr<const RuleSet> rules,
-             std::shared_ptr<CostTable> costs, bool taso_hash, int num_threads) {
-            new (self)
-                State(graph, std::make_shared<const Setting>(std::move(rules), std::move(costs),
-                                                             taso_hash, num_threads));
+             std::shared_ptr<CostTable> costs, bool taso_hash) {
+            new (self) State(graph, std::make_shared<const Setting>(std::move(rules),
+                                                                    std::move(costs), taso_hash));
           },
           nb::arg("graph"), nb::arg("rules"), nb::arg("costs"), nb::kw_only(),
-          nb::arg("taso_hash") = false, nb::arg("num_threads") = 1,
-          "num_threads share the looking for matches, in this state and those made from it; what "
-          "they find is the same for any number.")
+          nb::arg("taso_hash") = false)
       .def_prop_ro("graph", [](const State& s) { return s.graph(); })
       .def_prop_ro("cost", [](State& s) { return s.refresh(), s.cost(); })
       .def_prop_ro("hash", [](const State& s) { return s.graph().hash().hex(); })

@@ -55,8 +55,6 @@ class CostTable {
   // Grows whenever a price becomes known.
   int64_t version() const { return version_; }
   bool charges_constants() const { return kind_ == Kind::kTaso; }
-  // Prices follow from formulas: nothing is noted, so several threads may ask at once.
-  bool is_analytic() const { return kind_ != Kind::kMeasured; }
 
  private:
   enum class Kind { kRoofline, kTaso, kMeasured };

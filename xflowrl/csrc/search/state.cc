@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 #include "graph/graph_edit.h"
-#include "search/parallel.h"
 #include "taso/taso_hash.h"
 
 namespace xflowrl {
@@ -48,14 +47,8 @@ void drop_twins(std::vector<MatchPtr>& matches) {
   matches = std::move(kept);
 }
 
-// What match_part(begin, end, found) finds at all places, ordered and without twins.
-template <class MatchPart>
-std::vector<MatchPtr> find_in_parts(size_t num_places, int num_threads,
-                                    const MatchPart& match_part) {
-  // Fewer places are looked at before a thread has started.
-  constexpr size_t kPlacesForThreads = 4096;
-  std::vector<MatchPtr> found =
-      in_parts<MatchPtr>(num_places, num_threads, kPlacesForThreads, match_part);
+// The matches found, ordered and without twins.
+std::vector<MatchPtr> in_order(std::vector<MatchPtr> found) {
   std::sort(found.begin(), found.end(), by_key);
   drop_twins(found);
   return found;
@@ -64,12 +57,8 @@ std::vector<MatchPtr> find_in_parts(size_t num_places, int num_threads,
 }  // namespace
 
 Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
-                 bool taso_hash, int threads)
+                 bool taso_hash)
     : rules(std::move(rule_set)), costs(std::move(cost_table)), with_taso_hash(taso_hash) {
-  if (threads < 1)
-    throw std::invalid_argument("num_threads is " + std::to_string(threads) +
-                                "; it must be at least 1");
-  if (costs->is_analytic()) num_threads = threads;
   by_operator.resize(operator_table().size());
   by_anchor.resize(operator_table().size());
   for (size_t r = 0; r < rules->rules.size(); ++r) {
@@ -146,10 +135,9 @@ void State::match_rule(int rule, NodeId anchor, const std::vector<char>* near,
 // The same at many places.
 std::vector<MatchPtr> State::find_at(const std::vector<Place>& places,
                                      const std::vector<char>* near) const {
-  const auto match_part = [&](size_t begin, size_t end, std::vector<MatchPtr>& found) {
-    for (size_t i = begin; i < end; ++i) match_rule(places[i].first, places[i].second, near, found);
-  };
-  return find_in_parts(places.size(), setting_->num_threads, match_part);
+  std::vector<MatchPtr> found;
+  for (const auto& [rule, anchor] : places) match_rule(rule, anchor, near, found);
+  return in_order(std::move(found));
 }
 
 void State::find_all() {
@@ -257,7 +245,9 @@ std::unique_ptr<Reachability> State::reachability() const {
 // Pairs of unrelated places are looked up in each state: which they are depends on all of the
 // graph, and there may be as many as nodes squared.
 std::vector<MatchPtr> State::find_pairs(const Reachability& reach) const {
-  std::vector<Place> places;
+  Matcher matcher(graph_, setting_->rules->is_commutative);
+  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
+  std::vector<MatchPtr> found;
   for (int index : setting_->disconnected) {
     const Rule& rule = *setting_->rules->rules[at(index)];
     const OpIndex op = rule.source.nodes[at(rule.entries[0].entry)].op;
@@ -265,23 +255,14 @@ std::vector<MatchPtr> State::find_pairs(const Reachability& reach) const {
       const auto id = static_cast<NodeId>(i);
       if (!graph_.is_live(id) || graph_.node(id).op != op) continue;
       if (graph_.node(id).is_constant && !rule.matches_constants) continue;
-      places.emplace_back(index, id);
-    }
-  }
-  const auto match_part = [&](size_t begin, size_t end, std::vector<MatchPtr>& found) {
-    Matcher matcher(graph_, setting_->rules->is_commutative);
-    matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
-    for (size_t i = begin; i < end; ++i) {
-      const int index = places[i].first;
-      const Rule& rule = *setting_->rules->rules[at(index)];
-      matcher.match(rule, places[i].second, [&](const Binding& binding) {
+      matcher.match(rule, id, [&](const Binding& binding) {
         MatchPtr match = known_pair(make_key(graph_, index, binding));
         if (!match) match = judged(index, binding, nullptr);
         if (match) found.push_back(std::move(match));
       });
     }
-  };
-  return find_in_parts(places.size(), setting_->num_threads, match_part);
+  }
+  return in_order(std::move(found));
 }
 
 // The judgement of a pair that this state or its parent knew; null if there is none that still

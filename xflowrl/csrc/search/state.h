@@ -17,7 +17,6 @@ struct Setting {
   std::shared_ptr<const RuleSet> rules;
   std::shared_ptr<CostTable> costs;
   bool with_taso_hash = false;
-  int num_threads = 1;  // 1 where costs are measured: what they are asked for is noted in order
   struct Entry {
     int rule, node;
   };
@@ -26,7 +25,7 @@ struct Setting {
   std::vector<int> disconnected;                // the other rules
 
   Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
-          bool taso_hash, int threads = 1);
+          bool taso_hash);
 };
 
 // A rule bound to one place of a graph, and what applying it changes.
