@@ -41,8 +41,8 @@ class CostTable {
   // Knows what it has been told.
   static std::shared_ptr<CostTable> measured();
 
-  // `node` has its signature, outputs and constness; the operands are given by type and constness.
-  Cost price(const Node& node, OperandTypes inputs, std::span<const bool> is_constant);
+  // `node` has its signature, outputs and constness.
+  Cost price(const Node& node, Operands inputs);
   Cost price(const Graph& graph, NodeId id);
   Cost price(const Graph& graph);  // in topological order, so equal graphs cost bitwise the same
 
@@ -64,8 +64,8 @@ class CostTable {
         bytes_per_s_(bytes_per_s),
         overhead_ms_(overhead_ms) {}
   double formula_ms(const NodeWork& work) const;
-  double taso_ms(const Node& node, NodeWork work, OperandTypes inputs) const;
-  double measured_ms(const Node& node, OperandTypes inputs, std::span<const bool> is_constant);
+  double taso_ms(const Node& node, NodeWork work, Operands inputs) const;
+  double measured_ms(const Node& node, Operands inputs);
 
   Kind kind_;
   double flops_per_s_, bytes_per_s_, overhead_ms_;
