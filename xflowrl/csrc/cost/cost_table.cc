@@ -110,7 +110,6 @@ std::vector<OpSignature> CostTable::unknown() const { return unknown_; }
 
 void CostTable::set(const std::string& key, double ms) {
   known_by_key_[key] = ms;
-  ++version_;
   std::erase_if(unknown_,
                 [&](const OpSignature& s) { return unknown_keys_.at(s.node.signature) == key; });
   std::erase_if(unknown_keys_, [&](const auto& item) {

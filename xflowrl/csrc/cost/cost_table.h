@@ -52,8 +52,6 @@ class CostTable {
   void set(const std::string& key, double ms);
   std::optional<double> get(const std::string& key) const;
   size_t size() const { return known_by_key_.size(); }
-  // Grows whenever a price becomes known.
-  int64_t version() const { return version_; }
   bool charges_constants() const { return kind_ == Kind::kTaso; }
 
  private:
@@ -74,7 +72,6 @@ class CostTable {
   std::unordered_map<Hash128, const double*, HashOfHash> known_;
   std::vector<OpSignature> unknown_;
   std::unordered_map<Hash128, std::string, HashOfHash> unknown_keys_;
-  int64_t version_ = 0;
 };
 
 }  // namespace xflowrl

@@ -15,12 +15,12 @@ struct Rewired {
   Node node;  // as it will be; inputs may be planned references
 };
 
-class Judge {
+class DeltaBuilder {
  public:
-  Judge(const Graph& graph, Plan& plan, CostTable& costs, bool with_taso_hash)
+  DeltaBuilder(const Graph& graph, Plan& plan, CostTable& costs, bool with_taso_hash)
       : graph_(graph), plan_(plan), costs_(costs), with_taso_hash_(with_taso_hash) {}
 
-  Delta run() {
+  Delta build() {
     num_matched_ = plan_.removed.size();
     find_dead();
     find_rewired();
@@ -30,7 +30,6 @@ class Judge {
       if (plan_.is_needed[k]) add(plan_.added[k]);
     }
     for (const Rewired& r : rewired_) rewire(r);
-    delta_.price_version = costs_.version();
     return delta_;
   }
 
@@ -210,8 +209,8 @@ class Judge {
 
 }  // namespace
 
-Delta judge(const Graph& graph, Plan& plan, CostTable& costs, bool with_taso_hash) {
-  return Judge(graph, plan, costs, with_taso_hash).run();
+Delta compute_delta(const Graph& graph, Plan& plan, CostTable& costs, bool with_taso_hash) {
+  return DeltaBuilder(graph, plan, costs, with_taso_hash).build();
 }
 
 }  // namespace xflowrl
