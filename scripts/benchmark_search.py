@@ -9,8 +9,7 @@ honestly.
 Prints a row for each case: medians over the repeats of iterations and candidates a second, of
 seconds (wall clock with quartiles, and processor time, which other work on the machine disturbs
 less), and of the growth of peak resident memory, all during `optimize` alone. Each repeat has a
-process of its own, so that the memory of one is not that of another; one core is used, but for the
-last rows with `--taso`, which show what threads are good for. Growth is
+process of its own, so that the memory of one is not that of another; one core is used. Growth is
 the peak during the search minus what was resident when it began; where the peak cannot be reset
 (not Linux), minus the peak until then, which may hide some of it.
 """
@@ -25,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,6 @@ class Case:
     rule_options: dict[str, Any] = field(default_factory=dict)
     measurement: str = "roofline"
     alpha: float = 1.05
-    num_threads: int = 1
 
     @property
     def label(self) -> str:
@@ -72,13 +70,11 @@ def taso_cases(path: str) -> list[Case]:
         ("nasbench_3x3", {}, 1000, 1.05),
         ("nasbench_3x3", {"num_modules_per_stack": 27}, 1000, 1.05),
     ]
-    cases = [
+    return [
         Case(graph, options, number, "taso", {"path": path}, measurement, alpha)
         for graph, options, number, alpha in rows
         for measurement in ("taso", "roofline")
     ]
-    # The last two again with as many threads as there are cores.
-    return cases + [replace(case, num_threads=os.cpu_count() or 1) for case in cases[-2:]]
 
 
 def reset_peak() -> int:
@@ -118,8 +114,7 @@ def measure(case: Case) -> dict[str, float | str]:
         cost_model=build(load_option("measurement", case.measurement, {}, seed=0)),
         budget=Budget(max_iterations=case.iterations),
     )
-    options = {"alpha": case.alpha, "num_threads": case.num_threads}
-    agent = build(load_option("agent", "taso", options, seed=0))
+    agent = build(load_option("agent", "taso", {"alpha": case.alpha}, seed=0))
     before, cpu_s = reset_peak(), time.process_time()
     (result,) = agent.optimize([problem], lambda metrics, step: None)
     cpu_s, grown_mb = time.process_time() - cpu_s, (peak_since_reset() - before) / 2**20
@@ -152,8 +147,7 @@ def measure_apart(case: Case) -> dict[str, Any]:
 def summary(case: Case, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians of the repeats; the search itself is deterministic."""
     result: dict[str, Any] = {"graph": case.label, "rules": case.rules}
-    result |= {"measurement": case.measurement, "alpha": case.alpha}
-    result |= {"num_threads": case.num_threads, "repeats": len(rows)}
+    result |= {"measurement": case.measurement, "alpha": case.alpha, "repeats": len(rows)}
     for name, value in rows[0].items():
         values = [row[name] for row in rows]
         result[name] = value if isinstance(value, str) else statistics.median(values)

@@ -368,10 +368,7 @@ class Match:
 class State:
     """A graph under rules and costs, with its matches. Immutable."""
 
-    def __init__(self, graph: Graph, rules: RuleSet, costs: CostTable, *, taso_hash: bool = False, num_threads: int = 1) -> None:
-        """
-        num_threads share the looking for matches, in this state and those made from it; what they find is the same for any number.
-        """
+    def __init__(self, graph: Graph, rules: RuleSet, costs: CostTable, *, taso_hash: bool = False) -> None: ...
 
     def __copy__(self) -> object: ...
 
@@ -400,9 +397,14 @@ class State:
         All places where a rule applies, ordered by rule and then by creation of the nodes.
         """
 
-    def arrays(self) -> dict[str, numpy.ndarray]: ...
-
     def observe(self) -> dict[str, numpy.ndarray]: ...
+
+    def repriced(self) -> State:
+        """The same graph, with the prices that the cost table knows by now."""
+
+    @property
+    def is_priced(self) -> bool:
+        """Are the cost and what each match changes known, not NaN?"""
 
     @overload
     def apply(self, match: int) -> State:

@@ -227,17 +227,14 @@ class Problem:
     def initial_state(self, meter: Meter | None = None) -> State:
         """The original graph under this problem's rules and costs, its cost known."""
         state = State(self.model.graph, self.rules, self.cost_model.table)
-        if self.fill(meter):
-            state = State(self.model.graph, self.rules, self.cost_model.table)
-        return state
+        return state.repriced() if self.fill(meter) else state
 
     def matches(self, state: State, meter: Meter | None = None) -> list[Match]:
         """Every match in `state`, in a deterministic order, with known costs.
 
         Operators whose cost is not known yet are timed in one batch.
         """
-        matches = state.matches()
-        return matches if not self.fill(meter) else state.matches()
+        return (state.repriced() if self.fill(meter) else state).matches()
 
     def fill(self, meter: Meter | None = None) -> int:
         """Prices every operator whose cost was asked for and is not known; returns how many.

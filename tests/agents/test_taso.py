@@ -142,7 +142,7 @@ def test_patience_and_candidates_end_it_where_they_should(squeezenet_problem: Ma
     assert 500 <= short.candidates < 600
 
 
-@pytest.mark.parametrize("options", [{"alpha": 0.9}, {"size_limit": 0.0}, {"num_threads": 0}])
+@pytest.mark.parametrize("options", [{"alpha": 0.9}, {"size_limit": 0.0}])
 def test_refuses_options_without_sense(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="give a"):
         Taso(**options)

@@ -208,47 +208,6 @@ def test_a_run_asks_for_prices_before_the_state_is_expanded() -> None:
     assert search.num_expanded == 3
 
 
-def history_of(num_threads: int, name: str, rules: RuleSet) -> tuple[object, ...]:
-    start = State((GRAPHS | LARGE)[name](), rules, roofline(), num_threads=num_threads)
-    search = BacktrackingSearch(start, alpha=1.2)
-    while search.num_expanded < 100 and search.run(iterations=7):
-        pass
-    rows = [row[:1] + row[2:] for row in search.take_history()]  # without the seconds
-    return rows, search.best_steps(), search.best.hash, search.queue_length
-
-
-# Places to look at are as many as nodes times rules: enough that threads share them.
-PAIRS = rule_set(
-    "(rule relus (Relu ?x) (Relu ?y) => (Relu ?y) (Relu ?x))",
-    *(f"(rule mixed{i} (Conv ?x ?v) (Relu ?y) => (Conv ?x ?v) (Relu ?y))" for i in range(200)),
-)
-
-
-@pytest.mark.parametrize("num_threads", [2, 3, 8])
-@pytest.mark.parametrize(
-    ("name", "rules"), [("tiny", load_core()), ("large", load_core()), ("squeezenet", PAIRS)]
-)
-def test_any_number_of_threads_takes_the_same_way(
-    name: str, rules: RuleSet, num_threads: int
-) -> None:
-    assert history_of(num_threads, name, rules) == history_of(1, name, rules)
-
-
-def test_a_measured_search_asks_in_the_same_order_with_threads() -> None:
-    def asked(num_threads: int) -> list[str]:
-        table, keys = CostTable.measured(), []
-        start = State(zoo.normalised(), load_core(), table, num_threads=num_threads)
-        search = BacktrackingSearch(start, alpha=1.2)
-        while search.num_expanded < 20 and search.run(iterations=5):
-            for signature in table.unknown():
-                keys.append(signature.key)
-                table.set(signature.key, 1.0 + len(signature.key) / 1000)
-        return keys
-
-    assert len(asked(1)) > 5
-    assert asked(4) == asked(1)
-
-
 def test_the_history_keeps_the_first_iterations_and_thins_the_rest() -> None:
     search = BacktrackingSearch(State(GRAPHS["squeezenet"](), load_core(), roofline()), alpha=1.5)
     search.run(iterations=1100)
@@ -309,8 +268,3 @@ def test_a_search_without_matches_ends_after_its_start() -> None:
 def test_bad_limits_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BacktrackingSearch(State(chain(), rule_set(), roofline()), **arguments)  # type: ignore[arg-type]
-
-
-def test_no_threads_are_too_few() -> None:
-    with pytest.raises(ValueError, match="num_threads is 0"):
-        State(chain(), rule_set(), roofline(), num_threads=0)

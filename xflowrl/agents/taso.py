@@ -25,9 +25,6 @@ class Taso:
     original, and its hash is new. `hash="taso"` uses TASO's own hash, which takes equal-shaped
     places for one another: needed to retrace TASO's steps, worse for the result.
 
-    `num_threads` share the looking for matches in graphs of hundreds of operators and more. The
-    result is the same for any number; where operators are timed it is 1.
-
     `budget.max_memory_mb` does not end the search: the dearest half of the queue is dropped, as
     often as needed. Logged are the first iterations and then about 128 in every doubling.
 
@@ -41,18 +38,14 @@ class Taso:
         alpha: float = 1.05,
         size_limit: float = 2.0,
         hash: Literal["exact", "taso"] = "exact",  # the name of the option on the command line
-        num_threads: int = 1,
     ) -> None:
         if alpha < 1:
             raise ValueError(f"agent.alpha is {alpha}: give a factor >= 1")
         if size_limit <= 1:
             raise ValueError(f"agent.size_limit is {size_limit}: give a factor > 1")
-        if num_threads < 1:
-            raise ValueError(f"agent.num_threads is {num_threads}: give at least 1")
         self._alpha = alpha
         self._size_limit = size_limit
         self._hash = hash
-        self._num_threads = num_threads
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
         """One search a problem, until its queue is empty or its budget is spent."""
@@ -60,12 +53,8 @@ class Taso:
 
     def _search(self, attempt: Attempt) -> None:
         problem, initial = attempt.problem, attempt.initial
-        if self._hash == "taso" or self._num_threads > 1:
-            initial = State(
-                *(initial.graph, problem.rules, problem.cost_model.table),
-                taso_hash=self._hash == "taso",
-                num_threads=self._num_threads,
-            )
+        if self._hash == "taso":
+            initial = State(initial.graph, problem.rules, problem.cost_model.table, taso_hash=True)
         search = BacktrackingSearch(
             initial,
             alpha=self._alpha,

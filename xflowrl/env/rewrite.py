@@ -256,10 +256,10 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         self._enter(self.state.apply(match))
 
     def _enter(self, state: State) -> None:
+        if self.problem.fill(self._meter):
+            state = state.repriced()
         self.position = Position(state, self._initial[self.problem_index])
         self._observation = observe(self.position)
-        if self.problem.fill(self._meter):
-            self._observation = observe(self.position)
         self._kept = None
         cost_ms = self._observation["match_cost_ms"]
         if self._max_matches is not None and len(cost_ms) > self._max_matches:

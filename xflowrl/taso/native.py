@@ -165,10 +165,9 @@ def _failure(done: subprocess.CompletedProcess[str]) -> str:
 def _take(attempt: Attempt, model: Model, made: dict[int, Model]) -> None:
     """Prices TASO's graph like any other, and makes it the result if it is the cheapest."""
     problem = attempt.problem
-    costs = problem.cost_model.table
-    state = State(model.graph, problem.rules, costs)
+    state = State(model.graph, problem.rules, problem.cost_model.table)
     if problem.fill(attempt.meter):
-        state = State(model.graph, problem.rules, costs)
+        state = state.repriced()
     logger.info(
         "%s: TASO's graph costs %.6g ms here, the original %.6g ms; its steps are not known",
         *(problem.name, state.cost.ms, attempt.initial.cost.ms),

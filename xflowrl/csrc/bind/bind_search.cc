@@ -1,0 +1,290 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cmath>
+
+#include "bind/bind.h"
+#include "search/backtracking.h"
+#include "search/observation.h"
+#include "taso/taso_hash.h"
+
+namespace nb = nanobind;
+
+namespace xflowrl {
+namespace {
+
+// A match together with the state that it belongs to.
+struct MatchView {
+  std::shared_ptr<const State> state;
+  MatchPtr match;
+};
+
+// Hands a vector over to NumPy without a copy.
+template <class T>
+nb::object to_numpy(std::vector<T> values, size_t columns = 0) {
+  auto* owned = new std::vector<T>(std::move(values));
+  const nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  if (columns == 0)
+    return nb::cast(nb::ndarray<nb::numpy, T>(owned->data(), {owned->size()}, owner));
+  return nb::cast(
+      nb::ndarray<nb::numpy, T>(owned->data(), {owned->size() / columns, columns}, owner));
+}
+
+std::vector<MatchView> match_views(const std::shared_ptr<State>& state) {
+  std::vector<MatchView> views;
+  for (const MatchPtr& match : state->matches()) views.push_back({state, match});
+  return views;
+}
+
+template <class Get>
+auto column(const State& state, Get get) {
+  std::vector<decltype(get(*state.matches()[0]))> values;
+  values.reserve(state.matches().size());
+  for (const MatchPtr& match : state.matches()) values.push_back(get(*match));
+  return to_numpy(std::move(values));
+}
+
+void add_match_columns(const State& state, nb::dict& arrays) {
+  arrays["match_rule"] = column(state, [](const Match& m) { return int32_t{m.rule}; });
+  arrays["match_cost_ms"] = column(state, [](const Match& m) { return m.delta.cost.ms; });
+  arrays["match_size"] =
+      column(state, [](const Match& m) { return int32_t{m.delta.num_operators}; });
+  arrays["match_flops"] = column(state, [](const Match& m) { return m.delta.cost.flops; });
+  arrays["match_bytes"] = column(state, [](const Match& m) { return m.delta.cost.bytes; });
+  arrays["match_kernels"] =
+      column(state, [](const Match& m) { return int32_t{m.delta.cost.kernels}; });
+}
+
+nb::dict observe(const State& state) {
+  Observation o = make_observation(state);
+  nb::dict result;
+  result["node_op"] = to_numpy(std::move(o.node_op));
+  result["node_flops"] = to_numpy(std::move(o.node_flops));
+  result["node_bytes"] = to_numpy(std::move(o.node_bytes));
+  result["node_cost_ms"] = to_numpy(std::move(o.node_cost_ms));
+  result["node_num_constants"] = to_numpy(std::move(o.node_num_constants));
+  result["node_activation"] = to_numpy(std::move(o.node_activation));
+  result["node_is_output"] = to_numpy(std::move(o.node_is_output));
+  result["node_shape"] = to_numpy(std::move(o.node_shape), Observation::kShapeColumns);
+  result["edge_src"] = to_numpy(std::move(o.edge_src));
+  result["edge_dst"] = to_numpy(std::move(o.edge_dst));
+  result["edge_operand"] = to_numpy(std::move(o.edge_operand));
+  result["edge_shape"] = to_numpy(std::move(o.edge_shape), Observation::kShapeColumns);
+  add_match_columns(state, result);
+  result["match_node_ptr"] = to_numpy(std::move(o.match_node_ptr));
+  result["match_node"] = to_numpy(std::move(o.match_node));
+  return result;
+}
+
+MatchPtr pick(const State& state, int64_t index) {
+  const auto count = static_cast<int64_t>(state.matches().size());
+  if (index < 0 || index >= count)
+    throw std::invalid_argument("match " + std::to_string(index) +
+                                " does not exist; the state has " + std::to_string(count) +
+                                " matches");
+  return state.matches()[static_cast<size_t>(index)];
+}
+
+State apply(const State& state, const Match& match) {
+  nb::gil_scoped_release release;
+  return state.apply(match);
+}
+
+int rule_number(const State& state, const std::string& name) {
+  const auto& rules = state.setting().rules->rules;
+  for (size_t i = 0; i < rules.size(); ++i) {
+    if (rules[i]->name == name) return static_cast<int>(i);
+  }
+  throw std::invalid_argument("there is no rule \"" + name + "\" in this rule set");
+}
+
+void bind_cost(nb::module_& m) {
+  nb::class_<Cost>(m, "Cost", "What a graph costs. ms is NaN while a signature is unknown.")
+      .def_ro("ms", &Cost::ms)
+      .def_ro("flops", &Cost::flops)
+      .def_ro("bytes", &Cost::bytes)
+      .def_ro("num_kernels", &Cost::kernels)
+      .def("__repr__", [](const Cost& c) {
+        return "Cost(ms=" + std::to_string(c.ms) + ", kernels=" + std::to_string(c.kernels) + ")";
+      });
+  bind_shared<CostTable>(m, "CostTable", "Milliseconds per operator signature.")
+      .def_static("roofline", &CostTable::roofline, nb::arg("flops_per_s"), nb::arg("bytes_per_s"),
+                  nb::arg("overhead_ms"))
+      .def_static("taso", &CostTable::taso, nb::arg("flops_per_s"), nb::arg("bytes_per_s"),
+                  nb::arg("overhead_ms"))
+      .def_static("measured", &CostTable::measured)
+      .def("unknown", &CostTable::unknown, "Asked for and not known, in order of first asking.")
+      .def("set", &CostTable::set, nb::arg("key"), nb::arg("ms"))
+      .def("get", &CostTable::get, nb::arg("key"))
+      .def(
+          "price", [](CostTable& t, const Graph& g) { return t.price(g); }, nb::arg("graph"))
+      .def("__len__", &CostTable::size);
+}
+
+void bind_state(nb::module_& m) {
+  bind_shared<MatchView>(m, "Match", "A rule bound to one place of a state's graph.")
+      .def_prop_ro("rule", [](const MatchView& v) { return v.state->rule(v.match->rule).name; })
+      .def_prop_ro("rule_index", [](const MatchView& v) { return v.match->rule; })
+      .def_prop_ro(
+          "tensors", [](const MatchView& v) { return tensor_names(*v.state->graph(), *v.match); },
+          "Names of the tensors it binds; with the rule's name its identity in a trace.")
+      .def_prop_ro(
+          "nodes",
+          [](const MatchView& v) {
+            std::vector<NodeId> ids;
+            v.match->binding.for_each_node([&](NodeId id) { ids.push_back(id); });
+            return ids;
+          },
+          "Slots of the matched nodes.")
+      .def_prop_ro("cost_difference_ms", [](const MatchView& v) { return v.match->delta.cost.ms; })
+      .def_prop_ro("size_difference",
+                   [](const MatchView& v) { return v.match->delta.num_operators; })
+      .def_prop_ro(
+          "hash",
+          [](const MatchView& v) {
+            Hash128 hash = v.state->graph()->hash();
+            hash += v.match->delta.hash;
+            return hash.hex();
+          },
+          "Hash of the graph that applying it gives.")
+      .def_prop_ro(
+          "taso_hash",
+          [](const MatchView& v) { return v.state->taso_hash() + v.match->delta.taso_hash; },
+          "TASO's hash of that graph; the state must have been made with taso_hash=True.")
+      .def_prop_ro(
+          "graph",
+          [](const MatchView& v) {
+            std::vector<NodeId> touched;
+            return v.state->rewrite(*v.match, touched);
+          },
+          "The graph that applying it gives, its matches not looked for.")
+      .def("__repr__", [](const MatchView& v) {
+        return "Match(" + v.state->rule(v.match->rule).name + ", " +
+               std::to_string(v.match->delta.cost.ms) + " ms)";
+      });
+  bind_shared<State>(m, "State", "A graph under rules and costs, with its matches. Immutable.")
+      .def(
+          "__init__",
+          [](State* self, const Graph& graph, std::shared_ptr<const RuleSet> rules,
+             std::shared_ptr<CostTable> costs, bool taso_hash) {
+            new (self) State(graph, std::make_shared<const Setting>(std::move(rules),
+                                                                    std::move(costs), taso_hash));
+          },
+          nb::arg("graph"), nb::arg("rules"), nb::arg("costs"), nb::kw_only(),
+          nb::arg("taso_hash") = false)
+      .def_prop_ro("graph", &State::graph)
+      .def_prop_ro("cost", &State::cost)
+      .def_prop_ro("hash", [](const State& s) { return s.graph()->hash().hex(); })
+      .def_prop_ro("taso_hash", [](const State& s) { return s.taso_hash(); })
+      .def_prop_ro("num_nodes", [](const State& s) { return s.graph()->num_operators(); })
+      .def(
+          "__len__", [](const State& s) { return s.matches().size(); }, "Number of matches.")
+      .def("matches", &match_views,
+           "All places where a rule applies, ordered by rule and then by creation of the nodes.")
+      .def("observe", &observe, nb::sig("def observe(self) -> dict[str, numpy.ndarray]"))
+      .def("repriced", &State::repriced,
+           "The same graph, with the prices that the cost table knows by now.")
+      .def_prop_ro("is_priced", &State::is_priced,
+                   "Are the cost and what each match changes known, not NaN?")
+      .def(
+          "apply", [](const State& s, int64_t index) { return apply(s, *pick(s, index)); },
+          nb::arg("match"), "The state after a match, given by its index or itself.")
+      .def(
+          "apply",
+          [](const State& s, const MatchView& view) {
+            if (view.state->graph() != s.graph())
+              throw std::invalid_argument("this match belongs to another state");
+            return apply(s, *view.match);
+          },
+          nb::arg("match"))
+      .def(
+          "explain",
+          [](const State& s, const std::string& rule) { return s.explain(rule_number(s, rule)); },
+          nb::arg("rule"), "Why places that begin to match the rule fail: reason -> count.");
+}
+
+// Iteration, seconds, cost of the graph expanded, best cost, candidates, queue length.
+nb::list rows(const std::vector<BacktrackingSearch::Row>& history) {
+  nb::list result;
+  for (const auto& r : history)
+    result.append(nb::make_tuple(r.iteration, r.seconds, r.cost_ms, r.best_cost_ms, r.candidates,
+                                 r.queue_length));
+  return result;
+}
+
+void bind_backtracking(nb::module_& m) {
+  using Search = BacktrackingSearch;
+  constexpr auto kRows =
+      "(iteration, seconds in run, cost of the graph expanded in ms, best cost in ms, candidates, "
+      "queue length); each is handed out once.";
+  nb::class_<Search>(m, "BacktrackingSearch", "TASO's cost-based backtracking search.")
+      .def(
+          "__init__",
+          [](Search* self, std::shared_ptr<const State> state, double alpha, double size_limit,
+             const std::string& hash, double rounding_ms) {
+            if (hash != "exact" && hash != "taso")
+              throw std::invalid_argument("hash is \"" + hash + "\"; it must be exact or taso");
+            new (self) Search(std::move(state),
+                              {alpha, size_limit, /*use_taso_hash=*/hash == "taso", rounding_ms});
+          },
+          nb::arg("state"), nb::kw_only(), nb::arg("alpha") = 1.05, nb::arg("size_limit") = 2.0,
+          nb::arg("hash") = "exact", nb::arg("rounding_ms") = 0.0)
+      .def(
+          "run",
+          [](Search& self, std::optional<int64_t> iterations, std::optional<int64_t> candidates,
+             std::optional<int64_t> idle_iterations, std::optional<double> seconds) {
+            Search::Limits limits;
+            if (iterations) limits.iterations = *iterations;
+            if (candidates) limits.candidates = *candidates;
+            if (idle_iterations) limits.idle_iterations = *idle_iterations;
+            if (seconds) limits.seconds = *seconds;
+            nb::gil_scoped_release release;
+            return self.run(limits);
+          },
+          nb::kw_only(), nb::arg("iterations") = nb::none(), nb::arg("candidates") = nb::none(),
+          nb::arg("idle_iterations") = nb::none(), nb::arg("seconds") = nb::none(),
+          "Expands graphs, at least one, until a limit of this call is reached, or before a graph "
+          "that asks for unknown prices. False: the queue is empty.")
+      .def("drop_dearest", &Search::drop_dearest, nb::arg("share"),
+           "Drops this share of the queue, the dearest entries; returns how many.")
+      .def_prop_ro("best", &Search::best, "The cheapest state that was expanded.")
+      .def_prop_ro("best_cost_ms", &Search::best_cost_ms)
+      .def_prop_ro("current_cost_ms", &Search::current_cost_ms)
+      .def_prop_ro("num_expanded", &Search::num_expanded)
+      .def_prop_ro("num_candidates", &Search::num_candidates)
+      .def_prop_ro("queue_length", &Search::queue_length)
+      .def(
+          "take_improvements", [](Search& s) { return rows(s.take_improvements()); },
+          nb::sig("def take_improvements(self) -> list[tuple[int, float, float, float, int, int]]"),
+          kRows)
+      .def(
+          "take_history", [](Search& s) { return rows(s.take_history()); },
+          nb::sig("def take_history(self) -> list[tuple[int, float, float, float, int, int]]"),
+          kRows)
+      .def(
+          "best_steps",
+          [](const Search& s) {
+            nb::list steps;
+            for (const auto& step : s.best_steps())
+              steps.append(nb::make_tuple(step.rule, step.tensors, step.cost_ms));
+            return steps;
+          },
+          nb::sig("def best_steps(self) -> list[tuple[str, list[str], float]]"),
+          "Rule, bound tensors and cost after each step on the way to the best graph.");
+}
+
+}  // namespace
+
+void bind_search(nb::module_& m) {
+  bind_cost(m);
+  bind_state(m);
+  m.def("taso_hash", [](const Graph& g) { return taso_hash(g); }, nb::arg("graph"));
+  bind_backtracking(m);
+}
+
+}  // namespace xflowrl

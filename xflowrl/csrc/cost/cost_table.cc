@@ -1,0 +1,126 @@
+#include "cost/cost_table.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace xflowrl {
+namespace {
+
+// TASO gives every pool a weight of shape (C, 1, KH, KW), and pays for reading it.
+double pool_weight_bytes(const Node& node, const TensorType& x) {
+  const bool is_global =
+      node.op == find_operator("GlobalAveragePool") || node.op == find_operator("GlobalMaxPool");
+  const bool is_pool =
+      node.op == find_operator("MaxPool") || node.op == find_operator("AveragePool");
+  if (!is_global && !is_pool) return 0;
+  double elements = static_cast<double>(x.dim(1));
+  for (int i = 2; i < x.rank(); ++i) {
+    elements *= static_cast<double>(
+        is_global ? x.dim(i) : node.attrs->ints("kernel_shape")[static_cast<size_t>(i - 2)]);
+  }
+  return elements * dtype_bits(x.dtype) / 8;
+}
+
+// What TASO has as one free operator of its own: broadcast_add (here a Sum), and what folds a batch
+// normalisation, enlarges a kernel or merges groups on the weights.
+bool is_preprocessing(const Node& node, Operands inputs) {
+  if (node.op == find_operator("Sum")) return true;
+  if (!node.is_constant || node.op == find_operator("MatMul") || node.op == find_operator("Conv"))
+    return false;
+  const bool is_elementwise = node.op == find_operator("Add") || node.op == find_operator("Mul");
+  return !(is_elementwise && inputs[0]->rank() > 1 && *inputs[0] == *inputs[1]);
+}
+
+}  // namespace
+
+std::shared_ptr<CostTable> CostTable::roofline(double flops_per_s, double bytes_per_s,
+                                               double overhead_ms) {
+  return std::shared_ptr<CostTable>(
+      new CostTable(Kind::kRoofline, flops_per_s, bytes_per_s, overhead_ms));
+}
+std::shared_ptr<CostTable> CostTable::taso(double flops_per_s, double bytes_per_s,
+                                           double overhead_ms) {
+  return std::shared_ptr<CostTable>(
+      new CostTable(Kind::kTaso, flops_per_s, bytes_per_s, overhead_ms));
+}
+std::shared_ptr<CostTable> CostTable::measured() {
+  return std::shared_ptr<CostTable>(new CostTable(Kind::kMeasured, 1, 1, 0));
+}
+
+double CostTable::formula_ms(const NodeWork& work) const {
+  return overhead_ms_ + 1000 * std::max(work.flops / flops_per_s_, work.bytes / bytes_per_s_);
+}
+
+double CostTable::taso_ms(const Node& node, NodeWork work, Operands inputs) const {
+  const bool is_concat = node.op == find_operator("Concat");
+  if (work.kind == Work::kCopy && !(is_concat && node.is_original)) return 0;
+  if (node.op >= 0 && operator_info(node.op).name.starts_with("Reduce")) return 0;
+  if (!node.is_original && is_preprocessing(node, inputs)) return 0;
+  work.bytes += pool_weight_bytes(node, *inputs[0]);
+  if (node.op != find_operator("Gemm") || inputs.size() < 3) return formula_ms(work);
+  // To TASO it is a MatMul and an Add.
+  const double output_bytes = node.outputs[0].type.num_bytes();
+  const NodeWork add{static_cast<double>(node.outputs[0].type.num_elements()),
+                     2 * output_bytes + inputs[2]->num_bytes(), Work::kCompute};
+  work.bytes -= inputs[2]->num_bytes();
+  return formula_ms(work) + formula_ms(add);
+}
+
+double CostTable::measured_ms(const Node& node, Operands inputs) {
+  if (const auto found = known_.find(node.signature); found != known_.end()) return *found->second;
+  if (!unknown_keys_.contains(node.signature)) {
+    OpSignature signature(node, inputs);
+    const std::string key = signature.key();
+    if (const auto known = known_by_key_.find(key); known != known_by_key_.end())
+      return *(known_[node.signature] = &known->second);
+    unknown_keys_.emplace(node.signature, key);
+    unknown_.push_back(std::move(signature));
+  }
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+Cost CostTable::price(const Node& node, Operands inputs) {
+  if (node.is_leaf() || (node.is_constant && kind_ != Kind::kTaso)) return {};
+  const NodeWork work = node_work(node, inputs);
+  if (work.kind == Work::kFree) return {};
+  switch (kind_) {
+    case Kind::kRoofline:
+      return {formula_ms(work), work.flops, work.bytes, 1};
+    case Kind::kTaso:
+      return {taso_ms(node, work, inputs), work.flops, work.bytes, 1};
+    case Kind::kMeasured:
+      return {measured_ms(node, inputs), work.flops, work.bytes, 1};
+  }
+  return {};
+}
+
+Cost CostTable::price(const Graph& graph, NodeId id) {
+  const Node& node = graph.node(id);
+  if (node.is_leaf()) return {};
+  return price(node, graph.operands(node));
+}
+
+Cost CostTable::price(const Graph& graph) {
+  Cost total;
+  for (const NodeId id : graph.topological_order()) total += price(graph, id);
+  return total;
+}
+
+std::vector<OpSignature> CostTable::unknown() const { return unknown_; }
+
+void CostTable::set(const std::string& key, double ms) {
+  known_by_key_[key] = ms;
+  std::erase_if(unknown_,
+                [&](const OpSignature& s) { return unknown_keys_.at(s.node.signature) == key; });
+  std::erase_if(unknown_keys_, [&](const auto& item) {
+    if (item.second == key) known_[item.first] = &known_by_key_[key];
+    return item.second == key;
+  });
+}
+
+std::optional<double> CostTable::get(const std::string& key) const {
+  const auto found = known_by_key_.find(key);
+  return found == known_by_key_.end() ? std::nullopt : std::optional(found->second);
+}
+
+}  // namespace xflowrl

@@ -1,0 +1,62 @@
+#include "graph/reachability.h"
+
+#include <bit>
+
+namespace xflowrl {
+
+Reachability::Reachability(const Graph& graph, bool with_constants)
+    : graph_(graph), row_(graph.num_slots(), -1) {
+  // Kahn's order; a row is its position.
+  const auto is_looked_at = [&](NodeId id) {
+    return with_constants || !graph.node(id).is_constant;
+  };
+  std::vector<int32_t> missing(graph.num_slots(), 0);
+  for (size_t i = 0; i < graph.num_slots(); ++i) {
+    const auto id = static_cast<NodeId>(i);
+    if (!graph.is_live(id) || !is_looked_at(id)) continue;
+    for (const TensorRef& t : graph.node(id).inputs)
+      missing[i] += t.node != kNoNode && is_looked_at(t.node);
+    if (missing[i] == 0) order_.push_back(id);
+  }
+  for (size_t i = 0; i < order_.size(); ++i) {
+    row_[static_cast<size_t>(order_[i])] = static_cast<int32_t>(i);
+    for (const Use& use : graph.uses(order_[i])) {
+      if (use.node != kNoNode && --missing[static_cast<size_t>(use.node)] == 0)
+        order_.push_back(use.node);
+    }
+  }
+  words_ = (order_.size() + 63) / 64;
+  below_.assign(order_.size() * words_, 0);
+  above_.assign(order_.size() * words_, 0);
+  for (size_t i = order_.size(); i-- > 0;) {
+    for (const Use& use : graph.uses(order_[i])) {
+      if (use.node == kNoNode) continue;
+      set(below_, i, row(use.node));
+      join(below_, i, row(use.node));
+    }
+  }
+  for (size_t i = 0; i < order_.size(); ++i) {
+    for (const TensorRef& t : graph.node(order_[i]).inputs) {
+      if (t.node == kNoNode || !is_looked_at(t.node)) continue;
+      set(above_, i, row(t.node));
+      join(above_, i, row(t.node));
+    }
+  }
+}
+
+std::vector<NodeId> Reachability::unrelated(NodeId node, OpIndex op) const {
+  std::vector<NodeId> found;
+  const size_t i = row(node);
+  for (size_t w = 0; w < words_; ++w) {
+    uint64_t free = ~(below_[i * words_ + w] | above_[i * words_ + w]);
+    if (w == i / 64) free &= ~(uint64_t{1} << (i % 64));
+    if (w + 1 == words_ && order_.size() % 64) free &= (uint64_t{1} << (order_.size() % 64)) - 1;
+    for (; free; free &= free - 1) {
+      const NodeId id = order_[w * 64 + static_cast<size_t>(std::countr_zero(free))];
+      if (graph_.node(id).op == op) found.push_back(id);
+    }
+  }
+  return found;
+}
+
+}  // namespace xflowrl

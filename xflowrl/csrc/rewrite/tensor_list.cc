@@ -1,0 +1,60 @@
+#include "rewrite/tensor_list.h"
+
+#include "rewrite/evaluate.h"
+
+namespace xflowrl {
+namespace {
+
+size_t at(int64_t i) { return static_cast<size_t>(i); }
+
+}  // namespace
+
+bool list_tensors(const Pattern& pattern, const Graph& graph, const Binding& binding,
+                  const std::vector<std::vector<NodeId>>& nodes,
+                  const std::vector<int>& num_outputs, std::vector<TensorRef>& tensors) {
+  const auto number = [&](const Expr& expr, int64_t& out) {
+    AttrValue value;
+    if (!evaluate(expr, graph, binding, value)) return false;
+    const int64_t* i = std::get_if<int64_t>(&value);
+    return i && (out = *i, true);
+  };
+  for (const TensorItem& item : pattern.tensors) {
+    const OperandPattern& o = item.operand;
+    switch (o.kind) {
+      case OperandPattern::Kind::kTensor:
+        tensors.push_back(binding.tensors[at(o.var)]);
+        continue;
+      case OperandPattern::Kind::kSequence:
+        tensors.insert(tensors.end(), binding.sequences[at(o.var)].begin(),
+                       binding.sequences[at(o.var)].end());
+        continue;
+      case OperandPattern::Kind::kNode:
+        break;
+      default:
+        return false;
+    }
+    const std::vector<NodeId>& ids = nodes[at(o.node)];
+    if (pattern.nodes[at(o.node)].is_each) {
+      for (NodeId id : ids) tensors.push_back({id, 0});
+      continue;
+    }
+    int64_t from = o.output.number, to = 0;
+    if (o.output.attr_var >= 0) {
+      const int64_t* i = std::get_if<int64_t>(&binding.attributes[at(o.output.attr_var)]);
+      if (!i) return false;
+      from = *i;
+    }
+    const int64_t count = num_outputs[at(o.node)];
+    if (item.is_range) {
+      from = 0;
+      if (item.from.kind != Expr::Kind::kNone && !number(item.from, from)) return false;
+    }
+    to = item.is_range ? count : from + 1;
+    if (item.is_range && item.to.kind != Expr::Kind::kNone && !number(item.to, to)) return false;
+    if (from < 0 || to > count || from > to) return false;
+    for (int64_t k = from; k < to; ++k) tensors.push_back({ids[0], static_cast<int32_t>(k)});
+  }
+  return true;
+}
+
+}  // namespace xflowrl
