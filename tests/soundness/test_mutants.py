@@ -8,8 +8,8 @@ import pytest
 
 from xflowrl._engine import Rule
 from xflowrl.rules import load_core
+from xflowrl.soundness.mutant_check import try_mutants
 from xflowrl.soundness.mutants import mutants_of
-from xflowrl.soundness.mutation import try_mutants
 
 CORE = {rule.name: rule for rule in load_core().rules}
 

@@ -49,11 +49,11 @@ def state(graph: Any, rules: RuleSet) -> State:
 
 
 def is_sound(rules: RuleSet, number: int, num_instances: int) -> bool:
-    verdict = check_rule(
+    finding = check_rule(
         rules.rules[number].text, num_instances=num_instances, is_commutative=False
     )
-    assert verdict.status != "unchecked", verdict.detail
-    return verdict.status == "sound"
+    assert finding.status != "unchecked", finding.detail
+    return finding.status == "sound"
 
 
 def test_the_index_is_tasos_id(guarded: RuleSet, faithful: RuleSet) -> None:
@@ -111,8 +111,8 @@ def test_every_guard_is_needed(path: str, number: int, position: int) -> None:
         text = builtin_rules(epsilon=True, guards={number: rest})[number]
     else:
         text = rule_text(read_taso_file(path)[number - 18], "mutant", rest)
-    verdict = check_rule(text, num_instances=ENOUGH, is_commutative=False)
-    assert verdict.status == "unsound", guards[position]
+    finding = check_rule(text, num_instances=ENOUGH, is_commutative=False)
+    assert finding.status == "unsound", guards[position]
 
 
 def test_merging_unequal_dilations_is_wrong(

@@ -15,6 +15,7 @@ import onnx
 from xflowrl._engine import Node, TensorType
 from xflowrl.onnx_io.model import Array
 from xflowrl.onnx_io.tensor_types import UniqueNames, numpy_dtype
+from xflowrl.operators import operator_of
 
 ORT_DOMAIN = "com.microsoft"
 # Activations of ONNX Runtime's CPU kernels; how each takes its parameters differs.
@@ -56,9 +57,7 @@ class OperandWriter:
             )
         if node.op_type == "AveragePool" and set(attributes.pop("dilations")) - {1}:
             raise ValueError(f'node "{node.outputs[0]}" (AveragePool): opset 18 has no dilations')
-        inputs = list(node.inputs)
-        if node.op_type in _OPERANDS:
-            inputs += self._operands(node, attributes)
+        inputs = [*node.inputs, *self._operands(node, attributes)]
         if not activation:
             return [_make(node.op_type, inputs, node.outputs, attributes)]
         plain = self._names.fresh(f"{node.outputs[0]}/{node.op_type}")
@@ -82,7 +81,7 @@ class OperandWriter:
     def _operands(self, node: Node, attributes: dict[str, Any]) -> list[str]:
         """Moves attributes into operands, in place."""
         operands = []
-        for attribute in _OPERANDS[node.op_type]:
+        for attribute in operator_of(node.op_type).attribute_operands:
             value = attributes.pop(attribute)
             hint = f"{node.outputs[0]}/{attribute}"
             if isinstance(value, list):
@@ -203,24 +202,6 @@ def _fused_kernel(
     return proto
 
 
-# Attributes of the engine that are operands in opset 18, in order, behind the first operand.
-_OPERANDS: dict[str, tuple[str, ...]] = {
-    "Clip": ("min", "max"),
-    "Expand": ("shape",),
-    "Pad": ("pads", "value"),
-    "Reshape": ("shape",),
-    "Slice": ("starts", "ends", "axes", "steps"),
-    "Split": ("split",),
-    "Squeeze": ("axes",),
-    "Tile": ("repeats",),
-    "Unsqueeze": ("axes",),
-    **{
-        f"Reduce{kind}": ("axes",)
-        for kind in (
-            "L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare",
-        )
-    },
-}  # fmt: skip
 _ACTIVATION_ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "LeakyRelu": ("alpha",),
     "Clip": ("min", "max"),

@@ -59,7 +59,7 @@ def _load(options: argparse.Namespace) -> tuple[RuleSet, dict[str, str]]:
 
 def list_rules(rules: RuleSet, reasons: Mapping[str, str] = MappingProxyType({})) -> int:
     """Prints one line a rule: where it is written, and the rule; then a reason, if it has one."""
-    from xflowrl.soundness.text import read_rule
+    from xflowrl.soundness.sexpr import read_rule
 
     for rule in rules.rules:
         print(f"{rule.filename}:{rule.line}: {read_rule(rule.text).text}")
@@ -69,24 +69,24 @@ def list_rules(rules: RuleSet, reasons: Mapping[str, str] = MappingProxyType({})
 
 
 def check_rules(rules: RuleSet, *, num_instances: int, seed: int) -> int:
-    """Checks, prints and keeps the verdict on each rule. Returns 1 if one is not sound."""
+    """Checks, prints and keeps the finding on each rule. Returns 1 if one is not sound."""
     from xflowrl.soundness.check import check_rule
-    from xflowrl.soundness.verdicts import Verdicts
+    from xflowrl.soundness.findings import Findings
 
-    verdicts, counts = Verdicts(), {"sound": 0, "unsound": 0, "unchecked": 0}
+    findings, counts = Findings(), {"sound": 0, "unsound": 0, "unchecked": 0}
     for rule in rules.rules:
-        verdict = check_rule(
+        finding = check_rule(
             rule.text,
             num_instances=num_instances,
             seed=seed,
             is_commutative=rules.commutative,
         )
-        verdicts.put(rule.text, verdict, is_commutative=rules.commutative)
-        counts[verdict.status] += 1
-        times = f"applied {verdict.num_applied} times"
-        print(f"{verdict.status:10}{rule.name} ({rule.filename}:{rule.line}), {times}", flush=True)
-        if verdict.detail:
-            print("    " + verdict.detail.replace("\n", "\n    "))
+        findings.put(rule.text, finding, is_commutative=rules.commutative)
+        counts[finding.status] += 1
+        times = f"applied {finding.num_applied} times"
+        print(f"{finding.status:10}{rule.name} ({rule.filename}:{rule.line}), {times}", flush=True)
+        if finding.detail:
+            print("    " + finding.detail.replace("\n", "\n    "))
     print(", ".join(f"{count} {status}" for status, count in counts.items()))
     return int(counts["sound"] < len(rules.rules))
 

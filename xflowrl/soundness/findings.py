@@ -1,4 +1,4 @@
-"""Verdicts of the soundness checker, kept between runs by the text of the rule."""
+"""What the soundness checker has found about a rule, kept between runs by the rule's text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,31 @@ import hashlib
 import json
 import os
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from xflowrl.soundness.text import read_rule
-from xflowrl.soundness.verdict import Verdict
+from xflowrl.soundness.sexpr import read_rule
 
 # Raised when the checker comes to see more: what it said before no longer counts.
 _CHECKER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known about a rule.
+
+    Attributes:
+        status: "sound" as far as tried; "unsound"; "unchecked" if it never applied, or speaks of
+            something for which no instances can be drawn.
+        num_applied: how often it was applied and compared.
+        detail: a counter-example with shapes and attributes, or why nothing could be tried.
+    """
+
+    rule: str
+    status: Literal["sound", "unsound", "unchecked"]
+    num_applied: int
+    detail: str = ""
 
 
 def default_path() -> Path:
@@ -22,30 +39,25 @@ def default_path() -> Path:
     return Path(cache) / "xflowrl" / "rule_verdicts.json"
 
 
-class Verdicts:
-    """A file of verdicts. The key of a rule is its text, whatever its layout and comments.
+class Findings:
+    """A file of findings. The key of a rule is its text, whatever its layout and comments.
 
     Raises:
-        ValueError: from every method, if the file is no file of verdicts.
+        ValueError: from every method, if the file is no file of findings.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or default_path()
 
-    def get(self, text: str, *, is_commutative: bool) -> Verdict | None:
-        """The verdict on a rule, or None if it has not been checked."""
+    def get(self, text: str, *, is_commutative: bool) -> Finding | None:
+        """The finding on a rule, or None if it has not been checked."""
         entry = self._read().get(_key(text, is_commutative))
-        return None if entry is None else Verdict(**entry)
+        return None if entry is None else Finding(**entry)
 
-    def put(self, text: str, verdict: Verdict, *, is_commutative: bool) -> None:
-        """Keeps a verdict; the file is replaced in one step."""
+    def put(self, text: str, finding: Finding, *, is_commutative: bool) -> None:
+        """Keeps a finding; the file is replaced in one step."""
         entries = self._read()
-        entries[_key(text, is_commutative)] = {
-            "rule": verdict.rule,
-            "status": verdict.status,
-            "num_applied": verdict.num_applied,
-            "detail": verdict.detail,
-        }
+        entries[_key(text, is_commutative)] = asdict(finding)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             "w", dir=self.path.parent, delete=False, encoding="utf-8"
@@ -61,7 +73,7 @@ class Verdicts:
         except (OSError, ValueError):
             entries = None
         if not isinstance(entries, dict):
-            raise ValueError(f"{self.path} is no file of rule verdicts; delete it")
+            raise ValueError(f"{self.path} is no file of rule findings; delete it")
         return entries
 
 

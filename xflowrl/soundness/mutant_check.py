@@ -9,7 +9,7 @@ from typing import Literal
 from xflowrl._engine import RuleSet
 from xflowrl.soundness.check import Trial, rule_set, trials_of
 from xflowrl.soundness.mutants import Mutant, mutants_of
-from xflowrl.soundness.text import read_rule
+from xflowrl.soundness.sexpr import read_rule
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ def try_mutants(
         num_attempts: instances drawn for a missing guard or condition.
         is_known: mutants to leave out.
     """
-    form = read_rule(text)
-    rules = rule_set(form.text)
-    seed_text = f"{seed} {form.name}"
-    places = _Places(trials_of(form, num_instances * 600, seed_text), rules)
+    expr = read_rule(text)
+    rules = rule_set(expr.text)
+    seed_text = f"{seed} {expr.name}"
+    applications = _Applications(trials_of(expr, num_instances * 600, seed_text), rules)
     outcomes = []
     for mutant in mutants_of(text):
         if is_known(mutant):
@@ -58,9 +58,9 @@ def try_mutants(
             outcomes.append(Outcome(mutant, "refused", 0))
             continue
         if mutant.kind == "target":
-            outcome = _try_target(mutant, mutated, places.first(num_instances))
+            outcome = _try_target(mutant, mutated, applications.first(num_instances))
             if outcome.status == "survived":
-                outcome = _try_target(mutant, mutated, places.first(10 * num_instances))
+                outcome = _try_target(mutant, mutated, applications.first(10 * num_instances))
         else:
             outcome = _try_condition(mutant, mutated, rules, num_attempts, seed_text)
             if outcome.status == "survived":
@@ -69,7 +69,7 @@ def try_mutants(
     return outcomes
 
 
-class _Places:
+class _Applications:
     """Trials in which a rule applies, with the hashes of what it makes of them."""
 
     def __init__(self, source: Iterator[Trial], rules: RuleSet) -> None:
@@ -89,10 +89,10 @@ class _Places:
 
 
 def _try_target(
-    mutant: Mutant, mutated: RuleSet, places: Sequence[tuple[Trial, frozenset[str]]]
+    mutant: Mutant, mutated: RuleSet, applications: Sequence[tuple[Trial, frozenset[str]]]
 ) -> Outcome:
     num_applied = num_other = 0
-    for trial, right in places:
+    for trial, right in applications:
         for result in trial.rewritten(mutated):
             num_applied += 1
             if result.merkle_hash in right:
@@ -110,8 +110,8 @@ def _try_condition(
 ) -> Outcome:
     """Looks where the mutant applies and the rule does not."""
     num_applied = 0
-    form = read_rule(mutant.text)
-    for trial in trials_of(form, num_attempts, f"{seed} {mutant.change}"):
+    expr = read_rule(mutant.text)
+    for trial in trials_of(expr, num_attempts, f"{seed} {mutant.change}"):
         if trial.num_matches(mutated) <= trial.num_matches(rules):
             continue
         for result in trial.rewritten(mutated):
