@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "taso": {"_engine"},
     "soundness": {*_MODEL, "operators"},
     "rules": {"_engine", "soundness"},
-    "rules.__main__": {"_engine", "rules", "soundness", "taso"},
+    "rules.__main__": {"_engine", "rules", "soundness", "taso", "run"},
     "measurement": {*_MODEL, "operators"},
     "problem": {*_MODEL, "measurement"},
     "env": _PROBLEM,

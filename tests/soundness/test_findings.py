@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xflowrl.rules import load_core, load_file
+from xflowrl.rules import load_file
 from xflowrl.rules.__main__ import main
 from xflowrl.soundness.findings import Finding, Findings, default_path
 
@@ -74,18 +74,6 @@ def test_rule_known_to_be_unsound_is_not_loaded(
     assert "1 sound, 1 unsound, 0 unchecked" in out
     with pytest.raises(ValueError, match=r'rule "relu-lost" \(.*mine.rules:3\) is unsound'):
         load_file(path)
-
-
-def test_list_prints_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(load_core())
-
-
-def test_list_of_one_rule(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list", "--rule", "Neg-Neg"]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("elimination.rules:")
-    assert out.endswith(": (rule Neg-Neg (Neg (Neg ?x)) => ?x)\n")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Reading and writing exprs, and the values that a source asks of attributes."""
+"""Reading and writing expressions, and the values that a source asks of attributes."""
 
 from __future__ import annotations
 

@@ -291,7 +291,7 @@ class _Builder:
         return self.results(op_type, inputs, attributes)
 
     def fixed_attributes(self, node: PatternNode) -> tuple[dict[str, Any], dict[str, Sexpr]]:
-        """Attributes the pattern fixes now, and exprs to evaluate once the operands are chosen."""
+        """Attributes the pattern fixes now, and those that follow from the operands chosen."""
         fixed = dict(self.attributes.get(node.attribute_set or "", {}))
         late: dict[str, Sexpr] = {}
         for name, expr in node.attributes.items():

@@ -1,4 +1,4 @@
-"""The surface of the rule language: text to nested exprs and back.
+"""The surface of the rule language: text to nested expressions and back.
 
 The engine parses and checks rules; this reader knows only brackets, so that a checker can look at
 the parts of a rule and write changed copies of it.
@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-# A expr is an atom (a string keeps its quotes, [?b] its brackets) or a tuple of exprs.
+# An expression is an atom (a string keeps its quotes, [?b] its brackets) or a tuple of expressions.
 Sexpr = str | tuple["Sexpr", ...]
 
 _TOKEN = re.compile(r';[^\n]*|"[^"]*"|\[[^\]]*\]|[()]|[^\s()\[\]";]+')
 
 
 def read_sexprs(text: str) -> list[Sexpr]:
-    """All exprs of a text, in order. Raises ValueError where brackets do not match."""
+    """All expressions of a text, in order. Raises ValueError where brackets do not match."""
     stack: list[list[Sexpr]] = [[]]
     for token in _TOKEN.findall(text):
         if token.startswith(";"):
@@ -36,6 +36,11 @@ def read_sexprs(text: str) -> list[Sexpr]:
     return stack[0]
 
 
+def comments_of(text: str) -> list[str]:
+    """The comments in a text, one a line of it, without their semicolons."""
+    return [token[1:].strip() for token in _TOKEN.findall(text) if token.startswith(";")]
+
+
 def write_sexpr(expr: Sexpr) -> str:
     """One line of text that reads as `expr`."""
     if isinstance(expr, str):
@@ -46,7 +51,7 @@ def write_sexpr(expr: Sexpr) -> str:
 def subexpressions(
     expr: Sexpr, path: tuple[int, ...] = ()
 ) -> Iterator[tuple[tuple[int, ...], Sexpr]]:
-    """Every expr inside `expr`, itself included, with the path that leads to it."""
+    """Every expression inside `expr`, itself included, with the path that leads to it."""
     yield path, expr
     if isinstance(expr, tuple):
         for index, part in enumerate(expr):
@@ -66,7 +71,7 @@ def replace_at(expr: Sexpr, path: tuple[int, ...], new: Sexpr | None) -> Sexpr:
 
 @dataclass(frozen=True)
 class RuleParts:
-    """One rule taken apart: its exprs between the keywords."""
+    """One rule taken apart: its expressions between the keywords."""
 
     name: str
     sources: tuple[Sexpr, ...]
