@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "rules.__main__": {"_engine", "rules", "soundness", "taso", "run"},
     "measurement": {*_MODEL, "operators"},
     "problem": {*_MODEL, "measurement"},
+    "taso.prices": {"_engine", "measurement"},
     "env": _PROBLEM,
     "agents": {*_PROBLEM, "env"},
     "taso.native": {*_PROBLEM, "agents"},
