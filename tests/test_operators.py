@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import onnx
 import pytest
@@ -13,7 +14,7 @@ from xflowrl._engine import (
     inferable_operators,
     operator_names,
 )
-from xflowrl.operators import OPERATORS, operator_of
+from xflowrl.operators import OPERATORS, Role, operator_of
 from xflowrl.soundness.choosers import CHOOSERS
 
 LEAVES = {"Input", "Weight", "Literal"}
@@ -42,6 +43,7 @@ def test_roles_are_of_operands_that_exist(name: str) -> None:
     schema = onnx.defs.get_schema(name, 18)
     most = math.inf if schema.max_input > 100 else schema.max_input
     assert all(position < most for position in OPERATORS[name].roles)
+    assert {*OPERATORS[name].roles.values()} <= {*get_args(Role)}
 
 
 @pytest.mark.parametrize(

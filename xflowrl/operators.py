@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Role = Literal[
+    "kernel", "bias", "scale", "variance", "slope", "table", "divisor", "square", "indices",
+    "class", "shape", "extent", "scales",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Operator:
         broadcasts: the check chooses operands whose shapes broadcast.
     """
 
-    roles: Mapping[int, str] = field(default_factory=dict)
+    roles: Mapping[int, Role] = field(default_factory=dict)
     attribute_operands: tuple[str, ...] = ()
     passes_through: bool = False
     is_symmetric: bool = False
@@ -59,8 +64,8 @@ _PLAIN = Operator()
 _INF = float("inf")
 _WHOLE = ("float64", "int64")
 _BOOL = ("bool",)
-_AFFINE = {1: "scale", 2: "bias"}
-_KERNELS = {0: "kernel", 1: "kernel"}
+_AFFINE: Mapping[int, Role] = {1: "scale", 2: "bias"}
+_KERNELS: Mapping[int, Role] = {0: "kernel", 1: "kernel"}
 _RECURRENT = Operator(roles={1: "kernel", 2: "kernel", 3: "bias"})
 
 

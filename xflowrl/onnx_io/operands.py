@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from xflowrl._engine import Node, TensorType
+from xflowrl._engine import Node, TensorType, canonical_attributes
 from xflowrl.onnx_io.model import Array
 from xflowrl.onnx_io.tensor_types import UniqueNames, numpy_dtype
 from xflowrl.operators import operator_of
@@ -109,12 +109,12 @@ class OperandWriter:
     def _activate(
         self, activation: str, parameters: list[float], x: str, y: str, tensor_type: TensorType
     ) -> list[onnx.NodeProto]:
-        names = _ACTIVATION_ATTRIBUTES.get(activation, ())
-        attributes: dict[str, Any] = dict(zip(names, parameters, strict=True))
-        if activation == "GeluTanh":
-            activation, attributes = "Gelu", {"approximate": "tanh"}
-        elif activation == "Gelu":
-            attributes = {"approximate": "none"}
+        attributes: dict[str, Any]
+        if activation.startswith("Gelu"):
+            attributes = {"approximate": "tanh" if activation == "GeluTanh" else "none"}
+            activation = "Gelu"
+        else:
+            attributes = dict(zip(canonical_attributes(activation), parameters, strict=True))
         if activation in _EXPANDED:
             return _EXPANDED[activation](self, x, y, tensor_type, attributes)
         if activation != "Clip":
@@ -202,12 +202,6 @@ def _fused_kernel(
     return proto
 
 
-_ACTIVATION_ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "LeakyRelu": ("alpha",),
-    "Clip": ("min", "max"),
-    "HardSigmoid": ("alpha", "beta"),
-    "Swish": ("alpha",),
-}
 _Expansion = Callable[
     [OperandWriter, str, str, TensorType, Mapping[str, Any]], list[onnx.NodeProto]
 ]

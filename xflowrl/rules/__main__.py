@@ -64,7 +64,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "source",
             nargs="*",
-            metavar="source",
             help="a rule file, or an option of conf/rules; the built-in rules by default",
         )
         sub.add_argument(
@@ -88,7 +87,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "settings",
         nargs="+",
-        metavar="settings",
         help="options of conf/graph and conf/rules; the built-in rules by default",
     )
     return parser

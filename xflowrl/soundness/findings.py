@@ -46,8 +46,8 @@ class Findings:
         ValueError: from every method, if the file is no file of findings.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path or default_path()
+    def __init__(self) -> None:
+        self.path = default_path()
 
     def get(self, text: str, *, is_commutative: bool) -> Finding | None:
         """The finding on a rule, or None if it has not been checked."""

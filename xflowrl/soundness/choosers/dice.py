@@ -18,15 +18,13 @@ class Dice:
 
     Attributes:
         rng: the only source of chance.
-        max_dim: largest dimension of a freely chosen shape.
-        fixed_dim: if set, every freely chosen dimension: makes types agree by accident, which is
-            where a missing guard shows.
+        fixed_dim: if set, every freely chosen dimension, which else is 1 to 4: makes types agree by
+            accident, which is where a missing guard shows.
         is_whole: the element type has no fractions.
         earlier: shapes and attributes chosen before, by operator.
     """
 
     rng: random.Random
-    max_dim: int = 4
     fixed_dim: int | None = None
     is_whole: bool = False
     earlier: dict[str, list[tuple[list[Shape], Attributes]]] = field(default_factory=dict)
@@ -35,7 +33,7 @@ class Dice:
         return self.rng.random() < probability
 
     def dim(self) -> int:
-        return self.fixed_dim or self.rng.randint(1, self.max_dim)
+        return self.fixed_dim or self.rng.randint(1, 4)
 
     def shape(self, rank: int | None = None) -> Shape:
         if rank is None:
