@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from typing import get_args
 
+import numpy as np
 import onnx
 import pytest
 
 from xflowrl._engine import (
+    GraphBuilder,
+    TensorType,
     activation_names,
     canonical_attributes,
     inferable_operators,
@@ -16,6 +19,7 @@ from xflowrl._engine import (
 )
 from xflowrl.operators import OPERATORS, Role, operator_of
 from xflowrl.soundness.choosers import CHOOSERS
+from xflowrl.soundness.reference import evaluate_graph
 
 LEAVES = {"Input", "Weight", "Literal"}
 
@@ -54,6 +58,23 @@ def test_attribute_operands_are_onnx_operands(name: str) -> None:
     inputs = [operand.name for operand in onnx.defs.get_schema(name, 18).inputs]
     renamed = {"value": "constant_value"}
     assert inputs[1 : 1 + len(operands)] == [renamed.get(name, name) for name in operands]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, row in OPERATORS.items() if row.tried is not None and not row.broadcasts],
+)
+def test_functions_that_round_are_called_inexact(name: str) -> None:
+    row = OPERATORS[name]
+    values = [0.25, 1.0, 4.0] if row.roles else [-1.0, 0.25, 1.0, 4.0]
+    x = np.array(values, row.dtypes[0]).reshape(1, 1, -1)
+    builder = GraphBuilder()
+    builder.add_input("x", TensorType(row.dtypes[0], x.shape))
+    builder.add_node(name, ["x"], ["y"], {key: tried[0] for key, tried in row.tried.items()})
+    builder.set_outputs(["y"])
+    (y,) = evaluate_graph(builder.build(), {"x": x}, {})
+    scaled = y * 2.0**20
+    assert np.array_equal(scaled, np.round(scaled)) == (not row.is_inexact)
 
 
 def test_mistaken_operators_have_choosers() -> None:

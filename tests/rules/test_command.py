@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xflowrl._engine import RuleSet
+from xflowrl._engine import GraphBuilder, RuleSet, TensorType
 from xflowrl.rules import load_core
 from xflowrl.rules.__main__ import main
 from xflowrl.rules.explaining import explain
@@ -115,6 +115,24 @@ def test_guards_and_targets_are_explained(
     rules = RuleSet.parse(f"(rules r)\n(rule r (Relu (Neg ?x)) => {rest})")
     graph = read_graph("x[2,3]; a=Neg(x); b=Relu(a); c=Neg(b); d=Relu(c)").graph
     assert list(explain(rules, graph))[1:] == [f"  It does not at 2 places: {line}"]
+
+
+def test_the_most_frequent_reason_comes_first(read_graph: Callable[[str], Instance]) -> None:
+    rules = RuleSet.parse("(rules r)\n(rule r (Relu (Neg ?x)) => (Relu ?x) :if (> (rank ?x) 2))")
+    text = "x[2,3]; a=Neg(x); b=Relu(a); c=Neg(b); d=Relu(c); e=Neg(d); f=Relu(e); out e,f"
+    lines = list(explain(rules, read_graph(text).graph))
+    assert ["2 places" in line for line in lines[1:]] == [True, False]
+
+
+def test_what_is_kept_as_it_is_counts_for_nothing() -> None:
+    builder = GraphBuilder("kept")
+    x = TensorType("float32", [2])
+    builder.add_input("x", x)
+    for operand, result in (("x", "a"), ("a", "y")):
+        builder.add_node("Neg", [operand], [result], output_types=[x], opaque=True)
+    builder.set_outputs(["y"])
+    lines = list(explain(load_core().select(["Neg-Neg"]), builder.build()))
+    assert lines[1:] == ["  The graph has no Neg that a rule can match."]
 
 
 def test_rules_and_graphs_of_ones_own_are_explained(run: Run, tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ def test_every_equivalence_is_needed() -> None:
         ), pattern
 
 
+def test_known_equivalents_are_not_tried() -> None:
+    outcomes = try_mutants(CORE["Sum-of-Sum"].text, num_instances=2, num_attempts=20)
+    equivalent = [one for one in outcomes if one.status == "equivalent"]
+    assert equivalent
+    assert all("exchanged" in one.mutant.change for one in equivalent)
+    assert not any(one.num_applied for one in equivalent)
+
+
 def test_mutants_of_a_rule() -> None:
     source = '(Relu (Conv ?x ?w :activation "" :attrs ?a))'
     text = f"(rule r {source} => (Conv ?x ?w :attrs ?a) :if (= 1 1))"

@@ -13,6 +13,7 @@ import pytest
 
 from xflowrl._engine import Graph, GraphBuilder, RuleSet, TensorType
 from xflowrl.graphs import bert, resnet, squeezenet
+from xflowrl.rules.__main__ import main
 from xflowrl.soundness.check import check_rule
 from xflowrl.taso.complexity import Counts, count_places, record, table
 from xflowrl.taso.open_gemms import OPENING_RULES, open_gemms
@@ -168,3 +169,12 @@ def test_a_bad_rule_file_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.strip().splitlines() == [
         f'error: "{bad}" is no TASO rule file, or a truncated one'
     ]
+
+
+def test_a_rule_is_explained_on_open_gemms(
+    shared_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = "taso-023-matmul-matmul-add-to-matmul-add-matmul"
+    path = shared_dir / "taso" / "graph_subst.pb"
+    assert main(["explain", rule, "graph=vgg16", "rules=taso", f"rules.path={path}"]) == 0
+    assert "Its Add and MatMul are nowhere connected" in capsys.readouterr().out
