@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from xflowrl._engine import GraphBuilder, TensorType
-from xflowrl.measurement import roofline, taso
+from xflowrl.measurement import roofline
 from xflowrl.measurement.analytic import PRESETS
+from xflowrl.taso.prices import taso
 
 WINDOW = {"strides": [1, 1], "pads": [1] * 4, "dilations": [1, 1], "group": 1}
 

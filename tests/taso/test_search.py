@@ -10,7 +10,7 @@ import pytest
 
 from xflowrl._engine import BacktrackingSearch, State
 from xflowrl.graphs import bert, resnet, squeezenet
-from xflowrl.measurement import taso
+from xflowrl.taso.prices import taso
 from xflowrl.taso.rules import load_taso
 
 # shared/taso/README.md, "TASO's own search, measured": alpha 1.0, budget 1000, five digits.

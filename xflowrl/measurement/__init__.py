@@ -1,6 +1,6 @@
 """What graphs cost: price lists, operators timed alone, and whole models executed for real."""
 
-from xflowrl.measurement.analytic import roofline, taso
+from xflowrl.measurement.analytic import roofline
 from xflowrl.measurement.compare import RUNTIMES, RealMeasurement
 from xflowrl.measurement.cost_model import CostModel
 from xflowrl.measurement.device import cpu_name, device_lock
@@ -16,5 +16,4 @@ __all__ = [
     "device_lock",
     "estimated",
     "roofline",
-    "taso",
 ]

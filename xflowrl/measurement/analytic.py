@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xflowrl._engine import CostTable
@@ -43,28 +44,21 @@ def roofline(device: str = "a100_fp32") -> CostModel:
     Raises:
         ValueError: unknown device; the message lists the known ones.
     """
-    preset = _preset(device)
-    table = CostTable.roofline(preset.flops_per_s, preset.bytes_per_s, preset.overhead_ms)
-    return CostModel("roofline", table, device=device)
+    return price_list("roofline", CostTable.roofline, device)
 
 
-def taso(device: str = "a100_fp32") -> CostModel:
-    """TASO's own charging, for comparison with its figures; not an honest cost.
-
-    The roofline formula, except that what TASO prices at zero is free here too, and operators
-    on constants alone are charged, as in TASO's search.
+def price_list(
+    name: str, table_fn: Callable[[float, float, float], CostTable], device: str
+) -> CostModel:
+    """Costs by a formula of a device's FLOP/s, bytes/s and milliseconds a kernel.
 
     Raises:
         ValueError: unknown device; the message lists the known ones.
     """
-    preset = _preset(device)
-    table = CostTable.taso(preset.flops_per_s, preset.bytes_per_s, preset.overhead_ms)
-    return CostModel("taso", table, device=device)
-
-
-def _preset(device: str) -> DevicePreset:
     if device not in PRESETS:
         raise ValueError(
             f"measurement.device={device!r}: no such price list; use one of {', '.join(PRESETS)}"
         )
-    return PRESETS[device]
+    preset = PRESETS[device]
+    table = table_fn(preset.flops_per_s, preset.bytes_per_s, preset.overhead_ms)
+    return CostModel(name, table, device=device)
