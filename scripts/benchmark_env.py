@@ -45,7 +45,7 @@ def problem_of(graph: str, **options: object) -> Problem:
     return Problem(
         model=run.build(run.load_option("graph", graph, options, seed=0)),
         rules=run.build(run.load_option("rules", "core", {}, seed=0)),
-        cost_model=run.build(run.load_option("measurement", "roofline", {}, seed=0)),
+        objective=run.build(run.load_option("measurement", "roofline", {}, seed=0)),
         budget=Budget(max_iterations=MAX_EPISODE_STEPS),
     )
 

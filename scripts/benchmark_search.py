@@ -111,7 +111,7 @@ def measure(case: Case) -> dict[str, float | str]:
     problem = Problem(
         model=model.with_graph(read_by(rules, model.graph)),
         rules=rules,
-        cost_model=build(load_option("measurement", case.measurement, {}, seed=0)),
+        objective=build(load_option("measurement", case.measurement, {}, seed=0)),
         budget=Budget(max_iterations=case.iterations),
     )
     agent = build(load_option("agent", "taso", {"alpha": case.alpha}, seed=0))

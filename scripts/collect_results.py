@@ -32,7 +32,7 @@ COLUMNS = (
     "num_kernels_best",
     "kept_original",
 )
-RUNTIMES = ("onnxruntime_cpu", "onnxruntime_cpu_optimised")
+RUNTIMES = ("onnxruntime_plain", "onnxruntime")
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     table = []
     for entry in record["results"]:
         row = {name: entry[name] for name in COLUMNS}
-        row["equal"] = entry["verified"]["equal"]
+        row["equal"] = entry["verified"]["status"] == "equal"
         row["max_rel_error"] = entry["verified"]["max_rel_error"]
         row["train_s"] = record["train_s"]
         row["git_commit"] = record["git_commit"]

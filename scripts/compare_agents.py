@@ -48,12 +48,12 @@ Found = list[tuple[Result, float]]  # with the seconds of training, one a seed
 def results(agent: Agent, options: argparse.Namespace, size: int, trap: float) -> Found:
     """What the agent finds on the networks of all seeds."""
     found = []
-    rules, cost_model = load_core(), roofline()
+    rules, objective = load_core(), roofline()
     for seed in range(options.seeds):
         problem = Problem(
             model=random_network(num_nodes=size, trap=trap, seed=seed),
             rules=rules,
-            cost_model=cost_model,
+            objective=objective,
             budget=Budget(max_iterations=options.iterations, max_seconds=options.seconds),
             seed=seed,
         )

@@ -45,13 +45,13 @@ def option(group: str, name: str, changes: Mapping[str, Any] | None = None, *, s
 
 def problems_of(models: list[Any], *, seed: int, max_iterations: int) -> list[Problem]:
     """The core rules and the default price list for all."""
-    rules, cost_model = (
+    rules, objective = (
         option("rules", "core", seed=seed),
         option("measurement", "roofline", seed=seed),
     )
     budget = Budget(max_iterations=max_iterations)
     return [
-        Problem(model=model, rules=rules, cost_model=cost_model, budget=budget, seed=seed)
+        Problem(model=model, rules=rules, objective=objective, budget=budget, seed=seed)
         for model in models
     ]
 

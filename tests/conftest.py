@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,15 +43,14 @@ def relu_problem() -> Callable[..., Any]:
     arguments are limits of the budget, or `seed`.
     """
     from xflowrl._engine import CostTable, GraphBuilder, RuleSet, TensorType
+    from xflowrl.measurement import Objective
     from xflowrl.onnx_io import Model
     from xflowrl.problem import Budget, Problem
     from xflowrl.weights import DrawnWeights
 
     rules = RuleSet.parse("(rules toy)\n(rule relu-of-relu (Relu (Relu ?x)) => (Relu ?x))")
 
-    def make(
-        num_relus: int = 4, *, seed: int = 0, cost_model: Any = None, **limits: Any
-    ) -> Problem:
+    def make(num_relus: int = 4, *, seed: int = 0, objective: Any = None, **limits: Any) -> Problem:
         builder = GraphBuilder("relus")
         tensor = builder.add_input("x", TensorType("float32", [8, 8]))
         for index in range(num_relus):
@@ -60,11 +58,10 @@ def relu_problem() -> Callable[..., Any]:
         builder.set_outputs([tensor])
         graph = builder.build()
         table = CostTable.roofline(1e12, 1e12, 0.005)
-        free = SimpleNamespace(table=table, fill=lambda: 0, measure_s=0.0, num_measured=0)
         return Problem(
             model=Model(graph, DrawnWeights(graph, 0)),
             rules=rules,
-            cost_model=cost_model or free,
+            objective=objective or Objective("listed", table, device="none"),
             budget=Budget(**limits),
             seed=seed,
         )

@@ -39,7 +39,7 @@ def test_models_and_names_as_well_as_objects(relu_problem: MakeProblem) -> None:
         problem.model,
         agent=Greedy(),
         rules=problem.rules,
-        measurement=problem.cost_model,
+        measurement=problem.objective,
         budget=xflowrl.Budget(max_iterations=1),
     )
     assert (result.num_nodes_best, str(result.stop_reason)) == (3, "iterations")

@@ -25,7 +25,7 @@ ENTRY: dict[str, Any] = {
     "best_iteration": 19,
     "optimisation_s": 1.25,
     "stop_reason": "exhausted",
-    "verified": {"equal": True},
+    "verified": {"status": "equal"},
     "kept_original": False,
     "best_onnx": "best.onnx",
     "real": [
@@ -58,7 +58,7 @@ def test_table_tells_what_came_out() -> None:
     ("changes", "shown"),
     [
         ({"kept_original": True}, "the original"),
-        ({"best_onnx": None, "verified": {"equal": False}}, "NOT EQUAL"),
+        ({"best_onnx": None, "verified": {"status": "different"}}, "NOT EQUAL"),
         ({"cost_initial_ms": 0.0, "cost_best_ms": 0.0}, "-"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,10 +59,9 @@ def test_meter_counts_neither_measuring_nor_pauses_as_searching() -> None:
     clock.now_s = 2.0
     with meter.paused():
         clock.now_s = 102.0
-    meter.measured(3, 50.0)
+    meter.measurements, meter.measure_s = 3, 50.0
     clock.now_s = 152.0  # of which 2 searching before the pause, 50 measuring, 0 after
     assert meter.seconds == pytest.approx(2.0)
-    assert (meter.measurements, meter.measure_s) == (3, 50.0)
     assert meter.exceeded() is None
     clock.now_s = 155.0
     assert meter.exceeded() is StopReason.SECONDS
@@ -70,7 +69,7 @@ def test_meter_counts_neither_measuring_nor_pauses_as_searching() -> None:
 
 def test_meter_stops_at_measurements() -> None:
     meter, _, _ = make_meter(max_measurements=3)
-    meter.measured(3, 0.1)
+    meter.measurements = 3
     assert meter.exceeded() is StopReason.MEASUREMENTS
 
 
@@ -100,32 +99,45 @@ def test_patience_counts_from_the_last_best() -> None:
     assert meter.exceeded() is StopReason.PATIENCE
 
 
-class SlowCostModel:
-    """Knows nothing until asked; pretends to time every operator for a second."""
+class OneMillisecondEach:
+    """Knows every operator at once, and counts those it was asked for."""
 
-    def __init__(self) -> None:
-        from xflowrl._engine import CostTable
+    num_timed = 0
 
-        self.table = CostTable.measured()
-        self.measure_s = 0.0
-        self.num_measured = 0
-
-    def fill(self) -> int:
-        unknown = self.table.unknown()
-        for signature in unknown:
-            self.table.set(signature.key, 1.0)
-        self.measure_s += float(len(unknown))
-        self.num_measured += len(unknown)
-        return len(unknown)
+    def price_ms(self, signatures: Sequence[object]) -> list[float]:
+        self.num_timed += len(signatures)
+        return [1.0] * len(signatures)
 
 
-def test_unknown_costs_are_filled_and_timed_apart(relu_problem: MakeProblem) -> None:
-    problem = relu_problem(3, cost_model=SlowCostModel())
+def test_what_an_objective_measures_is_counted_and_timed_apart(relu_problem: MakeProblem) -> None:
+    from xflowrl._engine import CostTable
+    from xflowrl.measurement import Objective
+
+    pricer = OneMillisecondEach()
+    objective = Objective("fake", CostTable.measured(), device="d", pricer=pricer)
+    problem = relu_problem(3, objective=objective)
     meter, _, _ = make_meter()
-    state = problem.initial_state(meter)
+    with meter.measuring(objective):
+        state = problem.initial_state()
     assert state.cost.ms == pytest.approx(3.0)
-    assert (meter.measurements, meter.measure_s) == (1, 1.0)  # three equal operators: one timing
-    assert [match.cost_difference_ms for match in problem.matches(state, meter)] == [-1.0, -1.0]
+    assert meter.measurements == 1  # three equal operators: one timing
+    assert meter.measure_s == objective.measure_s > 0
+    assert [match.cost_difference_ms for match in objective.matches(state)] == [-1.0, -1.0]
+
+
+def test_an_interrupt_while_measuring_is_still_counted() -> None:
+    meter, clock, _ = make_meter(max_real_measurements=1)
+    objective = SimpleNamespace(num_measured=2, measure_s=1.0)
+    with pytest.raises(KeyboardInterrupt), meter.measuring(objective):  # type: ignore[arg-type]
+        objective.num_measured, objective.measure_s = 5, 4.0
+        raise KeyboardInterrupt
+    assert (meter.measurements, meter.measure_s) == (3, 3.0)
+    assert meter.exceeded() is None
+    with pytest.raises(KeyboardInterrupt), meter.measuring_graph():
+        clock.now_s = 10.0
+        raise KeyboardInterrupt
+    assert (meter.real_measurements, meter.measure_s) == (1, 13.0)
+    assert meter.exceeded() is StopReason.REAL_MEASUREMENTS
 
 
 def test_attempt_logs_every_iteration(relu_problem: MakeProblem) -> None:

@@ -97,8 +97,7 @@ def test_a_run_leaves_a_complete_folder(tmp_path: Path) -> None:
     assert entry.keys() >= ENTRY_KEYS
     assert (entry["agent"], entry["rules"], entry["seed"]) == ("taso", "core", 3)
     assert entry["cost_best_ms"] < entry["cost_initial_ms"]
-    assert entry["verified"]["equal"]
-    assert entry["verified"]["caught_mutant"]
+    assert entry["verified"]["status"] == "equal"
     for measured in entry["real"]:
         assert measured["initial_ms"].keys() == {"median", "q1", "q3"}
         assert measured["decides"] is False  # a price list was timed in no runtime
@@ -124,7 +123,7 @@ def test_trace_of_a_run_replays(run_here: Callable[..., Any], tmp_path: Path) ->
     problem = Problem(
         model=option("graph", "tiny"),
         rules=option("rules", "core"),
-        cost_model=option("measurement", "roofline"),
+        objective=option("measurement", "roofline"),
     )
     entry = result_of(folder)["results"][0]
     assert replay(problem, trace).cost.ms == pytest.approx(entry["cost_best_ms"])
@@ -165,7 +164,7 @@ def test_a_failing_job_does_not_stop_the_others(
     bad, good = run_folders(tmp_path)
     assert not (bad / "result.json").exists()
     assert "judge.draws is 0" in (bad / "run.log").read_text()
-    assert result_of(good)["results"][0]["verified"]["equal"]
+    assert result_of(good)["results"][0]["verified"]["status"] == "equal"
 
 
 def test_several_graphs_make_several_models(run_here: Callable[..., Any], tmp_path: Path) -> None:
@@ -251,9 +250,7 @@ def test_an_unequal_result_fails_the_run(
 ) -> None:
     from xflowrl import verify
 
-    verdict = verify.Verdict(
-        equal=False, max_abs_error=1.0, max_rel_error=1.0, caught_mutant=True, detail="output y"
-    )
+    verdict = verify.Verdict("different", max_abs_error=1.0, max_rel_error=1.0, detail="output y")
     monkeypatch.setattr(verify, "verify", lambda *args, **keywords: verdict)
     code, _, err = run_here(*QUICK, "agent=greedy")
     assert code == 1
@@ -262,7 +259,7 @@ def test_an_unequal_result_fails_the_run(
     assert not (folder / "best.onnx").exists()
     (entry,) = result_of(folder)["results"]
     assert entry["best_onnx"] is None
-    assert entry["verified"]["equal"] is False
+    assert entry["verified"]["status"] == "different"
 
 
 def test_experiments_are_differences(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from xflowrl.problem import Agent, Budget, Problem, Result
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
-    from xflowrl.measurement import CostModel
+    from xflowrl.measurement import Objective
     from xflowrl.onnx_io import Model
 
 
@@ -19,7 +19,7 @@ def optimize(
     agent: str | Agent = "greedy",
     *,
     rules: str | RuleSet = "core",
-    measurement: str | CostModel = "estimated",
+    measurement: str | Objective = "estimated",
     budget: Budget | Mapping[str, Any] | None = None,
     seed: int = 0,
     verify: bool = True,
@@ -31,7 +31,7 @@ def optimize(
         model: a model, or the path of an ONNX file.
         agent: an option of `conf/agent`, or an agent.
         rules: an option of `conf/rules`, or a rule set.
-        measurement: an option of `conf/measurement`, or a cost model.
+        measurement: an option of `conf/measurement`, or an objective.
         budget: a budget, or those of its limits that differ from the default.
         verify: prove that the result computes the original's function.
         **options: the agent's own, as `agent.NAME=...` on the command line: `alpha=1.0`.
@@ -54,7 +54,7 @@ def optimize(
     problem = Problem(
         model=model if isinstance(model, Model) else load_onnx(model),
         rules=option("rules", rules, {}),
-        cost_model=option("measurement", measurement, {}),
+        objective=option("measurement", measurement, {}),
         budget=budget if isinstance(budget, Budget) else option("budget", "default", limits),
         seed=seed,
     )

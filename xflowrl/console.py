@@ -120,9 +120,8 @@ def result_table(entries: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _verdict(verified: Mapping[str, Any]) -> str:
-    if verified["equal"]:
-        return "equal"
-    return "undecided" if verified.get("detail", "").startswith("undecided") else "NOT EQUAL"
+    status: str = verified["status"]
+    return "NOT EQUAL" if status == "different" else status
 
 
 def real_table(entries: Sequence[Mapping[str, Any]]) -> Table:

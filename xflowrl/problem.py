@@ -1,6 +1,6 @@
 """What is optimised, what it may cost, and what came out.
 
-A `Problem` is a model with the rules that may rewrite it, the cost model that prices it, and a
+A `Problem` is a model with the rules that may rewrite it, the objective that prices it, and a
 `Budget`. What an agent spends is counted by a `Meter`; what it finds is a `Result`, with the
 `Trace` of steps that leads there and can be replayed.
 """
@@ -17,11 +17,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from xflowrl._engine import State
-
 if TYPE_CHECKING:
-    from xflowrl._engine import Match, RuleSet
-    from xflowrl.measurement import CostModel
+    from xflowrl._engine import RuleSet, State
+    from xflowrl.measurement import Objective
     from xflowrl.onnx_io import Model
 
 Log = Callable[[Mapping[str, float], int], None]
@@ -37,6 +35,7 @@ class StopReason(StrEnum):
     CANDIDATES = "candidates"
     SECONDS = "seconds"
     MEASUREMENTS = "measurements"
+    REAL_MEASUREMENTS = "real_measurements"
     MEMORY = "memory"
     PATIENCE = "patience"
     INTERRUPTED = "interrupted"  # Ctrl-C
@@ -52,6 +51,7 @@ class Budget:
         max_seconds: time spent searching. Timing operators and logging are not counted, so that a
             search stops at the same place whether or not the op-cost database is warm.
         max_measurements: operators timed.
+        max_real_measurements: whole graphs executed to be timed.
         max_memory_mb: growth of the resident memory since the attempt began. `taso` drops the worst
             of its queue to stay below.
         patience: iterations without a new best.
@@ -61,6 +61,7 @@ class Budget:
     max_candidates: int | None = None
     max_seconds: float | None = None
     max_measurements: int | None = None
+    max_real_measurements: int | None = None
     max_memory_mb: float | None = None
     patience: int | None = None
 
@@ -103,6 +104,7 @@ class Meter:
         self.iterations = 0
         self.candidates = 0
         self.measurements = 0
+        self.real_measurements = 0
         self.measure_s = 0.0
         self.memory_mb = 0.0  # the peak
         self.best_iteration = 0
@@ -137,10 +139,25 @@ class Meter:
         limit = self.budget.max_memory_mb
         return limit is not None and self._memory_now_mb >= limit
 
-    def measured(self, measurements: int, seconds: float) -> None:
-        """Counts operators timed, and takes the time it needed off the searching time."""
-        self.measurements += measurements
-        self.measure_s += seconds
+    @contextmanager
+    def measuring(self, objective: Objective) -> Iterator[None]:
+        """What the objective measures within is counted, and its time taken off the searching."""
+        measurements, seconds = objective.num_measured, objective.measure_s
+        try:
+            yield
+        finally:
+            self.measurements += objective.num_measured - measurements
+            self.measure_s += objective.measure_s - seconds
+
+    @contextmanager
+    def measuring_graph(self) -> Iterator[None]:
+        """A whole graph is executed within: it is counted, and its time taken off the searching."""
+        began_s = self._clock_fn()
+        self.real_measurements += 1
+        try:
+            yield
+        finally:
+            self.measure_s += self._clock_fn() - began_s
 
     def improved(self, iteration: int | None = None) -> None:
         """Notes that an iteration, or the current one, found a new best. Patience counts on."""
@@ -163,6 +180,11 @@ class Meter:
             (StopReason.CANDIDATES, self.candidates, budget.max_candidates),
             (StopReason.SECONDS, self.seconds, budget.max_seconds),
             (StopReason.MEASUREMENTS, self.measurements, budget.max_measurements),
+            (
+                StopReason.REAL_MEASUREMENTS,
+                self.real_measurements,
+                budget.max_real_measurements,
+            ),
             (StopReason.MEMORY, self._memory_now_mb, budget.max_memory_mb),
             (StopReason.PATIENCE, self.iterations - self.best_iteration, budget.patience),
         )
@@ -213,7 +235,7 @@ class Problem:
 
     model: Model
     rules: RuleSet
-    cost_model: CostModel
+    objective: Objective
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     label: str = ""
@@ -224,35 +246,14 @@ class Problem:
         """What results call it."""
         return self.label or self.model.graph.name
 
-    def initial_state(self, meter: Meter | None = None) -> State:
-        """The original graph under this problem's rules and costs, its cost known."""
-        state = State(self.model.graph, self.rules, self.cost_model.table)
-        return state.repriced() if self.fill(meter) else state
-
-    def matches(self, state: State, meter: Meter | None = None) -> list[Match]:
-        """Every match in `state`, in a deterministic order, with known costs.
-
-        Operators whose cost is not known yet are timed in one batch.
-        """
-        return (state.repriced() if self.fill(meter) else state).matches()
-
-    def fill(self, meter: Meter | None = None) -> int:
-        """Prices every operator whose cost was asked for and is not known; returns how many.
-
-        Called once an iteration even where nothing is missing: it is where a run that shares the
-        device lets others time.
-        """
-        model = self.cost_model
-        measured_before, before_s = model.num_measured, model.measure_s
-        count = model.fill()
-        if meter is not None:
-            meter.measured(model.num_measured - measured_before, model.measure_s - before_s)
-        return count
+    def initial_state(self) -> State:
+        """The original graph under this problem's rules, its prices complete."""
+        return self.objective.state(self.model.graph, self.rules)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What an attempt found. Costs are those of the problem's cost model, in milliseconds.
+    """What an attempt found. Costs are those of the problem's objective, in milliseconds.
 
     Attributes:
         num_unexpanded: graphs reached whose matches were not listed when the search ended; None if
@@ -305,7 +306,7 @@ def replay(problem: Problem, trace: Trace) -> State:
             f"{problem.model.graph.hash}; replay it on the graph it was recorded on"
         )
     for index, step in enumerate(trace.steps):
-        for match in problem.matches(state):
+        for match in problem.objective.matches(state):
             if match.rule == step.rule and tuple(match.tensors) == step.tensors:
                 state = state.apply(match)
                 break

@@ -31,7 +31,7 @@ from xflowrl.config_types import check_config, check_value
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
     from xflowrl.judge import Judge
-    from xflowrl.measurement import CostModel
+    from xflowrl.measurement import Objective
     from xflowrl.onnx_io import Model
     from xflowrl.problem import Agent, Budget, Problem, Result
 
@@ -85,10 +85,10 @@ class Job:
         rules: RuleSet = self.build("rules")
         return rules
 
-    def cost_model(self) -> CostModel:
-        """The cost model."""
-        cost_model: CostModel = self.build("measurement")
-        return cost_model
+    def objective(self) -> Objective:
+        """The objective."""
+        objective: Objective = self.build("measurement")
+        return objective
 
     def budget(self) -> Budget:
         """The budget of each problem."""
@@ -101,11 +101,11 @@ class Job:
         return agent
 
     def problems(self) -> list[Problem]:
-        """One problem a graph, with distinct names, sharing rules and cost model."""
+        """One problem a graph, with distinct names, sharing rules and objective."""
         from xflowrl.problem import Problem
         from xflowrl.taso.open_gemms import read_by
 
-        models, rules, cost_model = self.models(), self.rules(), self.cost_model()
+        models, rules, objective = self.models(), self.rules(), self.objective()
         models = [model.with_graph(read_by(rules, model.graph)) for model in models]
         problems: list[Problem] = []
         for model in models:
@@ -113,7 +113,7 @@ class Job:
             problem = Problem(
                 model=model,
                 rules=rules,
-                cost_model=cost_model,
+                objective=objective,
                 budget=self.budget(),
                 seed=self.seed,
                 label=label,
@@ -213,7 +213,7 @@ def _deliver(
         if problem.rules.faithful:
             judgement = judge.refuse()
         else:
-            judgement = judge.judge(result, problem.cost_model, seed=job.seed)
+            judgement = judge.judge(result, problem.objective, seed=job.seed)
         name = None
         if judgement.model is not None:
             name = "best.onnx" if len(results) == 1 else f"best-{file_name(result.graph)}.onnx"

@@ -60,12 +60,14 @@ def result_entry(
         "num_kernels_initial": result.num_kernels_initial,
         "num_kernels_best": result.num_kernels_best,
         "num_steps": len(result.trace.steps),
-        "real": [measured.entry() for measured in judgement.real],
+        "real": [
+            measured.entry() | {"decides": measured is judgement.decisive}
+            for measured in judgement.real
+        ],
         "verified": {
-            "equal": verdict.equal,
+            "status": verdict.status,
             "max_abs_error": verdict.max_abs_error,
             "max_rel_error": verdict.max_rel_error,
-            "caught_mutant": verdict.caught_mutant,
             "detail": verdict.detail,
         },
         "kept_original": judgement.kept_original,

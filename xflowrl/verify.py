@@ -5,7 +5,7 @@ weights: float parameters are drawn anew under their names, so both models get t
 scale that keeps activations near unit size (see `weights`); what is no parameter keeps its value.
 Then the models as they would be saved, their own weights folded, are compared once. Last, one
 number in a weight of the result is changed by 10%: if the comparison does not notice that, its
-agreement proves nothing, and the verdict is "undecided".
+agreement proves nothing, and the status is "undecided".
 
 Tolerance. Two orders of summation differ in float32 by about 1e-6 of an output's standard deviation
 per layer (after rewriting, 4e-5 was the most in ResNet-50, 1e-6 in DenseNet-121), and a real error
@@ -20,13 +20,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from xflowrl._engine import Graph, TensorType
+from xflowrl.measurement.runtimes.onnxruntime import one_line, open_session
 from xflowrl.onnx_io.exporting import (
     MAX_INLINE_BYTES,
     export_for_comparison,
@@ -55,25 +55,23 @@ class Verdict:
     """Whether a result computes what its original computes.
 
     Attributes:
-        equal: every comparison agreed, and the check notices a changed weight.
+        status: "equal": every comparison agreed, and a changed weight of the result was noticed;
+            "different"; or "undecided": nothing could be compared, or no change was noticed.
         max_abs_error: largest difference of two output elements, over all comparisons.
         max_rel_error: the same in units of the output's standard deviation.
-        caught_mutant: the check fails when one weight of the result is changed.
-        detail: one line: what was compared, or which output differs, or why it is undecided.
+        detail: one line: what was compared and which changed weight was noticed, or which output
+            differs, or why it is undecided.
     """
 
-    equal: bool
+    status: Literal["equal", "different", "undecided"]
     max_abs_error: float
     max_rel_error: float
-    caught_mutant: bool
     detail: str
 
     @property
-    def verdict(self) -> str:
-        """ "equal", "different" or "undecided"."""
-        if self.equal:
-            return "equal"
-        return "undecided" if self.detail.startswith("undecided") else "different"
+    def equal(self) -> bool:
+        """Proven equal."""
+        return self.status == "equal"
 
 
 @dataclass
@@ -108,29 +106,29 @@ def verify(original: Model, result: Model, *, draws: int = 3, seed: int = 0) -> 
     """
     _check_interfaces(original.graph, result.graph)
     total = _Difference()
+
+    def verdict(status: Literal["equal", "different", "undecided"], detail: str) -> Verdict:
+        return Verdict(status, total.absolute, total.relative, detail)
+
     try:
         check = _Check(original, result)
         for draw in range(draws):
             total.merge(check.compare_draw(seed + draw))
             if total.failure:
-                return _verdict(total, False, f"draw {draw + 1}: {total.failure}")
-        mutant = check.caught_mutant()
+                return verdict("different", f"draw {draw + 1}: {total.failure}")
+        noticed = check.noticed_change()
         check.close()
         total.merge(_compare_as_saved(original, result, seed))
         if total.failure:
-            return _verdict(total, False, f"with the model's own weights: {total.failure}")
+            return verdict("different", f"with the model's own weights: {total.failure}")
     except _NotEvidence as error:
-        return _verdict(total, False, f"undecided: {error}")
+        return verdict("undecided", str(error))
     except _CannotRun as error:
-        return _verdict(total, False, f"undecided: ONNX Runtime cannot run it: {error}")
-    if mutant is None:
-        return _verdict(total, False, "undecided: no changed weight made the outputs differ")
-    what = f"{draws} draws and the model's own weights agree; {mutant} changed by 10% is noticed"
-    return _verdict(total, True, what)
-
-
-def _verdict(total: _Difference, caught: bool, detail: str) -> Verdict:
-    return Verdict(caught, total.absolute, total.relative, caught, detail)
+        return verdict("undecided", f"ONNX Runtime cannot run it: {error}")
+    if noticed is None:
+        return verdict("undecided", "no changed weight made the outputs differ")
+    what = f"{draws} draws and the model's own weights agree; {noticed} changed by 10% is noticed"
+    return verdict("equal", what)
 
 
 def _check_interfaces(original: Graph, result: Graph) -> None:
@@ -187,24 +185,18 @@ class _Session:
     """A model in ONNX Runtime; `source` is a model or the path of one."""
 
     def __init__(self, source: onnx.ModelProto | Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        options.enable_cpu_mem_arena = False
-        model = str(source) if isinstance(source, Path) else source.SerializeToString()
+        model = source if isinstance(source, Path) else source.SerializeToString()
         try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime has a dozen exception types of its own
-            raise _CannotRun(" ".join(str(error).split())) from error
+            self._session = open_session(model, threads=0)
+        except RuntimeError as error:
+            raise _CannotRun(str(error)) from error
         self._inputs = [i.name for i in self._session.get_inputs()]
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         try:
             results = self._session.run(None, {name: feeds[name] for name in self._inputs})
-        except Exception as error:
-            raise _CannotRun(" ".join(str(error).split())) from error
+        except Exception as error:  # ONNX Runtime has a dozen exception types of its own
+            raise _CannotRun(one_line(error)) from error
         return [np.asarray(result) for result in results]
 
 
@@ -249,7 +241,7 @@ class _Check:
         self._feeds = {**feeds, **inputs}
         return _compare(self._names, self._expected, self._second.run(self._feeds), self._tolerance)
 
-    def caught_mutant(self) -> str | None:
+    def noticed_change(self) -> str | None:
         """What, changed by 10% in the last draw, made the outputs differ; None if nothing did."""
         assert self._second is not None
         weights = [n for n in self._result_parameters if self._feeds[n].size]

@@ -22,7 +22,7 @@ def no_log(metrics: Mapping[str, float], step: int) -> None:
 
 
 def test_leaves_the_minimum_in_which_greedy_is_stuck() -> None:
-    problem = Problem(model=tiny(), rules=load_core(), cost_model=roofline())
+    problem = Problem(model=tiny(), rules=load_core(), objective=roofline())
     (stuck,) = Greedy().optimize([problem], no_log)
     (result,) = Beam(width=2).optimize([problem], no_log)
     assert 1000 * stuck.cost_best_ms == pytest.approx(24.236, abs=6e-4)  # as in tiny's docstring
@@ -31,7 +31,7 @@ def test_leaves_the_minimum_in_which_greedy_is_stuck() -> None:
 
 
 def test_a_beam_of_one_walks_on_from_a_minimum() -> None:
-    problem = Problem(model=tiny(), rules=load_core(), cost_model=roofline())
+    problem = Problem(model=tiny(), rules=load_core(), objective=roofline())
     (result,) = Beam(width=1).optimize([problem], no_log)
     assert 1000 * result.cost_best_ms == pytest.approx(22.421, abs=6e-4)
 
@@ -53,7 +53,7 @@ def test_meets_no_graph_twice(relu_problem: MakeProblem) -> None:
 def run_on_random_network(width: int) -> Result:
     model = random_network(num_nodes=60, trap=0.5, channels=16, image_size=16, seed=3)
     budget = Budget(max_iterations=60)
-    problem = Problem(model=model, rules=load_core(), cost_model=roofline(), budget=budget)
+    problem = Problem(model=model, rules=load_core(), objective=roofline(), budget=budget)
     (result,) = Beam(width=width).optimize([problem], no_log)
     return result
 

@@ -31,7 +31,7 @@ class Recorder:
 
 def test_proves_the_optimum_of_tiny(caplog: pytest.LogCaptureFixture) -> None:
     log = Recorder()
-    problem = Problem(model=tiny(), rules=load_core(), cost_model=roofline())
+    problem = Problem(model=tiny(), rules=load_core(), objective=roofline())
     with caplog.at_level(logging.INFO, "xflowrl.agents.exhaustive"):
         (result,) = Exhaustive().optimize([problem], log)
     assert result.stop_reason is StopReason.EXHAUSTED
@@ -89,7 +89,7 @@ def test_one_node_read_twice_is_not_two_equal_nodes() -> None:
     builder.set_outputs(builder.add_node("Add", terms, ["sum"]))
     graph = builder.build()
     model = Model(graph, DrawnWeights(graph, 0))
-    problem = Problem(model=model, rules=rules, cost_model=roofline(), budget=Budget())
+    problem = Problem(model=model, rules=rules, objective=roofline(), budget=Budget())
     start = problem.initial_state()
     (share,) = {match.rule: match for match in start.matches()}.values()
     assert start.apply(share).graph.merkle_hash == graph.merkle_hash

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 
 import pytest
 
+from xflowrl._engine import CostTable, GraphBuilder, OpSignature, RuleSet, TensorType
+from xflowrl.agents.attempt import Attempt
 from xflowrl.agents.greedy import Greedy
-from xflowrl.problem import Problem, StopReason
+from xflowrl.measurement import Objective
+from xflowrl.onnx_io import Model
+from xflowrl.problem import Budget, Problem, StopReason
+from xflowrl.weights import DrawnWeights
 
 MakeProblem = Callable[..., Problem]
 
@@ -62,3 +68,50 @@ def test_several_problems_give_results_in_their_order(relu_problem: MakeProblem)
     assert [result.cost_best_ms for result in results] == pytest.approx(
         [results[0].cost_best_ms] * 3
     )
+
+
+# The sums 0.84 + 0.76 + 0.42 and 0.42 + 0.76 + 0.84 differ in floating point, so that each of two
+# rewrites that undo each other seems to save 1e-16 ms.
+UNDOING = """(rules toy)
+(rule there (Relu (Tanh (Sigmoid ?x))) => (Sigmoid (Tanh (Relu ?x))))
+(rule back (Sigmoid (Tanh (Relu ?x))) => (Relu (Tanh (Sigmoid ?x))))"""
+PRICES_MS = {"Sigmoid": 0.84, "Tanh": 0.76, "Relu": 0.42}
+
+
+class Listed:
+    num_timed = 0
+
+    def price_ms(self, signatures: Sequence[OpSignature]) -> list[float]:
+        return [PRICES_MS[signature.op_type] for signature in signatures]
+
+
+def test_rounding_is_no_progress() -> None:
+    builder = GraphBuilder("chain")
+    tensor = builder.add_input("x", TensorType("float32", [4]))
+    for op_type in PRICES_MS:
+        (tensor,) = builder.add_node(op_type, [tensor], [op_type.lower()])
+    builder.set_outputs([tensor])
+    graph = builder.build()
+    objective = Objective("listed", CostTable.measured(), device="none", pricer=Listed())
+    problem = Problem(
+        model=Model(graph, DrawnWeights(graph, 0)),
+        rules=RuleSet.parse(UNDOING),
+        objective=objective,
+        budget=Budget(max_iterations=20),
+    )
+    state = problem.initial_state()
+    for _ in range(2):
+        (match,) = objective.matches(state)
+        assert -1e-15 < match.cost_difference_ms < 0  # there, and back
+        state = state.apply(match)
+    (result,) = Greedy().optimize([problem], no_log)
+    assert (result.iterations, result.trace.steps) == (1, ())
+    assert result.stop_reason is StopReason.EXHAUSTED
+
+
+def test_a_best_is_better_by_more_than_rounding(relu_problem: MakeProblem) -> None:
+    attempt = Attempt(relu_problem(2), no_log)
+    initial_ms = attempt.initial.cost.ms
+    for saved, is_best in ((1e-12, False), (1e-6, True)):
+        state = SimpleNamespace(cost=SimpleNamespace(ms=initial_ms * (1 - saved)))
+        assert attempt.reached(state, attempt.origin) is is_best  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ def squeezenet_problem() -> MakeProblem:
         return Problem(
             model=squeezenet(),
             rules=load_core(),
-            cost_model=roofline(),
+            objective=roofline(),
             budget=Budget(**({"max_iterations": None} | limits)),
         )
 
@@ -65,17 +65,17 @@ def test_no_match_gives_the_original_back(relu_problem: MakeProblem) -> None:
 
 def test_operators_of_a_measured_table_are_timed(relu_problem: MakeProblem) -> None:
     from xflowrl._engine import CostTable
+    from xflowrl.measurement import Objective
 
     class OneMillisecondEach:
-        table, measure_s, num_measured = CostTable.measured(), 0.0, 0
+        num_timed = 0
 
-        def fill(self) -> int:
-            unknown = self.table.unknown()
-            for signature in unknown:
-                self.table.set(signature.key, 1.0)
-            return len(unknown)
+        def price_ms(self, signatures: Sequence[object]) -> list[float]:
+            return [1.0] * len(signatures)
 
-    (result,) = Taso().optimize([relu_problem(4, cost_model=OneMillisecondEach())], no_log)
+    table = CostTable.measured()
+    objective = Objective("fake", table, device="d", pricer=OneMillisecondEach())
+    (result,) = Taso().optimize([relu_problem(4, objective=objective)], no_log)
     assert (result.cost_initial_ms, result.cost_best_ms) == (4.0, 1.0)
 
 
@@ -89,7 +89,7 @@ from xflowrl.rules import load_core
 
 budget = Budget(max_iterations=3_000, max_memory_mb=15.0)
 problem = Problem(
-    model=build_graph_bert(), rules=load_core(), cost_model=roofline(), budget=budget
+    model=build_graph_bert(), rules=load_core(), objective=roofline(), budget=budget
 )
 (result,) = Taso(alpha=1.3).optimize([problem], lambda metrics, step: None)
 print(result.stop_reason, result.num_dropped, result.memory_mb, result.cost_best_ms)

@@ -18,6 +18,6 @@ def tiny_problem() -> Problem:
     return Problem(
         model=tiny(),
         rules=load_core(),
-        cost_model=roofline(),
+        objective=roofline(),
         budget=Budget(max_iterations=None),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -71,7 +72,7 @@ def test_unknown_weight_is_refused() -> None:
         reward_from_name("incremental", {"energy": 1.0})
 
 
-def test_measured_latency_replaces_the_cost_model(relu_problem: MakeProblem) -> None:
+def test_measured_latency_replaces_the_prices(relu_problem: MakeProblem) -> None:
     measured: list[str] = []
 
     def measure_fn(original: Model, state: object) -> float:
@@ -82,3 +83,24 @@ def test_measured_latency_replaces_the_cost_model(relu_problem: MakeProblem) -> 
     for _ in range(2):
         assert episode(env, [0, 0]) == pytest.approx([(19 - 14) / 19, (14 - 11) / 19])
     assert len(measured) == len(set(measured)) == 3, "each graph is measured once"
+
+
+def test_real_measurements_have_a_budget(relu_problem: MakeProblem) -> None:
+    env = RewriteEnv(relu_problem(6, max_real_measurements=3), measure_fn=lambda *_: 1.0)
+    env.reset()
+    assert env.step(0)[3] is False  # the original, and the graph after the step
+    *_, truncated, info = env.step(0)
+    assert truncated
+    assert info["stop_reason"] == "real_measurements"
+    env.reset()
+    assert env.step(0)[3] is False, "graphs that are known are not measured again"
+
+
+def test_measuring_is_no_part_of_the_searching_time(relu_problem: MakeProblem) -> None:
+    def measure_fn(original: Model, state: object) -> float:
+        time.sleep(0.5)
+        return 1.0
+
+    env = RewriteEnv(relu_problem(3, max_seconds=0.5), measure_fn=measure_fn)
+    env.reset()
+    assert env.step(0)[3] is False

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from xflowrl._engine import State
 from xflowrl.env import RewriteEnv
 from xflowrl.problem import Problem, Trace
 
@@ -187,7 +186,7 @@ def test_validate_notices_another_graph(env: RewriteEnv, relu_problem: MakeProbl
     env.step(0)
     env.validate()
     other = relu_problem(3)
-    state = State(other.model.graph, other.rules, other.cost_model.table)
+    state = other.initial_state()
     env.position = replace(env.position, state=state)
     with pytest.raises(ValueError, match="the trace leads to graph"):
         env.validate()

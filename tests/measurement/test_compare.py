@@ -7,20 +7,16 @@ import numpy as np
 import pytest
 
 from xflowrl._engine import Graph, GraphBuilder, TensorType
-from xflowrl.measurement import CostModel, cpu_name
-from xflowrl.measurement.compare import (
-    RealMeasurement,
-    _measured,
-    _ratios_are_known,
-    compare,
-)
-from xflowrl.measurement.operands import draw
+from xflowrl.measurement.compare import RealMeasurement, _measured, _ratios_are_known, compare
+from xflowrl.measurement.device import cpu_name
+from xflowrl.measurement.operand_values import draw
+from xflowrl.measurement.runtimes import RUNTIMES, Runtime, open_runtime
 from xflowrl.onnx_io import Model
 
 
 def measured(original: list[float], best: list[float], again: list[float]) -> RealMeasurement:
     samples = np.array([original, best, again]).T
-    return _measured(samples, device="d", runtime="r", decides=True)
+    return _measured(samples, device="d", runtime="r")
 
 
 def test_the_entry_has_the_documented_keys() -> None:
@@ -28,7 +24,6 @@ def test_the_entry_has_the_documented_keys() -> None:
     assert entry == {
         "device": "d",
         "runtime": "r",
-        "decides": True,
         "initial_ms": {"median": 2.0, "q1": 2.0, "q3": 2.0},
         "best_ms": {"median": 1.0, "q1": 1.0, "q3": 1.0},
         "speedup": 2.0,
@@ -91,43 +86,31 @@ def convolutions(num_layers: int, *, size: int = 16, fused: bool = False) -> Mod
     return Model(graph, DrawnFromName(graph))
 
 
-def test_a_faster_model_is_found_faster_in_both_runtimes() -> None:
-    cost_model = CostModel("fake", None, device=cpu_name(), runtime="onnxruntime_cpu")
-    found = compare(convolutions(8), convolutions(2), cost_model=cost_model, max_s=0.5)
-    assert [entry.runtime for entry in found] == [
-        "onnxruntime_cpu",
-        "onnxruntime_cpu_optimised",
-    ]
-    assert [entry.decides for entry in found] == [True, False]
-    for entry in found:
-        assert entry.device == cpu_name()
-        assert entry.speedup > 2.0  # a quarter of the work
-        assert not entry.is_slower
-        assert entry.best.num_repeats >= 3
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    return open_runtime(request.param, group="judge")
 
 
-def test_a_slower_model_is_found_slower() -> None:
-    runtimes = ["onnxruntime_cpu"]
-    (entry,) = compare(convolutions(2), convolutions(8), runtimes=runtimes, max_s=0.5)
-    assert entry.is_slower
-    assert not entry.decides
+def test_a_faster_model_is_found_faster(runtime: Runtime) -> None:
+    entry = compare(convolutions(8), convolutions(2), runtime, max_s=0.5)
+    assert (entry.device, entry.runtime) == (cpu_name(), runtime.name)
+    assert entry.speedup > 2.0  # a quarter of the work
+    assert not entry.is_slower
+    assert entry.best.num_repeats >= 3
 
 
-def test_fused_nodes_run_in_both_runtimes() -> None:
-    for entry in compare(convolutions(3), convolutions(3, fused=True), max_s=0.2):
-        assert 0.3 < entry.speedup < 5.0
+def test_a_slower_model_is_found_slower(runtime: Runtime) -> None:
+    assert compare(convolutions(2), convolutions(8), runtime, max_s=0.5).is_slower
 
 
-def test_an_unknown_runtime_is_refused() -> None:
-    model = convolutions(1)
-    with pytest.raises(ValueError, match=r"'tensorrt'.*onnxruntime_cpu"):
-        compare(model, model, runtimes=["tensorrt"])
+def test_fused_nodes_run_everywhere(runtime: Runtime) -> None:
+    entry = compare(convolutions(3), convolutions(3, fused=True), runtime, max_s=0.2)
+    assert 0.3 < entry.speedup < 5.0
 
 
-def test_memory_does_not_grow() -> None:
+def test_memory_does_not_grow(runtime: Runtime) -> None:
     """16 MB of tensors a session, three sessions a call: kept ones would show within two calls."""
     model = convolutions(2, size=256)
-    runtimes = ["onnxruntime_cpu", "onnxruntime_cpu_optimised"]
 
     def resident_mb() -> float:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -135,7 +118,7 @@ def test_memory_does_not_grow() -> None:
 
     def compare_some(times: int) -> None:
         for _ in range(times):
-            compare(model, model, runtimes=runtimes, max_s=0.01)
+            compare(model, model, runtime, max_s=0.01)
 
     compare_some(2)
     before_mb = resident_mb()

@@ -132,3 +132,24 @@ def test_a_forked_child_does_not_hold_its_parents_lock(tmp_path) -> None:
 def expect_busy(lock: DeviceLock) -> None:
     with lock.exclusive(max_wait_s=0.05) as is_alone:
         assert not is_alone
+
+
+def test_an_interrupt_while_waiting_or_timing_leaves_no_lock(tmp_path, monkeypatch) -> None:
+    lock = DeviceLock(tmp_path / "lock")
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with lock.shared():
+        with pytest.raises(KeyboardInterrupt), lock.exclusive():
+            raise KeyboardInterrupt
+        with monkeypatch.context() as patch:
+            patch.setattr(lock, "_acquire_exclusive", interrupted)
+            with pytest.raises(KeyboardInterrupt), lock.exclusive():
+                pass
+    other = DeviceLock(tmp_path / "lock")  # to the kernel a stranger
+    with other.exclusive(max_wait_s=0.0) as alone:
+        assert alone
+    with lock.exclusive(max_wait_s=0.0) as alone, other.exclusive(max_wait_s=0.0) as both:
+        assert alone
+        assert not both

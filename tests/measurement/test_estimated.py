@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from xflowrl._engine import GraphBuilder, TensorType
-from xflowrl.measurement import cpu_name, estimated
+from xflowrl._engine import Cost, Graph, GraphBuilder, RuleSet, TensorType
+from xflowrl.measurement import Objective, estimated
+from xflowrl.measurement.device import cpu_name
 
 
 def graph_with(op_type: str = "Relu", domain: str = ""):
@@ -22,6 +23,10 @@ def graph_with(op_type: str = "Relu", domain: str = ""):
     return builder.build()
 
 
+def price(objective: Objective, graph: Graph) -> Cost:
+    return objective.state(graph, RuleSet.parse("(rules none)")).cost
+
+
 @pytest.fixture
 def path(tmp_path) -> str:
     return str(tmp_path / "costs.sqlite")
@@ -29,13 +34,13 @@ def path(tmp_path) -> str:
 
 def test_operators_are_timed_once_and_kept(path) -> None:
     first = estimated(database=path, max_ms_per_op=5.0)
-    cost = first.price(graph_with())
+    cost = price(first, graph_with())
     assert cost.ms > 0
     assert first.num_measured == 2  # the Reshape copies nothing
     assert 0 < first.measure_s < 30
-    assert first.price(graph_with()).ms == cost.ms
+    assert price(first, graph_with()).ms == cost.ms
     second = estimated(database=path, max_ms_per_op=5.0)
-    assert second.price(graph_with()).ms == cost.ms
+    assert price(second, graph_with()).ms == cost.ms
     assert second.num_measured == 0
 
 
@@ -49,9 +54,9 @@ def test_a_fused_operator_is_never_cheaper_than_its_plain_form(path) -> None:
         return builder.build()
 
     model = estimated(database=path, max_ms_per_op=10.0)
-    fused_ms = model.price(product("Gelu")).ms
+    fused_ms = price(model, product("Gelu")).ms
     assert model.num_measured == 2  # and its plain form
-    assert model.price(product("")).ms < fused_ms
+    assert price(model, product("")).ms < fused_ms
     assert model.num_measured == 2
 
 
@@ -62,22 +67,38 @@ def test_a_slow_operator_keeps_the_limit(path) -> None:
     builder.add_node("MatMul", ["x", "w"], ["y"], {"activation": "Relu"})
     builder.set_outputs(["y"])
     model = estimated(database=path, max_ms_per_op=10.0)  # one execution takes about 5 ms
-    assert model.price(builder.build()).ms > 0.5
+    assert price(model, builder.build()).ms > 0.5
     repeats = sqlite3.connect(path).execute("SELECT num_repeats FROM op_cost").fetchall()
     assert len(repeats) == 2
     assert all(1 <= number <= 12 for (number,) in repeats)
 
 
 def test_it_names_what_it_was_timed_on(path) -> None:
-    model = estimated(database=path)
-    assert model.device == cpu_name()
-    assert model.decides(device=cpu_name(), runtime="onnxruntime_cpu")
+    objective = estimated(database=path)
+    assert (objective.device, objective.runtime) == (cpu_name(), "onnxruntime_plain")
+
+
+def test_costs_kept_by_earlier_versions_are_found(path) -> None:
+    import onnxruntime
+
+    objective = estimated(database=path, max_ms_per_op=5.0)
+    price(objective, graph_with())
+    (key,) = sqlite3.connect(path).execute("SELECT DISTINCT runtime FROM op_cost").fetchone()
+    version = onnxruntime.__version__
+    assert key == f"onnxruntime {version}, cpu, 1 thread, unoptimised, protocol 3"
+
+
+def test_runtimes_keep_their_costs_apart(path) -> None:
+    for runtime in ("onnxruntime_plain", "onnxruntime"):
+        objective = estimated(runtime=runtime, database=path, max_ms_per_op=2.0)
+        assert price(objective, graph_with()).ms > 0
+        assert objective.num_measured == 2
 
 
 def test_without_a_database_nothing_is_written(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert estimated(database=None, max_ms_per_op=5.0).price(graph_with()).ms > 0
+    assert price(estimated(database=None, max_ms_per_op=5.0), graph_with()).ms > 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -88,29 +109,30 @@ def test_the_default_database_is_in_the_cache_folder(monkeypatch, tmp_path) -> N
 
 
 def test_timing_stays_within_its_limit(path) -> None:
-    estimated(database=path, max_ms_per_op=1.0).price(graph_with())  # imports, session overhead
+    price(estimated(database=path, max_ms_per_op=1.0), graph_with())  # imports, session overhead
     model = estimated(database=None, max_ms_per_op=50.0)
     started = time.perf_counter()
-    model.price(graph_with())
+    price(model, graph_with())
     assert time.perf_counter() - started < 2 * 0.05 + 1.0  # sessions are made in milliseconds
 
 
 def test_what_cannot_be_timed_is_estimated_and_says_so(path, caplog) -> None:
     model = estimated(database=path, max_ms_per_op=5.0)
     with caplog.at_level(logging.WARNING):
-        cost = model.price(graph_with("Secret", "nobody.knows"))
+        cost = price(model, graph_with("Secret", "nobody.knows"))
     assert "operator Secret cannot be timed alone" in caplog.text
     sources = dict(sqlite3.connect(path).execute("SELECT signature, source FROM op_cost"))
     secret = next(key for key in sources if "Secret" in key)
     assert sources[secret] == "estimate"
     assert sorted(sources.values()) == ["estimate"] + ["timed"] * 4  # with three references
-    assert cost.ms > model.price(graph_with("Identity")).ms
+    assert cost.ms > price(model, graph_with("Identity")).ms
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "cuda"}, "measurement.device='cuda'"),
+        ({"device": "cuda"}, "measurement.device='cuda': onnxruntime_plain runs on cpu"),
+        ({"runtime": "tensorrt"}, "measurement.runtime='tensorrt': use one of onnxruntime, onn"),
         ({"max_ms_per_op": 0.0}, "measurement.max_ms_per_op=0.0"),
     ],
 )

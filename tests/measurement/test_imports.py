@@ -17,13 +17,14 @@ heavy = {"torch", "onnx", "onnxruntime", "onnxscript", "wandb", "hydra"} & set(s
 assert not heavy, heavy
 """
 MEASURE = """
-from xflowrl._engine import GraphBuilder, TensorType
+from xflowrl._engine import GraphBuilder, RuleSet, TensorType
 from xflowrl.measurement import estimated
 builder = GraphBuilder()
 builder.add_input("x", TensorType("float32", [1024, 1024]))  # above all noise
 builder.add_node("Relu", ["x"], ["y"])
 builder.set_outputs(["y"])
-assert estimated(database=None, max_ms_per_op=1.0).price(builder.build()).ms > 0
+objective = estimated(database=None, max_ms_per_op=1.0)
+assert objective.state(builder.build(), RuleSet.parse("(rules none)")).cost.ms > 0
 """
 
 

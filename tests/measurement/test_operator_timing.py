@@ -6,13 +6,15 @@ import pytest
 from xflowrl._engine import GraphBuilder, OpSignature, TensorType
 from xflowrl.measurement.operator_timing import (
     NotExecutable,
+    overhead_ms,
     plain_form,
-    session_overhead_ms,
     significant_extra_ms,
     time_beside,
     time_operator,
 )
+from xflowrl.measurement.runtimes import export_for, open_runtime
 
+PLAIN = open_runtime("onnxruntime_plain", group="measurement")
 QUICK_MS = 3.0
 ACTIVATIONS = [
     ("", []),
@@ -68,7 +70,7 @@ def test_every_fused_activation_is_timed(op_type: str, activation: str, params: 
     attributes = {"activation": activation, "activation_params": params}
     attributes |= {"Conv": {**WINDOW, "group": 1}}.get(op_type, {})
     fused = signature(op_type, shapes, attributes, constants=len(shapes) - 1)
-    assert time_operator(fused, max_ms=QUICK_MS).median_ms > 0
+    assert time_operator(fused, PLAIN, max_ms=QUICK_MS).median_ms > 0
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_every_fused_activation_is_timed(op_type: str, activation: str, params: 
     ],
 )
 def test_operators_in_canonical_form_are_timed(op_type, shapes, attributes) -> None:
-    measured = time_operator(signature(op_type, shapes, attributes), max_ms=QUICK_MS)
+    measured = time_operator(signature(op_type, shapes, attributes), PLAIN, max_ms=QUICK_MS)
     assert measured.median_ms > 0
     assert measured.q1_ms <= measured.median_ms <= measured.q3_ms
 
@@ -114,7 +116,7 @@ def test_an_opaque_operator_is_timed_as_it_stands() -> None:
     builder.add_weight("k", TensorType("int64", [1]))
     builder.add_node("TopK", ["x", "k"], ["v", "i"], {"axis": 0}, output_types=result, opaque=True)
     builder.set_outputs(["v", "i"])
-    assert time_operator(builder.build().nodes()[0].signature, max_ms=QUICK_MS).median_ms > 0
+    assert time_operator(builder.build().nodes()[0].signature, PLAIN, max_ms=QUICK_MS).median_ms > 0
 
 
 def test_more_work_takes_longer() -> None:
@@ -122,15 +124,15 @@ def test_more_work_takes_longer() -> None:
         image, kernel = [1, channels, 16, 16], [channels, channels, 3, 3]
         return signature("Conv", [image, kernel], {**WINDOW, "group": 1}, constants=1)
 
-    small, large = (time_operator(conv(channels)).median_ms for channels in (16, 128))
+    small, large = (time_operator(conv(channels), PLAIN).median_ms for channels in (16, 128))
     assert large > 5 * small  # 64 times the work
 
 
 def test_the_session_is_not_charged_to_the_operator() -> None:
     relu = signature("Relu", [[1]])
-    whole = time_operator(relu).median_ms
-    net = time_operator(relu, overhead_ms=session_overhead_ms()).median_ms
-    assert 0 < session_overhead_ms() < 1.0
+    whole = time_operator(relu, PLAIN).median_ms
+    net = time_operator(relu, PLAIN, overhead_ms=overhead_ms(PLAIN)).median_ms
+    assert 0 < overhead_ms(PLAIN) < 1.0
     assert net < 0.6 * whole  # on the machine this was written on: 0.0002 of 0.0026 ms
 
 
@@ -140,7 +142,7 @@ def test_the_session_is_not_charged_to_the_operator() -> None:
 def test_what_cannot_be_executed_says_why(domain: str, output: list[int]) -> None:
     options = {"domain": domain, "output_types": [TensorType("float32", output)], "opaque": True}
     with pytest.raises(NotExecutable, match=r".+"):
-        time_operator(signature("Relu", [[4]], **options))
+        time_operator(signature("Relu", [[4]], **options), PLAIN)
 
 
 def test_the_plain_form_has_neither_bias_nor_activation() -> None:
@@ -189,30 +191,27 @@ def test_an_expensive_activation_is_charged() -> None:
     gelu = signature("Conv", shapes, {**window, "activation": "Gelu"}, constants=1)
     plain = plain_form(gelu)
     assert plain is not None
-    extra_ms, num_rounds = time_beside(plain, gelu, max_ms=20.0)
-    assert extra_ms > 0.1 * time_operator(plain, max_ms=20.0).median_ms
+    extra_ms, num_rounds = time_beside(plain, gelu, PLAIN, max_ms=20.0)
+    assert extra_ms > 0.1 * time_operator(plain, PLAIN, max_ms=20.0).median_ms
     assert num_rounds >= 2
 
 
 @pytest.mark.slow
 def test_operators_add_up_to_the_whole_graph() -> None:
     """Ratio 0.97 to 1.01 on a quiet machine; the tolerance allows for a busy one."""
-    from xflowrl.measurement.onnxruntime_cpu import CLOCK_NS, BoundSession, open_session
-    from xflowrl.measurement.operands import draw
+    from xflowrl.measurement.operand_values import draw
     from xflowrl.measurement.operator_timing import _Operands
     from xflowrl.measurement.timer import sample_ms
-    from xflowrl.onnx_io import Model, export_onnx
+    from xflowrl.onnx_io import Model
 
     graph = cells_graph(channels=32, size=56, num_cells=3)
     weights = _Operands({name: draw(weight) for name, weight in graph.weights.items()})
-    proto = export_onnx(Model(graph, weights), fused_conv=True)
-    feeds = {"x": draw(graph.tensor_type("x"))}
-    session = BoundSession(open_session(proto.SerializeToString()), feeds)
-    whole_ms = np.median(
-        sample_ms([session], max_ms=1000.0, precision=0.005, min_ms=500.0, clock_ns=CLOCK_NS)
-    )
+    exported = export_for(PLAIN, Model(graph, weights))
+    run = PLAIN.compile(exported, {"x": draw(graph.tensor_type("x"))})
+    limits = {"max_ms": 1000.0, "precision": 0.005, "min_ms": 500.0}
+    whole_ms = np.median(sample_ms([run], clock_ns=PLAIN.clock_ns, **limits))
     sum_ms = sum(
-        time_operator(node.signature, overhead_ms=session_overhead_ms()).median_ms
+        time_operator(node.signature, PLAIN, overhead_ms=overhead_ms(PLAIN)).median_ms
         for node in graph.nodes()
     )
     assert 0.75 < sum_ms / whole_ms < 1.3

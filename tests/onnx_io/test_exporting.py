@@ -11,10 +11,13 @@ import onnx
 import pytest
 
 from xflowrl._engine import Graph, GraphBuilder, TensorType, activation_names
+from xflowrl.measurement.runtimes import open_runtime
 from xflowrl.onnx_io import Model, StoredWeights, export_onnx, load_onnx, save_onnx
 from xflowrl.onnx_io.exporting import export_for_comparison
+from xflowrl.onnx_io.operands import FusedKernels
 from xflowrl.weights import DrawnWeights, draw_inputs
 
+KERNELS = open_runtime("onnxruntime_plain", group="measurement").fused
 Run = Callable[..., list[Any]]
 X = TensorType("float32", [2, 4, 6, 6])
 PARAMETERS = {
@@ -67,20 +70,20 @@ def drawn(graph: Graph) -> Model:
     return Model(graph, DrawnWeights(graph, 0))
 
 
-@pytest.mark.parametrize("fused_conv", [False, True])
+@pytest.mark.parametrize("kernels", [frozenset(), KERNELS], ids=["standard", "fused"])
 @pytest.mark.parametrize("activation", [a for a in activation_names() if a])
 @pytest.mark.parametrize("make", [conv_graph, gemm_graph])
 def test_fused_activations(
-    run_model: Run, make: Callable[..., Graph], activation: str, fused_conv: bool
+    run_model: Run, make: Callable[..., Graph], activation: str, kernels: FusedKernels
 ) -> None:
     fused = make(activation=activation, activation_params=PARAMETERS.get(activation, []))
-    proto = export_onnx(drawn(fused), fused_conv=fused_conv)
+    proto = export_onnx(drawn(fused), fused=kernels)
     feeds = draw_inputs(fused, 0)
     (before,) = run_model(export_onnx(drawn(make())), feeds)
     (after,) = run_model(proto, feeds)
     expected = REFERENCE[activation](before.astype(np.float64))
     np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-5)  # single precision
-    if fused_conv:
+    if kernels:
         without_kernel = {"Swish", "Gelu", "GeluTanh"}
         if make is gemm_graph:
             without_kernel |= {"Clip", "HardSwish"}

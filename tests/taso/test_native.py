@@ -94,9 +94,7 @@ def network() -> Model:
 
 
 def optimised(model: Model, log: Any = no_log, *, alpha: float = 1.05, **limits: Any) -> Result:
-    problem = Problem(
-        model=model, rules=load_core(), cost_model=roofline(), budget=Budget(**limits)
-    )
+    problem = Problem(model=model, rules=load_core(), objective=roofline(), budget=Budget(**limits))
     (result,) = TasoNative(alpha=alpha).optimize([problem], log)
     return result
 

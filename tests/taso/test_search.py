@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xflowrl._engine import BacktrackingSearch, State
+from xflowrl._engine import BacktrackingSearch
 from xflowrl.graphs import bert, resnet, squeezenet
 from xflowrl.taso.prices import taso
 from xflowrl.taso.rules import load_taso
@@ -25,7 +25,7 @@ MEASURED: dict[str, tuple[Callable[[], Any], float, float]] = {
 def test_tasos_best_cost(shared_dir: Path, name: str) -> None:
     build, initial_ms, best_ms = MEASURED[name]
     rules = load_taso(str(shared_dir / "taso" / "graph_subst.pb"), faithful=True)
-    state = State(build().graph, rules, taso().table, taso_hash=True)
+    state = taso().state(build().graph, rules, taso_hash=True)
     assert state.cost.ms == pytest.approx(initial_ms, abs=5e-6)  # its digits
     search = BacktrackingSearch(state, alpha=1.0, hash="taso")
     search.run(iterations=1001)

@@ -30,7 +30,8 @@ class Attempt:
     def __init__(self, problem: Problem, log: Log) -> None:
         self.problem = problem
         self.meter = Meter(problem.budget)
-        self.initial = problem.initial_state(self.meter)
+        with self.meter.measuring(problem.objective):
+            self.initial = problem.initial_state()
         self.best = self.initial
         self.origin = Trace(problem.model.graph.hash)
         self.best_trace = self.origin
@@ -49,7 +50,9 @@ class Attempt:
 
     def matches(self, state: State) -> list[Match]:
         """The matches of `state`, counted as one iteration and so many candidates."""
-        matches = self.problem.matches(state, self.meter)
+        objective = self.problem.objective
+        with self.meter.measuring(objective):
+            matches = objective.matches(state)
         self.meter.spend(iterations=1, candidates=len(matches))
         return matches
 

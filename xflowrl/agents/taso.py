@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Literal
 
-from xflowrl._engine import BacktrackingSearch, State
+from xflowrl._engine import BacktrackingSearch
 from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.problem import Improvement, Log, Problem, Result, Step, Trace
 
@@ -54,7 +54,7 @@ class Taso:
     def _search(self, attempt: Attempt) -> None:
         problem, initial = attempt.problem, attempt.initial
         if self._hash == "taso":
-            initial = State(initial.graph, problem.rules, problem.cost_model.table, taso_hash=True)
+            initial = problem.objective.state(initial.graph, problem.rules, taso_hash=True)
         search = BacktrackingSearch(
             initial,
             alpha=self._alpha,
@@ -64,7 +64,8 @@ class Taso:
         )
         try:
             while _run_slice(attempt, search):
-                problem.fill(attempt.meter)
+                with attempt.meter.measuring(problem.objective):
+                    problem.objective.answer()
                 _note(attempt, search)
                 _relieve(attempt, search)
                 if attempt.is_over():

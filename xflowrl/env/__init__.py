@@ -26,7 +26,6 @@ from xflowrl.env.reward import (
 )
 from xflowrl.env.rewrite import RewriteEnv
 from xflowrl.env.vector import VectorRewriteEnv
-from xflowrl.measurement.latency import cpu_latency_ms
 
 __all__ = [
     "GRAPH_COLUMNS",
@@ -42,7 +41,6 @@ __all__ = [
     "RewriteEnv",
     "Transition",
     "VectorRewriteEnv",
-    "cpu_latency_ms",
     "observation_space",
     "observe",
     "reward_from_name",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from xflowrl.env.rewrite import RewriteEnv
-from xflowrl.measurement.latency import cpu_latency_ms
+from xflowrl.measurement import latency_ms, open_runtime
 from xflowrl.problem import Problem
 
 
@@ -26,7 +27,8 @@ class HierarchicalRewriteEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, 
 
     Args:
         real_measurements: rewards from the latency of the whole graph, executed on this machine's
-            CPU, instead of the cost model. Takes seconds for every graph that is new.
+            CPU as it is (`onnxruntime_plain`), instead of the objective's prices. Takes seconds for
+            every graph that is new.
         options: of `RewriteEnv`.
     """
 
@@ -38,7 +40,8 @@ class HierarchicalRewriteEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, 
         **options: Any,
     ) -> None:
         if real_measurements:
-            options.setdefault("measure_fn", cpu_latency_ms)
+            runtime = open_runtime("onnxruntime_plain", group="measurement")
+            options.setdefault("measure_fn", functools.partial(latency_ms, runtime=runtime))
         super().__init__(RewriteEnv(problems, **options))
         self.flat: RewriteEnv = self.env
         self._num_rules = len(self.flat.problem.rules)

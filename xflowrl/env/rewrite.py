@@ -54,8 +54,8 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
     Args:
         problems: a problem, or several to draw from.
         max_matches: the most matches to offer; None: all.
-        measure_fn: real latency instead of the cost model's in rewards, `original, state -> ms`;
-            called once for every state of an episode.
+        measure_fn: real latency instead of the objective's price in rewards: `original, state` to
+            ms; called once for every graph, and counted by `budget.max_real_measurements`.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
@@ -117,11 +117,12 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         before, stopped = self.state, action == self.num_matches
         rule = self._stay() if stopped else self._apply(int(action))
         self._meter.spend(iterations=1, candidates=self.num_matches)
+        after_ms = self._ms(self.state)
         limit = self._meter.exceeded()
         terminated = bool(stopped or self.num_matches == 0)
         truncated = limit is not None and not terminated
         self._over = terminated or truncated
-        reward = self._reward(before, terminated, truncated)
+        reward = self._reward(before, after_ms, terminated, truncated)
         info = self._info(rule)
         if truncated:
             info["stop_reason"] = str(limit)
@@ -184,7 +185,7 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         self._begin(graphs.index(trace.graph_hash))
         for index, step in enumerate(trace.steps):
             wanted = (step.rule, step.tensors)
-            for action, match in enumerate(self.problem.matches(self.state)):
+            for action, match in enumerate(self.problem.objective.matches(self.state)):
                 if (match.rule, tuple(match.tensors)) == wanted:
                     self._move(action)
                     break
@@ -219,6 +220,7 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
             "over": self._over,
             "iterations": self._meter.iterations,
             "candidates": self._meter.candidates,
+            "real_measurements": self._meter.real_measurements,
             "random": self.np_random.bit_generator.state,
         }
 
@@ -230,6 +232,7 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         self._over = snapshot["over"]
         self._meter.iterations = snapshot["iterations"]
         self._meter.candidates = snapshot["candidates"]
+        self._meter.real_measurements = snapshot["real_measurements"]
         self.np_random.bit_generator.state = snapshot["random"]
 
     # Within -----------------------------------------------------------------------------------
@@ -256,9 +259,10 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         self._enter(self.state.apply(match))
 
     def _enter(self, state: State) -> None:
-        if self.problem.fill(self._meter):
-            state = state.repriced()
-        self.position = Position(state, self._initial[self.problem_index])
+        objective = self.problem.objective
+        with self._meter.measuring(objective):
+            complete = objective.complete(state)
+        self.position = Position(complete, self._initial[self.problem_index])
         self._observation = observe(self.position)
         self._kept = None
         cost_ms = self._observation["match_cost_ms"]
@@ -268,7 +272,7 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         self._num_dropped = len(cost_ms) - self.num_matches
         self.action_space = spaces.Discrete(self.num_matches + 1)
 
-    def _reward(self, before: State, terminated: bool, truncated: bool) -> float:
+    def _reward(self, before: State, after_ms: float, terminated: bool, truncated: bool) -> float:
         initial = self.position.initial
         transition = Transition(
             initial=initial,
@@ -278,15 +282,16 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
             truncated=truncated,
             initial_ms=self._ms(initial),
             before_ms=self._ms(before),
-            after_ms=self._ms(self.state),
+            after_ms=after_ms,
         )
         return float(self._reward_fn(transition))
 
     def _ms(self, state: State) -> float:
         if self._measure_fn is None:
-            return float(state.cost.ms)
+            return float(self.problem.objective.price(state).ms)
         if state.hash not in self._measured_ms:
-            self._measured_ms[state.hash] = self._measure_fn(self.problem.model, state)
+            with self._meter.measuring_graph():
+                self._measured_ms[state.hash] = self._measure_fn(self.problem.model, state)
         return self._measured_ms[state.hash]
 
     def _info(self, rule: str) -> dict[str, Any]:

@@ -1,19 +1,21 @@
 """What graphs cost: price lists, operators timed alone, and whole models executed for real."""
 
-from xflowrl.measurement.analytic import roofline
-from xflowrl.measurement.compare import RUNTIMES, RealMeasurement
-from xflowrl.measurement.cost_model import CostModel
-from xflowrl.measurement.device import cpu_name, device_lock
+from xflowrl.measurement.compare import RealMeasurement
+from xflowrl.measurement.device import device_lock
 from xflowrl.measurement.estimated import estimated
-from xflowrl.measurement.op_database import default_path
+from xflowrl.measurement.latency import latency_ms
+from xflowrl.measurement.objective import Objective
+from xflowrl.measurement.roofline import roofline
+from xflowrl.measurement.runtimes import RUNTIMES, Runtime, open_runtime
 
 __all__ = [
     "RUNTIMES",
-    "CostModel",
+    "Objective",
     "RealMeasurement",
-    "cpu_name",
-    "default_path",
+    "Runtime",
     "device_lock",
     "estimated",
+    "latency_ms",
+    "open_runtime",
     "roofline",
 ]

@@ -89,8 +89,8 @@ class DeviceLock:
                 return
             fcntl.flock(self._main, fcntl.LOCK_UN)
             self._is_exclusive = True
-            self._wait_in_vain = not self._acquire_exclusive(max_wait_s)
             try:
+                self._wait_in_vain = not self._acquire_exclusive(max_wait_s)
                 yield not self._wait_in_vain
             finally:
                 self._is_exclusive = False
@@ -134,8 +134,10 @@ class DeviceLock:
 
     def _enter_shared(self) -> None:
         fcntl.flock(self._turn, fcntl.LOCK_SH)
-        fcntl.flock(self._main, fcntl.LOCK_SH)
-        fcntl.flock(self._turn, fcntl.LOCK_UN)
+        try:
+            fcntl.flock(self._main, fcntl.LOCK_SH)
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def _open(self) -> None:
         """Opens the files; anew in a forked child, which would share its parent's hold."""

@@ -1,4 +1,4 @@
-"""The `estimated` cost model: the sum of every operator's time, measured alone on this CPU."""
+"""The `estimated` objective: the sum of every operator's time, measured alone in a runtime."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xflowrl._engine import CostTable, GraphBuilder, OpSignature, TensorType
-from xflowrl.measurement import onnxruntime_cpu
-from xflowrl.measurement.cost_model import CostModel
-from xflowrl.measurement.device import DeviceLock, cpu_name, device_lock
+from xflowrl.measurement.objective import Objective
 from xflowrl.measurement.op_database import OpCost, OpDatabase, default_path
 from xflowrl.measurement.operator_timing import (
     NotExecutable,
+    overhead_ms,
     plain_form,
-    session_overhead_ms,
     time_beside,
     time_operator,
 )
+from xflowrl.measurement.runtimes import Runtime, open_runtime
 
 _log = logging.getLogger(__name__)
 
@@ -26,31 +25,35 @@ _PROTOCOL = 3
 """Raise it when the way operators are timed changes: costs kept under another are not used."""
 
 _MAX_PAIRED_BYTES = 2**25
-"""Operators with more constants are timed alone: making four sessions would take seconds."""
+"""Operators with more constants are timed alone: compiling four would take seconds."""
 
 
 def estimated(
-    device: str = "cpu", *, database: str | None = "default", max_ms_per_op: float = 50.0
-) -> CostModel:
+    device: str = "cpu",
+    *,
+    runtime: str = "onnxruntime_plain",
+    database: str | None = "default",
+    max_ms_per_op: float = 50.0,
+) -> Objective:
     """A graph costs the sum of its operators' times, each measured alone, on one thread.
 
-    Operators are timed in ONNX Runtime with its optimisations off, fused ones by its fused
-    kernels, and kept in the op-cost database; source of the idea: Jia et al. 2019, TASO,
-    section 5. An operator with bias or activation is timed beside the same one without: its cost
-    is the plain one's and what they significantly add. An operator that cannot be executed alone
-    is priced by its flops and bytes at the rates measured for a matrix product and an addition,
-    which the log and the database say.
+    Operators are timed in the runtime, fused ones by its fused kernels, and kept in the op-cost
+    database; source of the idea: Jia et al. 2019, TASO, section 5. An operator with bias or
+    activation is timed beside the same one without: its cost is the plain one's and what they
+    significantly add. An operator that cannot be executed alone is priced by its flops and bytes
+    at the rates measured for a matrix product and an addition, which the log and the database say.
 
     Args:
         device: "cpu", this machine's.
+        runtime: a name of `RUNTIMES`.
         database: a file; "default" is in the user's cache folder; None keeps costs in memory.
         max_ms_per_op: limit of timing one operator, milliseconds.
 
     Raises:
-        ValueError: another device, a limit that is not positive, an unusable database.
+        ValueError: an unknown device or runtime, a limit that is not positive, a database that
+            cannot be used.
     """
-    if device != "cpu":
-        raise ValueError(f"measurement.device={device!r}: operators are timed on cpu only")
+    executing = open_runtime(runtime, device=device, group="measurement")
     if not max_ms_per_op > 0:
         raise ValueError(f"measurement.max_ms_per_op={max_ms_per_op}: give a number above 0")
     path = (
@@ -60,19 +63,16 @@ def estimated(
         if database
         else None
     )
-    lock = device_lock(device)
     costs = OpDatabase(
-        path,
-        device=cpu_name(),
-        runtime=f"{onnxruntime_cpu.version()}, cpu, 1 thread, unoptimised, protocol {_PROTOCOL}",
+        path, device=executing.device, runtime=f"{executing.version}, protocol {_PROTOCOL}"
     )
-    return CostModel(
+    return Objective(
         "estimated",
         CostTable.measured(),
-        device=cpu_name(),
-        runtime=onnxruntime_cpu.RUNTIME,
-        pricer=OperatorTimer(costs, lock=lock, max_ms_per_op=max_ms_per_op),
-        lock=lock,
+        device=executing.device,
+        runtime=executing.name,
+        pricer=OperatorTimer(costs, executing, max_ms_per_op=max_ms_per_op),
+        lock=executing.lock,
     )
 
 
@@ -83,10 +83,10 @@ class OperatorTimer:
         num_timed: operators timed so far.
     """
 
-    def __init__(self, database: OpDatabase, *, lock: DeviceLock, max_ms_per_op: float) -> None:
+    def __init__(self, database: OpDatabase, runtime: Runtime, *, max_ms_per_op: float) -> None:
         self.num_timed = 0
         self._database = database
-        self._lock = lock
+        self._runtime = runtime
         self._max_ms = max_ms_per_op
 
     def price_ms(self, signatures: Sequence[OpSignature]) -> list[float]:
@@ -94,12 +94,12 @@ class OperatorTimer:
         keys = [signature.key for signature in signatures]
         known = self._database.get(keys)
         if any(key not in known for key in keys):
-            with self._lock.exclusive():
+            with self._runtime.lock.exclusive():
                 known |= self._database.get(keys)  # another run may have timed them meanwhile
                 for signature, key in zip(signatures, keys, strict=True):
                     if key not in known:
                         known[key] = self._database.put(key, self._cost(signature))
-            onnxruntime_cpu.return_free_memory()
+            self._runtime.release()
         return [known[key].median_ms for key in keys]
 
     def _cost(self, signature: OpSignature) -> OpCost:
@@ -119,7 +119,12 @@ class OperatorTimer:
             return OpCost(cost_ms, cost_ms, cost_ms, 0, "estimate")
 
     def _time(self, signature: OpSignature) -> OpCost:
-        measured = time_operator(signature, max_ms=self._max_ms, overhead_ms=session_overhead_ms())
+        measured = time_operator(
+            signature,
+            self._runtime,
+            max_ms=self._max_ms,
+            overhead_ms=overhead_ms(self._runtime),
+        )
         self.num_timed += 1
         return OpCost(measured.median_ms, measured.q1_ms, measured.q3_ms, measured.num_repeats)
 
@@ -133,7 +138,11 @@ class OperatorTimer:
         if num_affordable < 6:
             return self._time(signature)
         extra_ms, num_rounds = time_beside(
-            plain, signature, num_sessions=2 if num_affordable >= 20 else 1, max_ms=self._max_ms
+            plain,
+            signature,
+            self._runtime,
+            num_runs=2 if num_affordable >= 20 else 1,
+            max_ms=self._max_ms,
         )
         self.num_timed += 1
         return OpCost(

@@ -1,4 +1,4 @@
-"""Times one operator alone in ONNX Runtime on the CPU."""
+"""Times one operator alone in a runtime."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from xflowrl._engine import Graph, GraphBuilder, OpSignature, TensorType
-from xflowrl.measurement import onnxruntime_cpu
-from xflowrl.measurement.device import cpu_name
-from xflowrl.measurement.operands import draw_operand
+from xflowrl.measurement.operand_values import draw_operand
+from xflowrl.measurement.runtimes import Run, Runtime, export_for
 from xflowrl.measurement.timer import Measurement, median_interval, sample_ms
 
 _CHAIN_LENGTH = 65
@@ -36,30 +35,30 @@ class _Operands:
 
 
 def time_operator(
-    signature: OpSignature, *, max_ms: float = 50.0, overhead_ms: float = 0.0
+    signature: OpSignature, runtime: Runtime, *, max_ms: float = 50.0, overhead_ms: float = 0.0
 ) -> Measurement:
-    """Times an operator as a whole graph would execute it, on one thread.
+    """Times an operator as a whole graph would execute it.
 
-    Constant operands are initialisers, for the runtime packs them when the session is made; the
+    Constant operands are initialisers, for the runtime packs them when it compiles; the
     others are bound inputs. A fused activation is executed by the runtime's fused kernel, or as
-    an operator of its own where there is none. `overhead_ms`, what executing a session costs
-    whatever is in it, is taken off: a graph pays it once, not once a node.
+    an operator of its own where there is none. `overhead_ms`, what executing costs whatever is
+    executed, is taken off: a graph pays it once, not once a node.
 
     At most `max_ms` of executions, warm-up included; if two executions take longer, two.
 
     Raises:
         NotExecutable: the runtime refuses the operator, or its result has another type.
     """
-    run = _prepare(signature)
+    run = _prepare(signature, runtime)
     samples = sample_ms(
         [run],
         max_ms=max_ms,
         precision=_PRECISION,
         min_ms=min(_MIN_MS, max_ms / 2),
-        clock_ns=onnxruntime_cpu.CLOCK_NS,
+        clock_ns=runtime.clock_ns,
     )[:, 0]
     net = np.maximum(samples - overhead_ms, 0.0)
-    return Measurement.of(net, device=cpu_name(), runtime=onnxruntime_cpu.RUNTIME)
+    return Measurement.of(net, device=runtime.device, runtime=runtime.name)
 
 
 def plain_form(signature: OpSignature) -> OpSignature | None:
@@ -74,25 +73,30 @@ def plain_form(signature: OpSignature) -> OpSignature | None:
 
 
 def time_beside(
-    plain: OpSignature, fused: OpSignature, *, num_sessions: int = 2, max_ms: float = 50.0
+    plain: OpSignature,
+    fused: OpSignature,
+    runtime: Runtime,
+    *,
+    num_runs: int = 2,
+    max_ms: float = 50.0,
 ) -> tuple[float, int]:
     """What bias and activation add to a plain operator, milliseconds, and the rounds timed.
 
     What they add is little, often less than two measurements of the plain operator differ by. So
-    `num_sessions` of each take turns, and a difference counts only if it is significant; never is
+    `num_runs` of each take turns, and a difference counts only if it is significant; never is
     it negative, for the fused operator does more. At most `max_ms` of executions, or two rounds.
 
     Raises:
         NotExecutable: the runtime refuses either.
     """
-    runs = [_prepare(signature) for signature in (plain, fused) * num_sessions]
+    runs = [_prepare(signature, runtime) for signature in (plain, fused) * num_runs]
     samples = sample_ms(
         runs,
         max_ms=max_ms,
         precision=_PRECISION,
         min_rounds=2,
         min_ms=max_ms / 2,
-        clock_ns=onnxruntime_cpu.CLOCK_NS,
+        clock_ns=runtime.clock_ns,
     )
     return significant_extra_ms(samples), len(samples)
 
@@ -100,7 +104,7 @@ def time_beside(
 def significant_extra_ms(samples_ms: np.ndarray) -> float:
     """How much slower the odd columns, fused, are than the even ones, or 0 where it may be chance.
 
-    It may be if it is no more than a hundredth of the whole, or than equal sessions differ among
+    It may be if it is no more than a hundredth of the whole, or than equal runs differ among
     themselves (they lie elsewhere in memory), or if the median of the rounds' differences is not
     known to be above zero.
     """
@@ -113,19 +117,19 @@ def significant_extra_ms(samples_ms: np.ndarray) -> float:
 
 
 @functools.cache
-def session_overhead_ms() -> float:
-    """What executing a session costs whatever is in it: the intercept of a chain of operators.
+def overhead_ms(runtime: Runtime) -> float:
+    """What executing a model costs whatever is in it: the intercept of a chain of operators.
 
-    Measured once a process, from chains of 1 and 65 Relu on one number: what one more operator
-    costs is the slope, and belongs to the operator.
+    Measured once a process and runtime, from chains of 1 and 65 Relu on one number: what one more
+    operator costs is the slope, and belongs to the operator.
     """
-    one, many = _chain(1), _chain(_CHAIN_LENGTH)
+    one, many = _chain(1, runtime), _chain(_CHAIN_LENGTH, runtime)
     samples = sample_ms(
         [one, many],
         max_ms=_OVERHEAD_MAX_MS,
         precision=_PRECISION,
         min_ms=20.0,
-        clock_ns=onnxruntime_cpu.CLOCK_NS,
+        clock_ns=runtime.clock_ns,
     )
     one_ms, many_ms = np.median(samples, axis=0)
     return max(0.0, float(one_ms - (many_ms - one_ms) / (_CHAIN_LENGTH - 1)))
@@ -165,7 +169,7 @@ def _operand_name(index: int) -> str:
     return f"operand_{index}"
 
 
-def _prepare(signature: OpSignature) -> onnxruntime_cpu.BoundSession:
+def _prepare(signature: OpSignature, runtime: Runtime) -> Run:
     try:
         values = {
             _operand_name(index): draw_operand(signature, index)
@@ -174,32 +178,28 @@ def _prepare(signature: OpSignature) -> onnxruntime_cpu.BoundSession:
         }
     except ValueError as error:
         raise NotExecutable(str(error)) from error
-    run = _executable(_graph_of(signature), _Operands(values), values)
+    run = _executable(_graph_of(signature), values, runtime)
     expected = [tuple(result.shape) for result in signature.output_types]
     if run.output_shapes() != expected:
         raise NotExecutable(f"alone it computes shapes {run.output_shapes()}, not {expected}")
     return run
 
 
-def _executable(
-    graph: Graph, weights: _Operands, feeds: Mapping[str, np.ndarray]
-) -> onnxruntime_cpu.BoundSession:
-    from xflowrl.onnx_io import Model, export_onnx
+def _executable(graph: Graph, values: Mapping[str, np.ndarray], runtime: Runtime) -> Run:
+    """The graph compiled, with `values` for both its weights and its inputs."""
+    from xflowrl.onnx_io import Model
 
     try:
-        proto = export_onnx(Model(graph, weights), fused_conv=True)
-        session = onnxruntime_cpu.open_session(proto.SerializeToString())
-        return onnxruntime_cpu.BoundSession(session, feeds)
+        return runtime.compile(export_for(runtime, Model(graph, _Operands(values))), values)
     except (RuntimeError, ValueError) as error:
         raise NotExecutable(str(error)) from error
 
 
-def _chain(length: int) -> onnxruntime_cpu.BoundSession:
+def _chain(length: int, runtime: Runtime) -> Run:
     number = TensorType("float32", [1])
     builder = GraphBuilder("chain")
     builder.add_input("link_0", number)
     for i in range(length):
         builder.add_node("Relu", [f"link_{i}"], [f"link_{i + 1}"])
     builder.set_outputs([f"link_{length}"])
-    graph = builder.build()
-    return _executable(graph, _Operands({}), {"link_0": np.ones(1, np.float32)})
+    return _executable(builder.build(), {"link_0": np.ones(1, np.float32)}, runtime)

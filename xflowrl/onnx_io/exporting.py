@@ -22,7 +22,7 @@ from xflowrl.onnx_io.inlining import (
     rename_defined,
 )
 from xflowrl.onnx_io.model import Array, Model
-from xflowrl.onnx_io.operands import ORT_DOMAIN, OperandWriter
+from xflowrl.onnx_io.operands import ORT_DOMAIN, FusedKernels, OperandWriter
 from xflowrl.onnx_io.tensor_types import (
     CANONICAL_OPSET,
     UniqueNames,
@@ -39,20 +39,22 @@ _ALIGNMENT = 4096
 TensorMaker = Callable[[str, Array, str], onnx.TensorProto]
 
 
-def export_onnx(model: Model, *, fold: bool = True, fused_conv: bool = False) -> onnx.ModelProto:
+def export_onnx(
+    model: Model, *, fold: bool = True, fused: FusedKernels = frozenset()
+) -> onnx.ModelProto:
     """The model in ONNX opset 18.
 
     Args:
         model: the graph and its weights.
         fold: compute what depends on constants alone; False keeps those operators.
-        fused_conv: write fused activations as attributes of ONNX Runtime's FusedConv and FusedGemm
-            (domain com.microsoft) where its CPU has them, for measurement. The standard form, the
-            default, writes each as an operator of its own.
+        fused: the fused activations to write as attributes of ONNX Runtime's FusedConv and
+            FusedGemm (domain com.microsoft), for measurement. The standard form, the default,
+            writes each as an operator of its own.
 
     Raises:
         ValueError: for a weight that `model.weights` does not have, or of another type.
     """
-    return _Exporter(model, fold=fold, fused=fused_conv).model_proto(make_tensor)
+    return _Exporter(model, fold=fold, fused=fused).model_proto(make_tensor)
 
 
 def export_for_comparison(
@@ -65,9 +67,7 @@ def export_for_comparison(
         weight_inputs: names of weights that become further inputs, in the graph's order.
         more_outputs: further outputs by public name, with the tensors they read.
     """
-    exporter = _Exporter(
-        model, fold=False, fused=False, weight_inputs=weight_inputs, more_outputs=more_outputs
-    )
+    exporter = _Exporter(model, fold=False, weight_inputs=weight_inputs, more_outputs=more_outputs)
     return exporter.model_proto(make_tensor)
 
 
@@ -82,7 +82,7 @@ def save_onnx(
         ValueError: if ONNX's checker, with strict shape inference, refuses the model.
     """
     path = Path(path)
-    exporter = _Exporter(model, fold=True, fused=False)
+    exporter = _Exporter(model, fold=True)
     data_name = f"{path.name}.data"
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -136,7 +136,7 @@ class _Exporter:
         model: Model,
         *,
         fold: bool,
-        fused: bool,
+        fused: FusedKernels = frozenset(),
         weight_inputs: Collection[str] = (),
         more_outputs: Mapping[str, str] | None = None,
     ) -> None:

@@ -6,7 +6,7 @@ own, or an attribute of ONNX Runtime's fused kernels where the caller wants thos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,8 @@ from xflowrl.onnx_io.tensor_types import UniqueNames, numpy_dtype
 from xflowrl.operators import operator_of
 
 ORT_DOMAIN = "com.microsoft"
-# Activations of ONNX Runtime's CPU kernels; how each takes its parameters differs.
-_FUSED_CONV = frozenset(
-    {"Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"}
-)
-_FUSED_GEMM = frozenset({"Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid"})
+FusedKernels = Collection[tuple[str, str, str]]
+"""(operator, dtype, activation) of what a runtime computes in one kernel: Conv and Gemm."""
 
 
 class OperandWriter:
@@ -30,13 +27,13 @@ class OperandWriter:
 
     Args:
         names: where names of new tensors come from.
-        fused: write ONNX Runtime's FusedConv and FusedGemm where its CPU has the activation.
+        fused: what becomes ONNX Runtime's FusedConv and FusedGemm.
 
     Attributes:
         constants: the constants written so far, by name; equal ones are shared.
     """
 
-    def __init__(self, names: UniqueNames, *, fused: bool) -> None:
+    def __init__(self, names: UniqueNames, *, fused: FusedKernels) -> None:
         self.constants: dict[str, Array] = {}
         self._names = names
         self._fused = fused
@@ -49,7 +46,7 @@ class OperandWriter:
             return [_opaque(node)]
         activation = attributes.pop("activation", "")
         parameters = attributes.pop("activation_params", [])
-        if activation and self._is_fused(node, activation):
+        if (node.op_type, output.dtype, activation) in self._fused:
             return [_fused_kernel(node, attributes, activation, parameters)]
         if node.op_type in _EXPANDED:
             return _EXPANDED[node.op_type](
@@ -97,14 +94,6 @@ class OperandWriter:
         while operands and not operands[-1]:
             operands.pop()
         return operands
-
-    def _is_fused(self, node: Node, activation: str) -> bool:
-        if not self._fused:
-            return False
-        dtype = node.output_types[0].dtype
-        if node.op_type == "Conv":
-            return activation in _FUSED_CONV and dtype in ("float32", "float16")
-        return node.op_type == "Gemm" and activation in _FUSED_GEMM and dtype == "float32"
 
     def _activate(
         self, activation: str, parameters: list[float], x: str, y: str, tensor_type: TensorType

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from xflowrl._engine import Graph, GraphBuilder, State, inferable_operators
+from xflowrl._engine import Graph, GraphBuilder, inferable_operators
 from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.onnx_io import Model, export_onnx, load_onnx
 from xflowrl.onnx_io.model import StoredWeights
@@ -162,9 +162,8 @@ def _failure(done: subprocess.CompletedProcess[str]) -> str:
 def _take(attempt: Attempt, model: Model, made: dict[int, Model]) -> None:
     """Prices TASO's graph like any other, and makes it the result if it is the cheapest."""
     problem = attempt.problem
-    state = State(model.graph, problem.rules, problem.cost_model.table)
-    if problem.fill(attempt.meter):
-        state = state.repriced()
+    with attempt.meter.measuring(problem.objective):
+        state = problem.objective.state(model.graph, problem.rules)
     logger.info(
         "%s: TASO's graph costs %.6g ms here, the original %.6g ms; its steps are not known",
         *(problem.name, state.cost.ms, attempt.initial.cost.ms),

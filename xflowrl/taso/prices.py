@@ -1,19 +1,20 @@
-"""What TASO thinks that graphs cost."""
+"""TASO's own charging, for comparison with its figures; not an honest cost."""
 
 from __future__ import annotations
 
 from xflowrl._engine import CostTable
-from xflowrl.measurement.analytic import price_list
-from xflowrl.measurement.cost_model import CostModel
+from xflowrl.measurement.objective import Objective
+from xflowrl.measurement.roofline import price_list
 
 
-def taso(device: str = "a100_fp32") -> CostModel:
-    """TASO's own charging, for comparison with its figures; not an honest cost.
+def taso(prices: str = "a100_fp32") -> Objective:
+    """The roofline formula, except that what TASO prices at zero is free here too.
 
-    The roofline formula, except that what TASO prices at zero is free here too, and operators
-    on constants alone are charged, as in TASO's search.
+    Operators on constants alone are charged, as in TASO's search.
 
     Raises:
-        ValueError: unknown device; the message lists the known ones.
+        ValueError: no such price list; the message lists the known ones.
     """
-    return price_list("taso", CostTable.taso, device)
+    found = price_list(prices)
+    table = CostTable.taso(found.flops_per_s, found.bytes_per_s, found.overhead_ms)
+    return Objective("taso", table, device=prices)

@@ -50,7 +50,7 @@ def tiny_problem() -> Problem:
     from xflowrl.graphs.tiny import tiny
     from xflowrl.rules import load_core
 
-    return Problem(model=tiny(), rules=load_core(), cost_model=roofline())
+    return Problem(model=tiny(), rules=load_core(), objective=roofline())
 
 
 def test_learns_to_stop_where_every_rewrite_costs(relu_problem: MakeProblem) -> None:
@@ -201,7 +201,7 @@ def test_greedy_decoding_ends_where_it_sees_the_same_again() -> None:
         """(rules toy)
         (rule negate (Conv ?x ?w ?b :attrs ?a) => (Conv ?x (Neg (Neg ?w)) ?b :attrs ?a))"""
     )
-    problem = Problem(model=net.model({"y": output}, seed=0), rules=rules, cost_model=roofline())
+    problem = Problem(model=net.model({"y": output}, seed=0), rules=rules, objective=roofline())
     (result,) = PPO(train=False, num_samples=0, policy=SMALL).optimize([problem], Log())
     assert 2 <= result.iterations <= 4
     assert result.stop_reason is StopReason.EXHAUSTED

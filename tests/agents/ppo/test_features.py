@@ -114,5 +114,5 @@ def tiny_observation() -> Observation:
     from xflowrl.measurement import roofline
     from xflowrl.rules import load_core
 
-    problem = Problem(model=tiny(), rules=load_core(), cost_model=roofline())
+    problem = Problem(model=tiny(), rules=load_core(), objective=roofline())
     return RewriteEnv(problem).reset()[0]

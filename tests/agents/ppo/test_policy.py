@@ -23,7 +23,7 @@ def problem() -> Problem:
     from xflowrl.measurement import roofline
     from xflowrl.rules import load_core
 
-    return Problem(model=squeezenet.squeezenet(), rules=load_core(), cost_model=roofline())
+    return Problem(model=squeezenet.squeezenet(), rules=load_core(), objective=roofline())
 
 
 @pytest.fixture(scope="module")

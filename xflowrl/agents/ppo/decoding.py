@@ -15,7 +15,7 @@ def take_again(attempt: Attempt, actions: tuple[int, ...]) -> None:
     """Takes known matches, by index, from the original; spends no budget."""
     state, trace = attempt.initial, attempt.origin
     for action in actions:
-        match = attempt.problem.matches(state)[action]
+        match = attempt.problem.objective.matches(state)[action]
         state = state.apply(match)
         trace = trace.extended(Step(match.rule, tuple(match.tensors), state.cost.ms))
     attempt.reached(state, trace)

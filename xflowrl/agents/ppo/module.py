@@ -148,8 +148,8 @@ class PPOModule(pl.LightningModule):
         return True
 
     def _measure_s(self) -> float:
-        models = {id(p.cost_model): p.cost_model for p in self.envs.envs[0].problems}
-        return sum(model.measure_s for model in models.values())
+        objectives = {id(p.objective): p.objective for p in self.envs.envs[0].problems}
+        return sum(objective.measure_s for objective in objectives.values())
 
     # Roll out ---------------------------------------------------------------------------------
 

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from xflowrl.measurement.onnxruntime_cpu import BoundSession, open_session, version
+from xflowrl.measurement.runtimes.onnxruntime import (
+    BoundSession,
+    open_session,
+    optimised,
+    plain,
+)
 
 
 def model_of(op_type: str, elem_type: int = TensorProto.FLOAT, **attributes) -> onnx.ModelProto:
@@ -51,9 +59,9 @@ def test_bfloat16_is_bound_by_its_bits() -> None:
 
 def test_a_model_may_be_a_file(tmp_path) -> None:
     onnx.save(model_of("Relu"), tmp_path / "m.onnx")
-    for optimised in (False, True):
-        session = open_session(tmp_path / "m.onnx", optimised=optimised)
-        assert BoundSession(session, {"x": np.ones((2, 3), np.float32)}).output_shapes() == [(2, 3)]
+    for make in (optimised, plain):
+        run = make("cpu", 1).compile(tmp_path / "m.onnx", {"x": np.ones((2, 3), np.float32)})
+        assert run.output_shapes() == [(2, 3)]
 
 
 def test_a_refused_model_is_one_line() -> None:
@@ -63,5 +71,18 @@ def test_a_refused_model_is_one_line() -> None:
         assert "\n" not in str(error.value)
 
 
-def test_the_version_is_named() -> None:
-    assert version().split()[0] == "onnxruntime"
+def test_the_version_says_what_a_time_depends_on() -> None:
+    versions = {make("cpu", threads).version for make in (optimised, plain) for threads in (1, 2)}
+    assert len(versions) == 4
+    assert f"onnxruntime {onnxruntime.__version__}, cpu, 2 threads, optimised" in versions
+
+
+def test_threads_beside_the_calling_one_are_timed_on_the_wall() -> None:
+    assert plain("cpu", 1).clock_ns is time.thread_time_ns
+    assert plain("cpu", 2).clock_ns is time.perf_counter_ns
+
+
+def test_what_it_fuses_itself_it_is_given_unfused() -> None:
+    assert ("Conv", "float16", "Clip") in plain("cpu", 1).fused
+    assert ("Gemm", "float32", "Clip") not in plain("cpu", 1).fused
+    assert not optimised("cpu", 1).fused

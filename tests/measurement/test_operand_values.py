@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xflowrl._engine import GraphBuilder, OpSignature, TensorType
-from xflowrl.measurement.operands import draw, draw_operand
+from xflowrl.measurement.operand_values import draw, draw_operand
 
 
 @pytest.mark.parametrize(
