@@ -30,7 +30,7 @@ def no_log(metrics: Mapping[str, float], step: int) -> None:
 
 
 def ppo(**options: Any) -> PPO:
-    return PPO(accelerator="gpu", policy=SMALL, learning=LEARNING, **options)
+    return PPO(trainer={"accelerator": "gpu"}, policy=SMALL, learning=LEARNING, **options)
 
 
 def test_trains_and_decodes(relu_problem: MakeProblem) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xflowrl.agents.ppo.rollout import explained_variance, generalised_advantages
+from xflowrl.agents.ppo.algorithm import explained_variance
 
 
 def advantages(
