@@ -147,7 +147,7 @@ class PPO:
 
     def _make_trainer(self) -> pl.Trainer:
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-        expected = ".*(many workers|Checkpoint directory|dirpath has changed).*"
+        expected = ".*(many workers|Checkpoint directory|dirpath has changed|callbacks used to).*"
         warnings.filterwarnings("ignore", expected)
         callbacks: list[pl.Callback] = [LambdaCallback(on_train_epoch_end=self._keep_best)]
         if self._max_train_s is not None:
