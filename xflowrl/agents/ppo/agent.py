@@ -12,7 +12,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint
-from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from xflowrl.agents.attempt import Attempt, attempt_each
@@ -112,12 +111,12 @@ class PPO:
 
         Returns the best graph seen by id of problem.
         """
-        learning = self._learning
-        envs = VectorRewriteEnv(
-            [replace(problem, budget=_episode_budget(problem, learning)) for problem in problems],
-            learning.num_envs,
-            reward_fn=self._reward_fn,
-        )
+        learning, cut = self._learning, []
+        for problem in problems:
+            nodes = max(len(problem.model.graph), MIN_EPISODE_STEPS)
+            budget = Budget(max_iterations=learning.max_episode_steps or nodes)
+            cut.append(replace(problem, budget=budget))
+        envs = VectorRewriteEnv(cut, learning.num_envs, reward_fn=self._reward_fn)
         module = PPOModule(
             policy,
             envs,
@@ -170,9 +169,8 @@ class PPO:
             )
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise ValueError(f"{given}: {' '.join(str(error).split())}") from None
-        launcher = trainer.strategy.launcher
-        if trainer.world_size > 1 or isinstance(launcher, _MultiProcessingLauncher):
-            # Every process would roll out, count and stop for itself, and none report what it saw.
+        if trainer.strategy.launcher is not None:
+            # Processes of its own would roll out, count and stop each for itself.
             raise ValueError(
                 f"{given}: training is one process on one device; give devices=1 strategy=auto, "
                 f"and use further devices for further runs"
@@ -185,8 +183,3 @@ class PPO:
     def _keep_best(self, trainer: pl.Trainer, module: PPOModule) -> None:
         if module.is_best:
             self._save(module, "best.pt")
-
-
-def _episode_budget(problem: Problem, learning: LearningSettings) -> Budget:
-    steps = learning.max_episode_steps
-    return Budget(max_iterations=steps or max(len(problem.model.graph), MIN_EPISODE_STEPS))
