@@ -140,8 +140,8 @@ ENTROPY_WEIGHT = 0.3
 
 def numpy_loss(
     log_probs: np.ndarray,
-    entropies: np.ndarray,
     values: np.ndarray,
+    entropies: np.ndarray,
     old_log_probs: np.ndarray,
     advantages: np.ndarray,
     returns: np.ndarray,
@@ -179,13 +179,14 @@ FLAT = (RATIOS < 1 - CLIP) & (ADVANTAGES < 0) | (RATIOS > 1 + CLIP) & (ADVANTAGE
 def inputs_of_loss() -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
     rng = np.random.default_rng(0)
     old, values, entropies, returns = rng.normal(size=(4, len(RATIOS)))
-    learned = [old + np.log(RATIOS), entropies, values]
+    learned = [old + np.log(RATIOS), values, entropies]
     return learned, {"old_log_probs": old, "advantages": ADVANTAGES, "returns": returns}
 
 
 def torch_loss(learned: list[torch.Tensor], given_S: dict[str, np.ndarray]) -> dict[str, Any]:
     tensors = {f"{name}_S": torch.from_numpy(array) for name, array in given_S.items()}
-    return algorithm.loss(*learned, **tensors, settings=LEARNING, entropy_weight=ENTROPY_WEIGHT)
+    tensors["entropies_S"] = learned[2]
+    return algorithm.loss(*learned[:2], **tensors, settings=LEARNING, entropy_weight=ENTROPY_WEIGHT)
 
 
 def test_loss_is_that_of_the_paper() -> None:
@@ -212,7 +213,7 @@ def test_loss_has_the_gradient_of_differences() -> None:
             # Central differences of f64: errors of 1e-12 from the step, 1e-10 from rounding.
             assert float(tensor.grad[i]) == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-8)
     assert ((tensors[0].grad == 0).numpy() == FLAT).all()
-    assert (tensors[1].grad < 0).all(), "more entropy, less loss"
+    assert (tensors[2].grad < 0).all(), "more entropy, less loss"
 
 
 # Update -----------------------------------------------------------------------------------------
@@ -268,10 +269,10 @@ def run_update(table: Table, seed: int = 0, **changes: Any) -> list[dict[str, fl
     return algorithm.update(
         table,
         torch.optim.SGD(table.parameters(), lr=0.5),
-        rollout,
-        advantages_TB,
-        LearningSettings(**({"max_kl": None} | options | changes)),
-        torch.Generator().manual_seed(seed),
+        rollout=rollout,
+        advantages_TB=advantages_TB,
+        settings=LearningSettings(**({"max_kl": None} | options | changes)),
+        generator=torch.Generator().manual_seed(seed),
         entropy_weight=ENTROPY_WEIGHT,
     )
 
@@ -289,7 +290,7 @@ def numpy_update(
         logits_SA, values_S = at[: 3 * NUM_SAMPLES].reshape(-1, 3), at[3 * NUM_SAMPLES :]
         p_SA = np.exp(logits_SA) / np.exp(logits_SA).sum(1, keepdims=True)
         taken_S = p_SA[np.arange(NUM_SAMPLES), rollout.actions_TB[:, 0]]
-        learned = (np.log(taken_S), -(p_SA * np.log(p_SA)).sum(1), values_S)
+        learned = (np.log(taken_S), values_S, -(p_SA * np.log(p_SA)).sum(1))
         given_S = (rollout.log_probs_TB[:, 0], advantages_TB[:, 0], returns_S)
         return numpy_loss(*(x[chosen] for x in (*learned, *given_S)))["total"]
 
@@ -361,7 +362,9 @@ def test_collect_records_what_happened(relu_problem: MakeProblem) -> None:
     envs.reset(seed=0)
     noted: list[dict[str, Any]] = []
     generator = torch.Generator().manual_seed(0)
-    rollout = algorithm.collect(uniform, envs, learning, generator, noted.append)
+    rollout = algorithm.collect(
+        uniform, envs, settings=learning, generator=generator, note_fn=noted.append
+    )
     assert rollout.infos == noted
     kinds = set()
     for b in range(4):
@@ -392,7 +395,9 @@ def test_collect_acts_as_likely_as_it_says(relu_problem: MakeProblem) -> None:
     envs = VectorRewriteEnv(relu_problem(4, max_iterations=1), 8)
     envs.reset(seed=0)
     generator = torch.Generator().manual_seed(0)
-    rollout = algorithm.collect(uniform, envs, LearningSettings(num_steps=100), generator)
+    rollout = algorithm.collect(
+        uniform, envs, settings=LearningSettings(num_steps=100), generator=generator
+    )
     # 800 draws of 4 actions: a standard deviation of 12.
     counts = np.bincount(rollout.actions_TB.ravel(), minlength=4)
     assert (abs(counts - 200) < 60).all()

@@ -2,8 +2,9 @@
 
 Plain functions; what acts is a `PolicyFn`, what is random comes from a generator that is given.
 
-Sources: Schulman et al. 2017 (PPO), Schulman et al. 2016 (GAE), and Huang et al. 2022, "The 37
-implementation details of PPO", by the number of the core detail.
+Sources: Schulman et al. 2017, https://arxiv.org/abs/1707.06347; Schulman et al. 2016 (GAE),
+https://arxiv.org/abs/1506.02438; "detail n" is a core detail of Huang et al. 2022, "The 37
+implementation details of PPO", https://iclr-blog-track.github.io/2022/03/25/ppo-implementation-details/.
 
 Departures from the paper: the loss of values is not clipped (Andrychowicz et al. 2021 found that to
 hurt), episodes cut off by the budget are bootstrapped, an update stops early by KL, and in training
@@ -51,6 +52,7 @@ class Rollout:
 def collect(
     policy_fn: PolicyFn,
     envs: VectorRewriteEnv,
+    *,
     settings: LearningSettings,
     generator: torch.Generator,
     note_fn: Callable[[dict[str, Any]], None] = lambda infos: None,
@@ -123,9 +125,9 @@ def advantages(
 
 def loss(
     log_probs_S: torch.Tensor,
-    entropies_S: torch.Tensor,
     values_S: torch.Tensor,
     *,
+    entropies_S: torch.Tensor,
     old_log_probs_S: torch.Tensor,
     advantages_S: torch.Tensor,
     returns_S: torch.Tensor,
@@ -161,11 +163,11 @@ def loss(
 def update(
     policy_fn: PolicyFn,
     optimizer: Any,
+    *,
     rollout: Rollout,
     advantages_TB: np.ndarray,
     settings: LearningSettings,
     generator: torch.Generator,
-    *,
     entropy_weight: float,
     backward_fn: Callable[[torch.Tensor], None] = torch.Tensor.backward,
 ) -> list[dict[str, float]]:
@@ -187,8 +189,8 @@ def update(
             distribution, values_S = policy_fn([positions[i] for i in chosen.tolist()])
             parts = loss(
                 distribution.log_prob(actions_S[chosen].to(values_S.device)),
-                distribution.entropy(),
                 values_S,
+                entropies_S=distribution.entropy(),
                 old_log_probs_S=log_probs_S[chosen].to(values_S),
                 advantages_S=advantages_S[chosen].to(values_S),
                 returns_S=returns_S[chosen].to(values_S),

@@ -106,9 +106,12 @@ class PPOModule(pl.LightningModule):
 
     def training_step(self, batch: int, batch_idx: int) -> None:
         """One iteration."""
-        settings, began_s, measured_s = self.settings, time.perf_counter(), self._measured_s()
+        began_s, measured_s = time.perf_counter(), self._measured_s()
+        settings, generator = self.settings, self._generator
         progress = self.iteration / self.num_iterations
-        rollout = algorithm.collect(self, self.envs, settings, self._generator, self._note_cheapest)
+        rollout = algorithm.collect(
+            self, self.envs, settings=settings, generator=generator, note_fn=self._note_cheapest
+        )
         collect_s = time.perf_counter() - began_s
         next_values_TB = algorithm.next_values(self, rollout, bootstraps=self._bootstraps)
         advantages_TB = algorithm.advantages(
@@ -120,10 +123,10 @@ class PPOModule(pl.LightningModule):
         updates = algorithm.update(
             self,
             optimizer,
-            rollout,
-            advantages_TB,
-            settings,
-            self._generator,
+            rollout=rollout,
+            advantages_TB=advantages_TB,
+            settings=settings,
+            generator=generator,
             entropy_weight=algorithm.entropy_weight(settings, progress),
             backward_fn=self.manual_backward,
         )
@@ -136,10 +139,9 @@ class PPOModule(pl.LightningModule):
         seconds = time.perf_counter() - began_s - measured_s
         self.seconds += seconds
         self.measure_s += measured_s
+        values_TB, returns_TB = rollout.values_TB, rollout.values_TB + advantages_TB
         metrics |= {
-            "train/explained_variance": algorithm.explained_variance(
-                rollout.values_TB, advantages_TB + rollout.values_TB
-            ),
+            "train/explained_variance": algorithm.explained_variance(values_TB, returns_TB),
             "train/iteration": self.iteration,
             "train/max_iterations": self.num_iterations,
             "train/env_steps": self.num_env_steps,
@@ -231,9 +233,7 @@ def end_above(name: str, limit: float) -> EarlyStopping:
 def _update_metrics(updates: list[dict[str, float]]) -> dict[str, float]:
     """Means over the updates of an iteration; of the divergence the last."""
     mean = {name: float(np.mean([each[name] for each in updates])) for name in updates[0]}
-    return {
-        **{f"loss/{name}": mean[name] for name in ("policy", "value", "total")},
-        **{f"train/{name}": mean[name] for name in ("entropy", "clipfrac", "gradient_norm")},
-        "train/approx_kl": updates[-1]["approx_kl"],
-        "train/num_updates": len(updates),
-    }
+    metrics = {f"loss/{name}": mean[name] for name in ("policy", "value", "total")}
+    metrics |= {f"train/{name}": mean[name] for name in ("entropy", "clipfrac", "gradient_norm")}
+    last = {"train/approx_kl": updates[-1]["approx_kl"], "train/num_updates": len(updates)}
+    return metrics | last
