@@ -55,8 +55,8 @@ MAY_IMPORT = {
 # Who may import a package that is heavy, or that the rest must not depend on.
 FENCES = {
     "torch": {"agents.ppo", "measurement.runtimes"},
-    "torch_geometric": {"agents.ppo"},
-    "pytorch_lightning": {"agents.ppo"},
+    "torch_geometric": {"agents.ppo.policy"},
+    "pytorch_lightning": {"agents.ppo.agent", "agents.ppo.training"},
     "gymnasium": {"env", "agents.ppo"},
     "onnxruntime": {"measurement.runtimes"},
     "onnx": {"onnx_io", "verify", "soundness.reference"},
