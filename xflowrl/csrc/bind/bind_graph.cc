@@ -139,7 +139,8 @@ void bind_node(nb::module_& m) {
 }
 
 void bind_signature(nb::module_& m) {
-  bind_shared<OpSignature>(m, "OpSignature", "The key under which the cost of an operator is kept.")
+  bind_pickled<OpSignature>(m, "OpSignature",
+                            "The key under which the cost of an operator is kept.")
       .def_prop_ro("op_type", [](const OpSignature& s) { return std::string(s.node.op_type()); })
       .def_prop_ro("domain",
                    [](const OpSignature& s) { return s.node.custom ? s.node.custom->domain : ""; })
@@ -161,7 +162,7 @@ void bind_signature(nb::module_& m) {
 }
 
 void bind_graph_class(nb::module_& m) {
-  bind_shared<Graph>(m, "Graph", "An immutable network: a DAG of operators.")
+  bind_pickled<Graph>(m, "Graph", "An immutable network: a DAG of operators.")
       .def_prop_ro("name", &Graph::name)
       .def_prop_ro("inputs",
                    [](const Graph& g) {

@@ -124,8 +124,8 @@ nb::dict describe(const Rule& rule) {
 }  // namespace
 
 void bind_rules(nb::module_& m) {
-  bind_shared<Rule>(m, "Rule",
-                    "A source pattern, a target pattern and the guards under which they are equal.")
+  bind_pickled<Rule>(
+      m, "Rule", "A source pattern, a target pattern and the guards under which they are equal.")
       .def_ro("name", &Rule::name)
       .def_ro("text", &Rule::text, "The rule as it is written, :for values filled in.")
       .def_ro("filename", &Rule::filename)
@@ -133,7 +133,7 @@ void bind_rules(nb::module_& m) {
       .def("describe", &describe, "The parsed rule as plain dicts and lists.",
            nb::sig("def describe(self) -> dict[str, typing.Any]"))
       .def("__repr__", [](const Rule& r) { return "Rule(" + r.name + ")"; });
-  bind_shared<RuleSet>(m, "RuleSet", "Rules in order; a rule's index is its id.")
+  bind_pickled<RuleSet>(m, "RuleSet", "Rules in order; a rule's index is its id.")
       .def_static(
           "parse",
           [](const std::string& text, const std::string& filename) {

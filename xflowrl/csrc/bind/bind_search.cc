@@ -4,6 +4,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <cmath>
@@ -113,10 +114,18 @@ void bind_cost(nb::module_& m) {
       .def_ro("flops", &Cost::flops)
       .def_ro("bytes", &Cost::bytes)
       .def_ro("num_kernels", &Cost::kernels)
-      .def("__repr__", [](const Cost& c) {
-        return "Cost(ms=" + std::to_string(c.ms) + ", kernels=" + std::to_string(c.kernels) + ")";
+      .def("__repr__",
+           [](const Cost& c) {
+             return "Cost(ms=" + std::to_string(c.ms) + ", kernels=" + std::to_string(c.kernels) +
+                    ")";
+           })
+      .def("__getstate__",
+           [](const Cost& c) { return std::make_tuple(c.ms, c.flops, c.bytes, c.kernels); })
+      .def("__setstate__", [](Cost* self, const std::tuple<double, double, double, int>& state) {
+        const auto& [ms, flops, bytes, kernels] = state;
+        new (self) Cost{ms, flops, bytes, kernels};
       });
-  bind_shared<CostTable>(m, "CostTable", "Milliseconds per operator signature.")
+  bind_pickled<CostTable>(m, "CostTable", "Milliseconds per operator signature.")
       .def_static("roofline", &CostTable::roofline, nb::arg("flops_per_s"), nb::arg("bytes_per_s"),
                   nb::arg("overhead_ms"))
       .def_static("taso", &CostTable::taso, nb::arg("flops_per_s"), nb::arg("bytes_per_s"),
@@ -211,7 +220,18 @@ void bind_state(nb::module_& m) {
       .def(
           "explain",
           [](const State& s, const std::string& rule) { return s.explain(rule_number(s, rule)); },
-          nb::arg("rule"), "Why places that begin to match the rule fail: reason -> count.");
+          nb::arg("rule"), "Why places that begin to match the rule fail: reason -> count.")
+      .def("__getstate__",
+           [](const State& s) {
+             return std::make_tuple(s.graph(), s.setting().rules, s.setting().costs, s.cost(),
+                                    s.setting().with_taso_hash);
+           })
+      .def("__setstate__", [](State* self,
+                              const std::tuple<Graph, std::shared_ptr<const RuleSet>,
+                                               std::shared_ptr<CostTable>, Cost, bool>& state) {
+        const auto& [graph, rules, costs, cost, taso_hash] = state;
+        new (self) State(graph, std::make_shared<const Setting>(rules, costs, taso_hash), cost);
+      });
 }
 
 // Iteration, seconds, cost of the graph expanded, best cost, candidates, queue length.
