@@ -104,7 +104,7 @@ Node read_operator(ByteReader& r) {
   return node;
 }
 
-void check_node(const ByteReader& r, const Node& node, OperandTypes operands) {
+void check_node(const ByteReader& r, const Node& node, Operands operands) {
   if (node.is_leaf()) {
     r.check(operands.empty() && node.outputs.size() == 1 && !node.is_opaque &&
                 node.attrs->items().empty(),

@@ -15,6 +15,6 @@ TensorType read_type(ByteReader& r);
 void write_operator(ByteWriter& w, const Node& node);
 Node read_operator(ByteReader& r);
 // Throws unless the node is one that GraphBuilder or a rewrite can make of such operands.
-void check_node(const ByteReader& r, const Node& node, OperandTypes operands);
+void check_node(const ByteReader& r, const Node& node, Operands operands);
 
 }  // namespace xflowrl

@@ -69,28 +69,24 @@ void Pickle::write(ByteWriter& w, const OpSignature& signature) {
   write_operator(w, signature.node);
   w.count(signature.input_types.size());
   for (size_t i = 0; i < signature.input_types.size(); ++i) {
-    w.number(!signature.input_types[i] ? 0 : signature.is_constant[i] ? 1 : 2);
+    w.number(!signature.input_types[i] ? 0 : signature.input_is_constant[i] ? 1 : 2);
     if (signature.input_types[i]) write_type(w, *signature.input_types[i]);
   }
-  w.number(signature.node.is_constant);
 }
 
 template <>
 OpSignature Pickle::read<OpSignature>(ByteReader& r) {
-  OpSignature signature{read_operator(r), {}, {}};
-  const size_t count = r.count();
-  const std::unique_ptr<bool[]> flags = std::make_unique<bool[]>(count);
-  for (size_t i = 0; i < count; ++i) {
+  Node node = read_operator(r);
+  std::vector<TensorType> types(r.count());
+  std::vector<Operand> operands;
+  for (TensorType& type : types) {
     const int64_t kind = r.number(0, 2);
-    signature.input_types.push_back(kind ? std::optional(read_type(r)) : std::nullopt);
-    flags[i] = kind == 1;
-    signature.is_constant.push_back(flags[i]);
+    if (kind) type = read_type(r);
+    operands.push_back({kind ? &type : nullptr, kind == 1});
   }
-  Node& node = signature.node;
-  check_node(r, node, signature.types());
-  node.is_constant = r.flag();
-  node.signature = node_signature(node, signature.types(), {flags.get(), count});
-  return signature;
+  check_node(r, node, operands);
+  sign(node, operands);
+  return OpSignature(node, operands);
 }
 
 // --- rules ---------------------------------------------------------------------------------------
@@ -218,17 +214,12 @@ Graph Pickle::read<Graph>(ByteReader& r) {
   GraphEdit edit(std::move(empty));
   std::vector<int32_t> created;
   std::vector<NameId> used_names;
-  std::vector<const TensorType*> types;
   size_t num_inputs = 0;
   for (size_t i = 0; i < order.size(); ++i) {
     Node node = read_operator(r);
     node.inputs.resize(r.count());
-    types.clear();
-    for (TensorRef& t : node.inputs) {
-      t = read_tensor(r, edit.graph());
-      types.push_back(t.node == kNoNode ? nullptr : &edit.graph().type(t));
-    }
-    check_node(r, node, types);
+    for (TensorRef& t : node.inputs) t = read_tensor(r, edit.graph());
+    check_node(r, node, edit.graph().operands(node));
     created.push_back(node.created);
     for (const Output& output : node.outputs) used_names.push_back(output.name);
     num_inputs += node.op == kInputOp;
