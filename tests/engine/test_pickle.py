@@ -8,6 +8,7 @@ import functools
 import pickle
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from xflowrl._engine import (
     TensorType,
 )
 from xflowrl.rules import load_core
+from xflowrl.taso.rules import load_taso
 
 core = functools.cache(load_core)
 NETWORKS = {**zoo.GRAPHS, **{name: lambda make=make: make().graph for name, make in SMALL.items()}}
@@ -99,6 +101,15 @@ def test_a_state_goes_on_as_if_it_had_not_been_pickled(name: str, seed: int) -> 
         assert_same(one, other)
 
 
+def test_numbers_go_on_from_where_they_were_though_the_last_node_is_gone() -> None:
+    net = Sketch()
+    graph = net.graph(net.node("Relu", net.node("Exp", net.input(2))))
+    rules = rule_set("(rule make (Exp ?x) => (Tanh ?x))", "(rule drop (Tanh ?x) => ?x)")
+    ours = State(graph, rules, roofline()).apply(0).apply(0)
+    theirs = copied(ours)
+    assert pickle.dumps(theirs.graph) == pickle.dumps(ours.graph)
+
+
 def opaque_graph() -> Graph:
     """One node with every kind of attribute, omitted operands, literals, and a rewritable part."""
     net = Sketch("opaque")
@@ -144,6 +155,18 @@ def test_rules_come_back_by_their_text() -> None:
                 getattr(other, a) for a in ("name", "text", "filename", "line")
             ]
         assert pickle.dumps(theirs) == pickle.dumps(rules)
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_the_rules_of_taso_come_back(shared_dir: Path, faithful: bool) -> None:
+    rules = load_taso(str(shared_dir / "taso" / "graph_subst.pb"), faithful)
+    costs = CostTable.taso(19.5e12, 1.555e12, 0.005)
+    ours = State(nasbench_3x3(1, 1).graph, rules, costs, taso_hash=True)
+    theirs = copied(ours)
+    assert_same(ours, theirs)
+    walks = [steps(s, num_steps=5, rng=random.Random(6)) for s in (ours, theirs)]
+    for one, other in zip(*walks, strict=True):
+        assert_same(one, other)
 
 
 def test_faithful_rules_still_match_constants() -> None:
@@ -340,6 +363,25 @@ def test_forged_bytes_are_refused_or_harmless(index: int) -> None:
         with contextlib.suppress(UnicodeDecodeError):  # a text that is none is seen when shown
             use(came)
     assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("written", "forged", "reason"),
+    [
+        (b"\x06Exp", b"\x06Add", "wrong number of operands"),
+        (b"\x06Exp", b"\x06Foo", "not in the table"),
+        (b"\0\x04\x04\x06", b"\0\x04\x06\x06", "does not compute the types it declares"),
+        (b"\x02y", b"\x02x", "a name occurs twice"),
+        (b"\x02y", b"\x01y", "out of range"),
+    ],
+)
+def test_what_no_builder_makes_is_refused(written: bytes, forged: bytes, reason: str) -> None:
+    net = Sketch()
+    net.builder.set_outputs(["out"], [net.node("Exp", net.input(2, 3, name="x"), name="y")])
+    content = net.builder.build().__getstate__()[:-16]
+    before, after = content.rsplit(written, 1)
+    with pytest.raises(ValueError, match=reason):
+        restored(Graph, sealed(before + forged + after))
 
 
 def test_an_object_cannot_be_set_again() -> None:

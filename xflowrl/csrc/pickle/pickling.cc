@@ -13,8 +13,8 @@ namespace xflowrl {
 namespace {
 
 constexpr int kFormat = 1;  // raise it when what is written changes
-// Of names and versions: far from overflow.
-constexpr int64_t kMaxCount = int64_t{1} << 60;
+// Of names that rewrites made: far from overflow.
+constexpr int64_t kMaxGenerated = int64_t{1} << 60;
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
@@ -134,7 +134,6 @@ RuleSet Pickle::read<RuleSet>(ByteReader& r) {
 void Pickle::write(ByteWriter& w, const CostTable& table) {
   w.number(static_cast<int>(table.kind_));
   w.real(table.flops_per_s_), w.real(table.bytes_per_s_), w.real(table.overhead_ms_);
-  w.number(table.version_);
   // Sorted, so that equal tables are equal bytes.
   const std::map<std::string, double> known(table.known_by_key_.begin(), table.known_by_key_.end());
   w.count(known.size());
@@ -149,7 +148,6 @@ CostTable Pickle::read<CostTable>(ByteReader& r) {
   const auto kind = static_cast<Kind>(r.number(0, static_cast<int>(Kind::kMeasured)));
   const double flops_per_s = r.real(), bytes_per_s = r.real(), overhead_ms = r.real();
   CostTable table(kind, flops_per_s, bytes_per_s, overhead_ms);
-  table.version_ = r.number(0, kMaxCount);
   for (size_t left = r.count(); left > 0; --left) {
     const std::string key = r.text();
     table.known_by_key_[key] = r.real();
@@ -197,7 +195,7 @@ Graph Pickle::read<Graph>(ByteReader& r) {
   Graph empty;
   empty.name_ = r.text();
   empty.is_commutative_ = r.flag();
-  const NameId num_generated = r.number(0, kMaxCount);
+  const NameId num_generated = r.number(0, kMaxGenerated);
   const auto next_created = static_cast<int32_t>(r.number(0, kMaxCreated));
   Strings names;
   read_element(r, names);
