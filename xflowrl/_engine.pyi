@@ -9,7 +9,12 @@ import numpy
 
 
 class TensorType:
-    """Element type and static shape of a tensor; no data."""
+    """
+    Element type and static shape of a tensor; no data. Hashable.
+
+    Raises ValueError for an unknown element type, more than 8 dimensions, or a size that is negative or
+    too large to count elements.
+    """
 
     def __init__(self, dtype: str, shape: Sequence[int]) -> None: ...
 
@@ -18,16 +23,20 @@ class TensorType:
     def __deepcopy__(self, memo: object) -> object: ...
 
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """Element type by its NumPy name: "float32", "bfloat16", "int4"."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
 
     @property
-    def num_elements(self) -> int: ...
+    def num_elements(self) -> int:
+        """The product of the shape; 1 for a scalar."""
 
     @property
-    def num_bytes(self) -> int: ...
+    def num_bytes(self) -> int:
+        """Size of the data; half bytes of 4-bit types are rounded down."""
 
     @overload
     def __eq__(self, arg: TensorType, /) -> bool: ...
@@ -42,38 +51,55 @@ class TensorType:
     def __reduce__(self) -> tuple: ...
 
 class OpSignature:
-    """The key under which the cost of an operator is kept."""
+    """
+    An operator with the types and constness of its operands: the key of its cost.
+    """
 
     def __copy__(self) -> object: ...
 
     def __deepcopy__(self, memo: object) -> object: ...
 
-    @property
-    def op_type(self) -> str: ...
+    def __getstate__(self) -> bytes: ...
+
+    def __setstate__(self, arg: bytes, /) -> None: ...
 
     @property
-    def domain(self) -> str: ...
+    def op_type(self) -> str:
+        """The ONNX operator."""
 
     @property
-    def attributes(self) -> dict: ...
+    def domain(self) -> str:
+        """The operator set; "" is ONNX's own."""
 
     @property
-    def is_opaque(self) -> bool: ...
+    def attributes(self) -> dict:
+        """As `Node.attributes`."""
 
     @property
-    def input_types(self) -> list[TensorType | None]: ...
+    def is_opaque(self) -> bool:
+        """As `Node.is_opaque`."""
 
     @property
-    def input_is_constant(self) -> list[bool]: ...
+    def input_types(self) -> list[TensorType | None]:
+        """One for each operand; None where it is omitted."""
 
     @property
-    def output_types(self) -> list[TensorType]: ...
+    def input_is_constant(self) -> list[bool]:
+        """
+        Whether each operand depends on constants alone; False where it is omitted.
+        """
 
     @property
-    def flops(self) -> float: ...
+    def output_types(self) -> list[TensorType]:
+        """One for each output."""
 
     @property
-    def bytes(self) -> float: ...
+    def flops(self) -> float:
+        """Floating-point operations; 0 where they are not counted."""
+
+    @property
+    def bytes(self) -> float:
+        """Bytes of all operands, weights included, and outputs."""
 
     @property
     def key(self) -> str:
@@ -82,7 +108,9 @@ class OpSignature:
     def __repr__(self) -> str: ...
 
 class Node:
-    """A read-only view of one operator of a graph."""
+    """
+    A read-only view of one operator of a graph, which it keeps alive. Cannot be pickled.
+    """
 
     def __copy__(self) -> object: ...
 
@@ -90,29 +118,39 @@ class Node:
 
     @property
     def id(self) -> int:
-        """Slot in the graph."""
+        """
+        Slot in the graph; the same while rewrites leave the node alone, then used again.
+        """
 
     @property
-    def op_type(self) -> str: ...
+    def op_type(self) -> str:
+        """The ONNX operator."""
 
     @property
-    def domain(self) -> str: ...
+    def domain(self) -> str:
+        """The operator set; "" is ONNX's own."""
 
     @property
     def inputs(self) -> list[str]:
         """Tensor names; "" is an omitted optional operand."""
 
     @property
-    def outputs(self) -> list[str]: ...
+    def outputs(self) -> list[str]:
+        """Tensor names, in the operator's order."""
 
     @property
-    def input_types(self) -> list[TensorType | None]: ...
+    def input_types(self) -> list[TensorType | None]:
+        """One for each of `inputs`; None where the operand is omitted."""
 
     @property
-    def output_types(self) -> list[TensorType]: ...
+    def output_types(self) -> list[TensorType]:
+        """One for each of `outputs`."""
 
     @property
-    def attributes(self) -> dict: ...
+    def attributes(self) -> dict:
+        """
+        By name: int, float, str, bytes (a serialised AttributeProto) or a list; of an operator that is not opaque in canonical form, defaults filled in.
+        """
 
     @property
     def is_constant(self) -> bool:
@@ -123,25 +161,39 @@ class Node:
         """Not in canonical form: kept and priced, matched by no rule."""
 
     @property
-    def value_ids(self) -> list[str]: ...
+    def value_ids(self) -> list[str]:
+        """
+        128-bit ids of the outputs, in hexadecimal; equal ids are equal functions.
+        """
 
     @property
-    def signature(self) -> OpSignature: ...
+    def signature(self) -> OpSignature:
+        """The key of its cost."""
 
     def __repr__(self) -> str: ...
 
 class Graph:
-    """An immutable network: a DAG of operators."""
+    """
+    An immutable network: a DAG of operators. Holds no weights.
+
+    Pickled in about 100 bytes a node, exactly as it is: names, order, creation numbers and value ids.
+    """
 
     def __copy__(self) -> object: ...
 
     def __deepcopy__(self, memo: object) -> object: ...
 
-    @property
-    def name(self) -> str: ...
+    def __getstate__(self) -> bytes: ...
+
+    def __setstate__(self, arg: bytes, /) -> None: ...
 
     @property
-    def inputs(self) -> list[str]: ...
+    def name(self) -> str:
+        """The network's name."""
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the inputs in the model's order; none is ever removed."""
 
     @property
     def outputs(self) -> list[str]:
@@ -152,29 +204,49 @@ class Graph:
         """The tensor that each output reads."""
 
     @property
-    def weights(self) -> dict[str, TensorType]: ...
+    def weights(self) -> dict[str, TensorType]:
+        """
+        Types of the constants whose values lie outside the graph, by name, in order of creation.
+        """
 
     @property
-    def literals(self) -> dict[str, tuple[TensorType, list[float]]]: ...
+    def literals(self) -> dict[str, tuple[TensorType, list[float]]]:
+        """
+        Constants of at most 64 elements that are part of the graph: type and values, flattened, by name in order of creation.
+        """
 
     def nodes(self) -> list[Node]:
         """Operators in topological order, those of constants included."""
 
-    def tensor_type(self, name: str) -> TensorType: ...
+    def tensor_type(self, name: str) -> TensorType:
+        """
+        The type of a tensor, leaves included. Linear in the graph's size.
+
+        Raises ValueError if there is no tensor of that name.
+        """
 
     @property
     def hash(self) -> str:
         """
-        Value-id hash: equal for graphs that compute equal values by equal nodes.
+        128 bits in hexadecimal: equal for graphs that compute equal values by equal nodes.
+
+        It does not depend on order or process, and is kept up to date by every rewrite. A tensor that a
+        rewrite replaces hands its id on, so equal structures reached on different ways may differ.
         """
 
     @property
     def merkle_hash(self) -> str:
-        """Hash of the structure alone."""
+        """
+        128 bits in hexadecimal of what the outputs compute, by structure and names of leaves alone.
+
+        Linear in the graph's size.
+        """
 
     @property
     def num_nodes(self) -> int:
-        """Leaves and constants' operators included."""
+        """
+        Number of nodes, leaves and operators on constants included; `len` leaves both out.
+        """
 
     def rebuilt(self) -> Graph:
         """The same graph built anew, node by node."""
@@ -184,32 +256,88 @@ class Graph:
     def __repr__(self) -> str: ...
 
 class GraphBuilder:
-    """Builds a Graph by tensor names."""
+    """
+    Builds a Graph by tensor names, operands before their readers. Cannot be pickled.
+    """
 
     def __init__(self, name: str = 'graph') -> None: ...
 
-    def add_input(self, name: str, type: TensorType) -> str: ...
+    def add_input(self, name: str, type: TensorType) -> str:
+        """
+        Adds an input of the network; returns its name.
 
-    def add_weight(self, name: str, type: TensorType) -> str: ...
+        Raises ValueError if the name is empty or taken.
+        """
 
-    def add_literal(self, name: str, type: TensorType, values: Sequence[float]) -> str: ...
+    def add_weight(self, name: str, type: TensorType) -> str:
+        """
+        Adds a constant whose value lies outside the graph; returns its name.
 
-    def add_node(self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], attributes: dict = {}, *, domain: str = '', output_types: Sequence[TensorType] | None = None, opaque: bool = False) -> list[str]: ...
+        Raises ValueError if the name is empty or taken.
+        """
 
-    def set_outputs(self, names: Sequence[str], tensors: Sequence[str] | None = None) -> None: ...
+    def add_literal(self, name: str, type: TensorType, values: Sequence[float]) -> str:
+        """
+        Adds a constant of at most 64 elements with its values, flattened; returns its name.
 
-    def build(self) -> Graph: ...
+        Raises ValueError if the name is empty or taken, or the number of values is wrong.
+        """
 
-def infer_types(op_type: str, input_types: Sequence[TensorType | None], attributes: dict = {}) -> list[TensorType]: ...
+    def add_node(self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], attributes: dict = {}, *, domain: str = '', output_types: Sequence[TensorType] | None = None, opaque: bool = False) -> list[str]:
+        """
+        Adds an operator; returns `outputs`.
 
-def inferable_operators() -> list[str]: ...
+        Args:
+            inputs: names defined before; "" omits an optional operand.
+            outputs: new names; "" is an output nobody reads, and gets a name.
+            attributes: in canonical form, defaults may be left out; any, if opaque.
+            output_types: inferred if None, which an opaque operator does not allow.
+            opaque: keep it as it is; no rule matches it. So is every operator that the table does not have.
+
+        Raises ValueError naming the node: an unknown or taken name, attributes or operands that do not
+        fit the operator, other types than it has. The builder stays as it was.
+        """
+
+    def set_outputs(self, names: Sequence[str], tensors: Sequence[str] | None = None) -> None:
+        """
+        Declares the outputs, once: `names` are public, `tensors` (None: the same) what they read.
+
+        Raises ValueError for a tensor that does not exist, a repeated name, or none at all.
+        """
+
+    def build(self) -> Graph:
+        """
+        The graph, without nodes that nothing reads; the builder is used up.
+
+        Raises ValueError without outputs or when called again.
+        """
+
+def infer_types(op_type: str, input_types: Sequence[TensorType | None], attributes: dict = {}) -> list[TensorType]:
+    """
+    The output types of an operator in canonical form.
+
+    Raises ValueError if the engine does not infer this operator, or attributes or types do not fit it.
+    """
+
+def inferable_operators() -> list[str]:
+    """
+    Operators whose types the engine infers, in the table's order; all others are opaque.
+    """
 
 def canonical_attributes(op_type: str) -> dict:
-    """Attribute names and defaults of the canonical form; None: required."""
+    """
+    Attribute names and defaults of the canonical form; None: required.
 
-def operator_names() -> list[str]: ...
+    Raises ValueError for an operator that the table does not have.
+    """
 
-def activation_names() -> list[str]: ...
+def operator_names() -> list[str]:
+    """
+    The operator table, leaves first: what `node_op` of `State.observe` indexes.
+    """
+
+def activation_names() -> list[str]:
+    """The fused activations; the first, "", is none."""
 
 class Rule:
     """
@@ -220,18 +348,25 @@ class Rule:
 
     def __deepcopy__(self, memo: object) -> object: ...
 
+    def __getstate__(self) -> bytes: ...
+
+    def __setstate__(self, arg: bytes, /) -> None: ...
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Unique within a file."""
 
     @property
     def text(self) -> str:
         """The rule as it is written, :for values filled in."""
 
     @property
-    def filename(self) -> str: ...
+    def filename(self) -> str:
+        """Where it was read, as given to `RuleSet.parse`."""
 
     @property
-    def line(self) -> int: ...
+    def line(self) -> int:
+        """Where it begins in the file, from 1."""
 
     def describe(self) -> dict[str, Any]:
         """The parsed rule as plain dicts and lists."""
@@ -239,11 +374,17 @@ class Rule:
     def __repr__(self) -> str: ...
 
 class RuleSet:
-    """Rules in order; a rule's index is its id."""
+    """
+    Rules in order; a rule's index is its id. Immutable; pickled as the texts of its rules.
+    """
 
     def __copy__(self) -> object: ...
 
     def __deepcopy__(self, memo: object) -> object: ...
+
+    def __getstate__(self) -> bytes: ...
+
+    def __setstate__(self, arg: bytes, /) -> None: ...
 
     @staticmethod
     def parse(text: str, filename: str = '<rules>') -> RuleSet:
@@ -251,13 +392,21 @@ class RuleSet:
 
     @staticmethod
     def join(sets: Sequence[RuleSet], name: str = 'core') -> RuleSet:
-        """All rules of several sets; they must agree on being commutative."""
+        """
+        All rules of several sets, in order.
+
+        Raises ValueError if a name occurs twice, or the sets differ in being commutative or faithful.
+        """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As in the file's header, or as given to `join`."""
 
     @property
-    def commutative(self) -> bool: ...
+    def commutative(self) -> bool:
+        """
+        Whether operands of Add, Mul and their like match, and hash, in any order.
+        """
 
     @property
     def faithful(self) -> bool:
@@ -266,57 +415,99 @@ class RuleSet:
         """
 
     @property
-    def rules(self) -> list[Rule]: ...
+    def rules(self) -> list[Rule]:
+        """All rules, by index."""
 
     @property
-    def names(self) -> list[str]: ...
+    def names(self) -> list[str]:
+        """Names of all rules, by index."""
 
     def select(self, names: Sequence[str]) -> RuleSet:
-        """The named rules alone, in the order given."""
+        """
+        The named rules alone, in the order given. Raises ValueError for a name it does not have.
+        """
 
     def __len__(self) -> int: ...
 
 class Cost:
-    """What a graph costs. ms is NaN while a signature is unknown."""
+    """What a graph costs; `ms` is NaN while a price is unknown."""
 
     @property
-    def ms(self) -> float: ...
+    def ms(self) -> float:
+        """Milliseconds."""
 
     @property
-    def flops(self) -> float: ...
+    def flops(self) -> float:
+        """Floating-point operations."""
 
     @property
-    def bytes(self) -> float: ...
+    def bytes(self) -> float:
+        """Bytes that operators read and write."""
 
     @property
-    def num_kernels(self) -> int: ...
+    def num_kernels(self) -> int:
+        """Operators that take time."""
 
     def __repr__(self) -> str: ...
 
+    def __getstate__(self) -> tuple[float, float, float, int]: ...
+
+    def __setstate__(self, arg: tuple[float, float, float, int], /) -> None: ...
+
 class CostTable:
-    """Milliseconds per operator signature."""
+    """
+    Milliseconds per operator signature; shared by the states that it prices.
+
+    Copying gives the table itself. Pickled, it takes along what it knows and was asked for.
+    """
 
     def __copy__(self) -> object: ...
 
     def __deepcopy__(self, memo: object) -> object: ...
 
-    @staticmethod
-    def roofline(flops_per_s: float, bytes_per_s: float, overhead_ms: float) -> CostTable: ...
+    def __getstate__(self) -> bytes: ...
+
+    def __setstate__(self, arg: bytes, /) -> None: ...
 
     @staticmethod
-    def taso(flops_per_s: float, bytes_per_s: float, overhead_ms: float) -> CostTable: ...
+    def roofline(flops_per_s: float, bytes_per_s: float, overhead_ms: float) -> CostTable:
+        """
+        overhead_ms + 1000 * max(flops / flops_per_s, bytes / bytes_per_s) an operator.
+
+        Copies pay for their bytes; Reshape and its like, and what depends on constants alone, are free.
+        """
 
     @staticmethod
-    def measured() -> CostTable: ...
+    def taso(flops_per_s: float, bytes_per_s: float, overhead_ms: float) -> CostTable:
+        """
+        The same formula as TASO charges it, for comparison.
+
+        Operators on constants are charged; copies and what TASO has as free operators of its own are not.
+        """
+
+    @staticmethod
+    def measured() -> CostTable:
+        """
+        Knows what `set` told it; asked for anything else, it notes that and answers NaN.
+        """
 
     def unknown(self) -> list[OpSignature]:
         """Asked for and not known, in order of first asking."""
 
-    def set(self, key: str, ms: float) -> None: ...
+    def set(self, key: str, ms: float) -> None:
+        """
+        Tells what an operator of this `OpSignature.key` costs; states that lacked it take it from here.
+        """
 
-    def get(self, key: str) -> float | None: ...
+    def get(self, key: str) -> float | None:
+        """Milliseconds that `set` told, or None."""
 
-    def price(self, graph: Graph) -> Cost: ...
+    def price(self, graph: Graph) -> Cost:
+        """
+        The cost of a graph: the sum over its operators in topological order, so equal graphs cost bitwise the same.
+
+        ms is NaN if an operator's price is unknown. Linear in the graph's size.
+        """
 
     def __len__(self) -> int: ...
 
@@ -328,10 +519,12 @@ class Match:
     def __deepcopy__(self, memo: object) -> object: ...
 
     @property
-    def rule(self) -> str: ...
+    def rule(self) -> str:
+        """The rule's name."""
 
     @property
-    def rule_index(self) -> int: ...
+    def rule_index(self) -> int:
+        """The rule's index in the rule set."""
 
     @property
     def tensors(self) -> list[str]:
@@ -344,10 +537,14 @@ class Match:
         """Slots of the matched nodes."""
 
     @property
-    def cost_difference_ms(self) -> float: ...
+    def cost_difference_ms(self) -> float:
+        """
+        What applying it adds to the graph's cost; NaN while a price is unknown.
+        """
 
     @property
-    def size_difference(self) -> int: ...
+    def size_difference(self) -> int:
+        """What applying it adds to `State.num_nodes`."""
 
     @property
     def hash(self) -> str:
@@ -366,28 +563,47 @@ class Match:
     def __repr__(self) -> str: ...
 
 class State:
-    """A graph under rules and costs, with its matches. Immutable."""
+    """
+    A graph under rules and costs, with its matches. Immutable.
 
-    def __init__(self, graph: Graph, rules: RuleSet, costs: CostTable, *, taso_hash: bool = False) -> None: ...
+    Pickled, it is its graph, rules and costs; the copy looks for all matches anew, which takes as
+    long as making the state did.
+    """
+
+    def __init__(self, graph: Graph, rules: RuleSet, costs: CostTable, *, taso_hash: bool = False) -> None:
+        """Looks for all matches. taso_hash: keep TASO's hash too."""
 
     def __copy__(self) -> object: ...
 
     def __deepcopy__(self, memo: object) -> object: ...
 
     @property
-    def graph(self) -> Graph: ...
+    def graph(self) -> Graph:
+        """The graph."""
 
     @property
-    def cost(self) -> Cost: ...
+    def cost(self) -> Cost:
+        """
+        The graph's cost, NaN where a price was unknown when the state was made.
+
+        Followed difference by difference through `apply`.
+        """
 
     @property
-    def hash(self) -> str: ...
+    def hash(self) -> str:
+        """The graph's hash."""
 
     @property
-    def taso_hash(self) -> int: ...
+    def taso_hash(self) -> int:
+        """
+        TASO's 64-bit hash of the graph; 0 unless the state was made with taso_hash=True.
+        """
 
     @property
-    def num_nodes(self) -> int: ...
+    def num_nodes(self) -> int:
+        """
+        Number of operators that are not on constants alone, as `len` of the graph.
+        """
 
     def __len__(self) -> int:
         """Number of matches."""
@@ -395,12 +611,23 @@ class State:
     def matches(self) -> list[Match]:
         """
         All places where a rule applies, ordered by rule and then by creation of the nodes.
+
+        What each costs is known without building it, or NaN: see `is_priced`.
         """
 
-    def observe(self) -> dict[str, numpy.ndarray]: ...
+    def observe(self) -> dict[str, numpy.ndarray]:
+        """
+        Graph and matches as arrays by name; `xflowrl.env` says what each column means.
+
+        Rows of nodes are in order of creation. The arrays are the caller's own. Linear in the size of graph and matches.
+        """
 
     def repriced(self) -> State:
-        """The same graph, with the prices that the cost table knows by now."""
+        """
+        The same graph, with the prices that the cost table knows by now.
+
+        Only what was unknown is priced again; matches of either state fit the other.
+        """
 
     @property
     def is_priced(self) -> bool:
@@ -408,20 +635,50 @@ class State:
 
     @overload
     def apply(self, match: int) -> State:
-        """The state after a match, given by its index or itself."""
+        """
+        The state after a match, given by its index or itself; this one stays as it is.
+
+        Costs what the rewrite changes, not what the graph is: rules are matched again near it alone.
+        Raises ValueError for an index out of range, or a match of another state.
+        """
 
     @overload
-    def apply(self, match: Match) -> State: ...
+    def apply(self, match: Match) -> State:
+        """The same, for the match itself."""
 
     def explain(self, rule: str) -> dict[str, int]:
-        """Why places that begin to match the rule fail: reason -> count."""
+        """
+        Why places that begin to match the rule fail: reason -> count. Raises ValueError for an unknown rule.
+        """
 
-def taso_hash(graph: Graph) -> int: ...
+    def __getstate__(self) -> tuple[Graph, RuleSet, CostTable, Cost, bool]: ...
+
+    def __setstate__(self, arg: tuple[Graph, RuleSet, CostTable, Cost, bool], /) -> None: ...
+
+def taso_hash(graph: Graph) -> int:
+    """
+    TASO's 64-bit hash of a graph, computed anew: coarse, but its search depends on it. Linear in the graph's size.
+    """
 
 class BacktrackingSearch:
-    """TASO's cost-based backtracking search."""
+    """
+    TASO's cost-based backtracking search (Jia et al. 2019, algorithm 2).
 
-    def __init__(self, state: State, *, alpha: float = 1.05, size_limit: float = 2.0, hash: str = 'exact', rounding_ms: float = 0.0) -> None: ...
+    Deterministic, but for `seconds` limits. Not safe for use by several threads; cannot be pickled.
+    """
+
+    def __init__(self, state: State, *, alpha: float = 1.05, size_limit: float = 2.0, hash: str = 'exact', rounding_ms: float = 0.0) -> None:
+        """
+        Begins at `state`, its prices known or not.
+
+        Args:
+            alpha: queued is what costs less than alpha times the best so far; at least 1.
+            size_limit: and has fewer nodes than this many times the initial graph's; above 1.
+            hash: by which a graph is known again, "exact" or "taso".
+            rounding_ms: a difference of costs up to which nothing has improved.
+
+        Raises ValueError for other values, or "taso" with a state made without taso_hash=True.
+        """
 
     def run(self, *, iterations: int | None = None, candidates: int | None = None, idle_iterations: int | None = None, seconds: float | None = None) -> bool:
         """
@@ -429,35 +686,46 @@ class BacktrackingSearch:
         """
 
     def drop_dearest(self, share: float) -> int:
-        """Drops this share of the queue, the dearest entries; returns how many."""
+        """
+        Drops this share (0 to 1) of the queue, the dearest entries; returns how many.
+
+        Raises ValueError for another share. Linear in the queue's length.
+        """
 
     @property
     def best(self) -> State:
         """The cheapest state that was expanded."""
 
     @property
-    def best_cost_ms(self) -> float: ...
+    def best_cost_ms(self) -> float:
+        """Cost of the cheapest state that was expanded."""
 
     @property
-    def current_cost_ms(self) -> float: ...
+    def current_cost_ms(self) -> float:
+        """Cost of the state expanded last."""
 
     @property
-    def num_expanded(self) -> int: ...
+    def num_expanded(self) -> int:
+        """States whose matches were listed: iterations."""
 
     @property
-    def num_candidates(self) -> int: ...
+    def num_candidates(self) -> int:
+        """Matches whose cost was asked for."""
 
     @property
-    def queue_length(self) -> int: ...
+    def queue_length(self) -> int:
+        """Graphs that wait to be expanded."""
 
     def take_improvements(self) -> list[tuple[int, float, float, float, int, int]]:
         """
-        (iteration, seconds in run, cost of the graph expanded in ms, best cost in ms, candidates, queue length); each is handed out once.
+        The iterations since the last call that found a new best beyond `rounding_ms`, as in `take_history`.
         """
 
     def take_history(self) -> list[tuple[int, float, float, float, int, int]]:
         """
-        (iteration, seconds in run, cost of the graph expanded in ms, best cost in ms, candidates, queue length); each is handed out once.
+        Iterations since the last call: (iteration, seconds in run, cost of the graph expanded in ms, best cost in ms, candidates, queue length).
+
+        Thinned: all of the first, and of every doubling from then on as many again, and every improvement.
         """
 
     def best_steps(self) -> list[tuple[str, list[str], float]]:

@@ -10,7 +10,7 @@ import platform
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class DeviceLock:
     one process as strangers. Locks end with the process, however it ends.
 
     Threads of one process share one hold: `exclusive` is serialised between them, nothing more.
+    Pickled, it is the name of its files: the lock that another process has of them, held or not.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,6 +58,9 @@ class DeviceLock:
         self._is_exclusive = False
         self._wait_in_vain = False
         self._mutex = threading.RLock()
+
+    def __reduce__(self) -> tuple[Callable[[Path], DeviceLock], tuple[Path]]:
+        return _lock_at, (self._path,)
 
     @contextmanager
     def shared(self) -> Iterator[None]:
@@ -156,12 +160,12 @@ class DeviceLock:
 
 def device_lock(device: str = "cpu") -> DeviceLock:
     """The lock of a device of this machine, one object per process."""
-    return _device_lock(device)
+    return _lock_at(Path(tempfile.gettempdir()) / f"xflowrl-{device}.lock")
 
 
-@functools.cache  # to which an argument left out and its default are two different calls
-def _device_lock(device: str) -> DeviceLock:
-    return DeviceLock(Path(tempfile.gettempdir()) / f"xflowrl-{device}.lock")
+@functools.cache
+def _lock_at(path: Path) -> DeviceLock:
+    return DeviceLock(path)
 
 
 def _open_file(path: Path) -> int:

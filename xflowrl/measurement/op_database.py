@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _SCHEMA_VERSION = 1
 _MAX_KEY_LENGTH = 400
@@ -54,7 +55,8 @@ class OpDatabase:
     behind what it had put, and nothing half-written. `path=None` keeps everything in memory.
 
     SQLite's write-ahead log wants a local disk: on a network file system, give every machine
-    a database of its own.
+    a database of its own. Pickled, it is its path: another process opens the file when it first
+    asks. One in memory arrives empty.
 
     Raises:
         ValueError: from every method, if the file is no usable op-cost database or its folder
@@ -69,6 +71,9 @@ class OpDatabase:
         self._process = -1
         with self._open() as connection:
             connection.execute("SELECT count(*) FROM op_cost WHERE device = ''").fetchone()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_connection": None}
 
     def get(self, keys: Iterable[str]) -> dict[str, OpCost]:
         """The costs known of `keys`, by key."""

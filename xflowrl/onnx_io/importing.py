@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def _import(proto: onnx.ModelProto, types: Mapping[str, onnx.TypeProto], path: P
     constants = {
         tensor.name: (
             onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims),
-            _reader(tensor, folder),
+            partial(tensor_array, tensor, folder),
         )
         for tensor in proto.graph.initializer
     }
@@ -81,10 +82,6 @@ def _import(proto: onnx.ModelProto, types: Mapping[str, onnx.TypeProto], path: P
     for node in translation.nodes:
         importer.add_node(node)
     return importer.finish([output.name for output in proto.graph.output])
-
-
-def _reader(tensor: onnx.TensorProto, folder: Path) -> Callable[[], Array]:
-    return lambda: tensor_array(tensor, folder)
 
 
 class _Importer:
@@ -193,24 +190,26 @@ class _Importer:
         return values
 
     def _computed(self, node: onnx.NodeProto, index: int) -> Callable[[], Array]:
-        sources = {name: self._sources[name] for name in node.input if name}
-        dtype = numpy_dtype(self._types[node.output[index]].dtype)
-        shape = self._types[node.output[index]].shape
+        sources = [self._sources[name] if name else None for name in node.input]
+        result = self._types[node.output[index]]
+        return partial(_compute, node, index, sources, numpy_dtype(result.dtype), result.shape)
 
-        def compute() -> Array:
-            if node.op_type == "ConstantOfShape":
-                return _filled(node, dtype, shape)
-            operands: list[Array | None] = []
-            for name in node.input:
-                source = sources.get(name)
-                operands.append(source() if callable(source) else source)
-            results = evaluate(node, operands)
-            if results is None:
-                raise ValueError(f"{describe(node)} of constants could not be computed")
-            outputs = [name for name in node.output if name]
-            return results[outputs.index(node.output[index])].astype(dtype)
 
-        return compute
+def _compute(
+    node: onnx.NodeProto,
+    index: int,
+    sources: Sequence[Array | Callable[[], Array] | None],
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+) -> Array:
+    """Output number `index` of a node whose operands are constants."""
+    if node.op_type == "ConstantOfShape":
+        return _filled(node, dtype, shape)
+    results = evaluate(node, [source() if callable(source) else source for source in sources])
+    if results is None:
+        raise ValueError(f"{describe(node)} of constants could not be computed")
+    position = sum(map(bool, node.output[:index]))  # among the outputs that have a name
+    return results[position].astype(dtype)
 
 
 def _filled(node: onnx.NodeProto, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:

@@ -12,7 +12,11 @@ __all__ = ["Array", "Model", "StoredWeights", "Weights"]
 
 
 class StoredWeights:
-    """Constants of a model file: arrays, or functions that read or compute one on demand."""
+    """Constants of a model file: arrays, or functions that read or compute one on demand.
+
+    It can be pickled as far as the functions can; those of `load_onnx` can: external data are
+    mapped again, from the same file, where the copy is used.
+    """
 
     def __init__(self, sources: Mapping[str, Array | Callable[[], Array]]) -> None:
         self._sources = dict(sources)

@@ -62,7 +62,9 @@ std::vector<Attrs::Item> attrs_from_python(const nb::dict& dict) {
 }
 
 void bind_graph_builder(nb::module_& m) {
-  nb::class_<GraphBuilder>(m, "GraphBuilder", "Builds a Graph by tensor names.")
+  nb::class_<GraphBuilder>(
+      m, "GraphBuilder",
+      "Builds a Graph by tensor names, operands before their readers. Cannot be pickled.")
       .def(nb::init<std::string>(), nb::arg("name") = "graph")
       .def(
           "add_input",
@@ -70,14 +72,18 @@ void bind_graph_builder(nb::module_& m) {
             b.add_input(name, type);
             return name;
           },
-          nb::arg("name"), nb::arg("type"))
+          nb::arg("name"), nb::arg("type"),
+          "Adds an input of the network; returns its name.\n\n"
+          "Raises ValueError if the name is empty or taken.")
       .def(
           "add_weight",
           [](GraphBuilder& b, const std::string& name, const TensorType& type) {
             b.add_weight(name, type);
             return name;
           },
-          nb::arg("name"), nb::arg("type"))
+          nb::arg("name"), nb::arg("type"),
+          "Adds a constant whose value lies outside the graph; returns its name.\n\n"
+          "Raises ValueError if the name is empty or taken.")
       .def(
           "add_literal",
           [](GraphBuilder& b, const std::string& name, const TensorType& type,
@@ -85,7 +91,11 @@ void bind_graph_builder(nb::module_& m) {
             b.add_literal(name, type, values);
             return name;
           },
-          nb::arg("name"), nb::arg("type"), nb::arg("values"))
+          nb::arg("name"), nb::arg("type"), nb::arg("values"),
+          "Adds a constant of at most 64 elements with its values, flattened; returns "
+          "its name.\n\n"
+          "Raises ValueError if the name is empty or taken, or the number of values is "
+          "wrong.")
       .def(
           "add_node",
           [](GraphBuilder& b, const std::string& op_type, const std::vector<std::string>& inputs,
@@ -98,15 +108,31 @@ void bind_graph_builder(nb::module_& m) {
           },
           nb::arg("op_type"), nb::arg("inputs"), nb::arg("outputs"),
           nb::arg("attributes") = nb::dict(), nb::kw_only(), nb::arg("domain") = "",
-          nb::arg("output_types") = nb::none(), nb::arg("opaque") = false)
+          nb::arg("output_types") = nb::none(), nb::arg("opaque") = false,
+          "Adds an operator; returns `outputs`.\n\nArgs:\n"
+          "    inputs: names defined before; \"\" omits an optional operand.\n"
+          "    outputs: new names; \"\" is an output nobody reads, and gets a name.\n"
+          "    attributes: in canonical form, defaults may be left out; any, if opaque.\n"
+          "    output_types: inferred if None, which an opaque operator does not allow.\n"
+          "    opaque: keep it as it is; no rule matches it. So is every operator that "
+          "the table does not have.\n\n"
+          "Raises ValueError naming the node: an unknown or taken name, attributes or "
+          "operands that do not\n"
+          "fit the operator, other types than it has. The builder stays as it was.")
       .def(
           "set_outputs",
           [](GraphBuilder& b, const std::vector<std::string>& names,
              const std::optional<std::vector<std::string>>& tensors) {
             b.set_outputs(names, tensors ? *tensors : names);
           },
-          nb::arg("names"), nb::arg("tensors") = nb::none())
-      .def("build", &GraphBuilder::build);
+          nb::arg("names"), nb::arg("tensors") = nb::none(),
+          "Declares the outputs, once: `names` are public, `tensors` (None: the same) "
+          "what they read.\n\n"
+          "Raises ValueError for a tensor that does not exist, a repeated name, or none "
+          "at all.")
+      .def("build", &GraphBuilder::build,
+           "The graph, without nodes that nothing reads; the builder is used up.\n\n"
+           "Raises ValueError without outputs or when called again.");
 }
 
 void bind_operators(nb::module_& m) {
@@ -125,14 +151,21 @@ void bind_operators(nb::module_& m) {
           throw std::invalid_argument(op_type + ": " + error);
         return outputs;
       },
-      nb::arg("op_type"), nb::arg("input_types"), nb::arg("attributes") = nb::dict());
-  m.def("inferable_operators", [] {
-    std::vector<std::string> names;
-    for (const OperatorInfo& info : operator_table().subspan(kFirstOperator)) {
-      if (info.infer) names.push_back(info.name);
-    }
-    return names;
-  });
+      nb::arg("op_type"), nb::arg("input_types"), nb::arg("attributes") = nb::dict(),
+      "The output types of an operator in canonical form.\n\n"
+      "Raises ValueError if the engine does not infer this operator, or attributes "
+      "or types do not fit it.");
+  m.def(
+      "inferable_operators",
+      [] {
+        std::vector<std::string> names;
+        for (const OperatorInfo& info : operator_table().subspan(kFirstOperator)) {
+          if (info.infer) names.push_back(info.name);
+        }
+        return names;
+      },
+      "Operators whose types the engine infers, in the table's order; all others are "
+      "opaque.");
   m.def(
       "canonical_attributes",
       [](const std::string& op_type) {
@@ -145,15 +178,21 @@ void bind_operators(nb::module_& m) {
               spec.default_value ? attr_to_python(*spec.default_value) : nb::none();
         return dict;
       },
-      nb::arg("op_type"), "Attribute names and defaults of the canonical form; None: required.");
-  m.def("operator_names", [] {
-    std::vector<std::string> names;
-    for (const OperatorInfo& info : operator_table()) names.push_back(info.name);
-    return names;
-  });
-  m.def("activation_names", [] {
-    return std::vector<std::string>(activation_names().begin(), activation_names().end());
-  });
+      nb::arg("op_type"),
+      "Attribute names and defaults of the canonical form; None: required.\n\n"
+      "Raises ValueError for an operator that the table does not have.");
+  m.def(
+      "operator_names",
+      [] {
+        std::vector<std::string> names;
+        for (const OperatorInfo& info : operator_table()) names.push_back(info.name);
+        return names;
+      },
+      "The operator table, leaves first: what `node_op` of `State.observe` indexes.");
+  m.def(
+      "activation_names",
+      [] { return std::vector<std::string>(activation_names().begin(), activation_names().end()); },
+      "The fused activations; the first, \"\", is none.");
 }
 
 }  // namespace

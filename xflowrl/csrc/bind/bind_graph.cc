@@ -52,18 +52,27 @@ std::vector<NodeView> nodes(const Graph& graph) {
 std::string leaf_name(const Graph& graph, NodeId id) { return graph.tensor_name({id, 0}); }
 
 void bind_tensor_type(nb::module_& m) {
-  bind_shared<TensorType>(m, "TensorType", "Element type and static shape of a tensor; no data.")
+  bind_shared<TensorType>(m, "TensorType",
+                          "Element type and static shape of a tensor; no data. Hashable.\n\n"
+                          "Raises ValueError for an unknown element type, more than 8 dimensions, "
+                          "or a size that is negative or\n"
+                          "too large to count elements.")
       .def(
           "__init__",
           [](TensorType* self, const std::string& dtype, const std::vector<int64_t>& shape) {
             new (self) TensorType(parse_dtype(dtype), shape);
           },
           nb::arg("dtype"), nb::arg("shape"))
-      .def_prop_ro("dtype", [](const TensorType& t) { return dtype_name(t.dtype); })
-      .def_prop_ro("shape", shape_to_python, nb::sig("def shape(self) -> tuple[int, ...]"))
-      .def_prop_ro("num_elements", &TensorType::num_elements)
-      .def_prop_ro("num_bytes",
-                   [](const TensorType& t) { return static_cast<int64_t>(t.num_bytes()); })
+      .def_prop_ro(
+          "dtype", [](const TensorType& t) { return dtype_name(t.dtype); },
+          "Element type by its NumPy name: \"float32\", \"bfloat16\", \"int4\".")
+      .def_prop_ro("shape", shape_to_python, nb::sig("def shape(self) -> tuple[int, ...]"),
+                   "Sizes of the dimensions.")
+      .def_prop_ro("num_elements", &TensorType::num_elements,
+                   "The product of the shape; 1 for a scalar.")
+      .def_prop_ro(
+          "num_bytes", [](const TensorType& t) { return static_cast<int64_t>(t.num_bytes()); },
+          "Size of the data; half bytes of 4-bit types are rounded down.")
       .def("__eq__", [](const TensorType& a, const TensorType& b) { return a == b; })
       .def("__eq__", [](const TensorType&, nb::object) { return false; })
       .def("__hash__",
@@ -80,12 +89,19 @@ void bind_tensor_type(nb::module_& m) {
 }
 
 void bind_node(nb::module_& m) {
-  bind_shared<NodeView>(m, "Node", "A read-only view of one operator of a graph.")
+  bind_shared<NodeView>(
+      m, "Node",
+      "A read-only view of one operator of a graph, which it keeps alive. Cannot be pickled.")
       .def_prop_ro(
-          "id", [](const NodeView& v) { return v.id; }, "Slot in the graph.")
-      .def_prop_ro("op_type", [](const NodeView& v) { return std::string(v.node().op_type()); })
-      .def_prop_ro("domain",
-                   [](const NodeView& v) { return v.node().custom ? v.node().custom->domain : ""; })
+          "id", [](const NodeView& v) { return v.id; },
+          "Slot in the graph; the same while rewrites leave the node alone, then used again.")
+      .def_prop_ro(
+          "op_type", [](const NodeView& v) { return std::string(v.node().op_type()); },
+          "The ONNX operator.")
+      .def_prop_ro(
+          "domain",
+          [](const NodeView& v) { return v.node().custom ? v.node().custom->domain : ""; },
+          "The operator set; \"\" is ONNX's own.")
       .def_prop_ro(
           "inputs",
           [](const NodeView& v) {
@@ -95,13 +111,14 @@ void bind_node(nb::module_& m) {
             return names;
           },
           "Tensor names; \"\" is an omitted optional operand.")
-      .def_prop_ro("outputs",
-                   [](const NodeView& v) {
-                     std::vector<std::string> names;
-                     for (const Output& o : v.node().outputs)
-                       names.push_back(v.graph->name_of(o.name));
-                     return names;
-                   })
+      .def_prop_ro(
+          "outputs",
+          [](const NodeView& v) {
+            std::vector<std::string> names;
+            for (const Output& o : v.node().outputs) names.push_back(v.graph->name_of(o.name));
+            return names;
+          },
+          "Tensor names, in the operator's order.")
       .def_prop_ro(
           "input_types",
           [](const NodeView& v) {
@@ -109,29 +126,38 @@ void bind_node(nb::module_& m) {
             for (const TensorRef& t : v.node().inputs)
               types.push_back(t.node == kNoNode ? std::nullopt : std::optional(v.graph->type(t)));
             return types;
-          })
-      .def_prop_ro("output_types",
-                   [](const NodeView& v) {
-                     std::vector<TensorType> types;
-                     for (const Output& o : v.node().outputs) types.push_back(o.type);
-                     return types;
-                   })
-      .def_prop_ro("attributes", [](const NodeView& v) { return attrs_to_python(*v.node().attrs); })
+          },
+          "One for each of `inputs`; None where the operand is omitted.")
+      .def_prop_ro(
+          "output_types",
+          [](const NodeView& v) {
+            std::vector<TensorType> types;
+            for (const Output& o : v.node().outputs) types.push_back(o.type);
+            return types;
+          },
+          "One for each of `outputs`.")
+      .def_prop_ro(
+          "attributes", [](const NodeView& v) { return attrs_to_python(*v.node().attrs); },
+          "By name: int, float, str, bytes (a serialised AttributeProto) or a list; of "
+          "an operator that is not opaque in canonical form, defaults filled in.")
       .def_prop_ro(
           "is_constant", [](const NodeView& v) { return v.node().is_constant; },
           "Depends on constants alone: costs nothing and is folded at export.")
       .def_prop_ro(
           "is_opaque", [](const NodeView& v) { return v.node().is_opaque; },
           "Not in canonical form: kept and priced, matched by no rule.")
-      .def_prop_ro("value_ids",
-                   [](const NodeView& v) {
-                     std::vector<std::string> ids;
-                     for (const Output& o : v.node().outputs) ids.push_back(o.value_id.hex());
-                     return ids;
-                   })
+      .def_prop_ro(
+          "value_ids",
+          [](const NodeView& v) {
+            std::vector<std::string> ids;
+            for (const Output& o : v.node().outputs) ids.push_back(o.value_id.hex());
+            return ids;
+          },
+          "128-bit ids of the outputs, in hexadecimal; equal ids are equal functions.")
       .def_prop_ro(
           "signature",
-          [](const NodeView& v) { return OpSignature(v.node(), v.graph->operands(v.node())); })
+          [](const NodeView& v) { return OpSignature(v.node(), v.graph->operands(v.node())); },
+          "The key of its cost.")
       .def("__repr__", [](const NodeView& v) {
         return "Node(" + std::string(v.node().op_type()) + " " +
                v.graph->name_of(v.node().outputs[0].name) + ")";
@@ -139,36 +165,59 @@ void bind_node(nb::module_& m) {
 }
 
 void bind_signature(nb::module_& m) {
-  bind_shared<OpSignature>(m, "OpSignature", "The key under which the cost of an operator is kept.")
-      .def_prop_ro("op_type", [](const OpSignature& s) { return std::string(s.node.op_type()); })
-      .def_prop_ro("domain",
-                   [](const OpSignature& s) { return s.node.custom ? s.node.custom->domain : ""; })
-      .def_prop_ro("attributes",
-                   [](const OpSignature& s) { return attrs_to_python(*s.node.attrs); })
-      .def_prop_ro("is_opaque", [](const OpSignature& s) { return s.node.is_opaque; })
-      .def_prop_ro("input_types", [](const OpSignature& s) { return s.input_types; })
-      .def_prop_ro("input_is_constant", [](const OpSignature& s) { return s.input_is_constant; })
-      .def_prop_ro("output_types",
-                   [](const OpSignature& s) {
-                     std::vector<TensorType> types;
-                     for (const Output& o : s.node.outputs) types.push_back(o.type);
-                     return types;
-                   })
-      .def_prop_ro("flops", [](const OpSignature& s) { return s.work().flops; })
-      .def_prop_ro("bytes", [](const OpSignature& s) { return s.work().bytes; })
+  bind_pickled<OpSignature>(
+      m, "OpSignature",
+      "An operator with the types and constness of its operands: the key of its cost.")
+      .def_prop_ro(
+          "op_type", [](const OpSignature& s) { return std::string(s.node.op_type()); },
+          "The ONNX operator.")
+      .def_prop_ro(
+          "domain", [](const OpSignature& s) { return s.node.custom ? s.node.custom->domain : ""; },
+          "The operator set; \"\" is ONNX's own.")
+      .def_prop_ro(
+          "attributes", [](const OpSignature& s) { return attrs_to_python(*s.node.attrs); },
+          "As `Node.attributes`.")
+      .def_prop_ro(
+          "is_opaque", [](const OpSignature& s) { return s.node.is_opaque; },
+          "As `Node.is_opaque`.")
+      .def_prop_ro(
+          "input_types", [](const OpSignature& s) { return s.input_types; },
+          "One for each operand; None where it is omitted.")
+      .def_prop_ro(
+          "input_is_constant", [](const OpSignature& s) { return s.input_is_constant; },
+          "Whether each operand depends on constants alone; False where it is omitted.")
+      .def_prop_ro(
+          "output_types",
+          [](const OpSignature& s) {
+            std::vector<TensorType> types;
+            for (const Output& o : s.node.outputs) types.push_back(o.type);
+            return types;
+          },
+          "One for each output.")
+      .def_prop_ro(
+          "flops", [](const OpSignature& s) { return s.work().flops; },
+          "Floating-point operations; 0 where they are not counted.")
+      .def_prop_ro(
+          "bytes", [](const OpSignature& s) { return s.work().bytes; },
+          "Bytes of all operands, weights included, and outputs.")
       .def_prop_ro("key", &OpSignature::key, "Canonical text, equal in every process.")
       .def("__repr__", &OpSignature::key);
 }
 
 void bind_graph_class(nb::module_& m) {
-  bind_shared<Graph>(m, "Graph", "An immutable network: a DAG of operators.")
-      .def_prop_ro("name", &Graph::name)
-      .def_prop_ro("inputs",
-                   [](const Graph& g) {
-                     std::vector<std::string> names;
-                     for (NodeId id : g.inputs()) names.push_back(leaf_name(g, id));
-                     return names;
-                   })
+  bind_pickled<Graph>(m, "Graph",
+                      "An immutable network: a DAG of operators. Holds no weights.\n\n"
+                      "Pickled in about 100 bytes a node, exactly as it is: names, order, creation "
+                      "numbers and value ids.")
+      .def_prop_ro("name", &Graph::name, "The network's name.")
+      .def_prop_ro(
+          "inputs",
+          [](const Graph& g) {
+            std::vector<std::string> names;
+            for (NodeId id : g.inputs()) names.push_back(leaf_name(g, id));
+            return names;
+          },
+          "Names of the inputs in the model's order; none is ever removed.")
       .def_prop_ro(
           "outputs",
           [](const Graph& g) {
@@ -193,7 +242,9 @@ void bind_graph_class(nb::module_& m) {
               dict[leaf_name(g, id).c_str()] = nb::cast(g.type({id, 0}));
             return dict;
           },
-          nb::sig("def weights(self) -> dict[str, TensorType]"))
+          nb::sig("def weights(self) -> dict[str, TensorType]"),
+          "Types of the constants whose values lie outside the graph, by name, in order "
+          "of creation.")
       .def_prop_ro(
           "literals",
           [](const Graph& g) {
@@ -202,16 +253,28 @@ void bind_graph_class(nb::module_& m) {
               dict[leaf_name(g, id).c_str()] = nb::make_tuple(g.type({id, 0}), *g.node(id).literal);
             return dict;
           },
-          nb::sig("def literals(self) -> dict[str, tuple[TensorType, list[float]]]"))
+          nb::sig("def literals(self) -> dict[str, tuple[TensorType, list[float]]]"),
+          "Constants of at most 64 elements that are part of the graph: type and values, "
+          "flattened, by name in order of creation.")
       .def("nodes", &nodes, "Operators in topological order, those of constants included.")
-      .def("tensor_type", &find_type, nb::arg("name"))
+      .def("tensor_type", &find_type, nb::arg("name"),
+           "The type of a tensor, leaves included. Linear in the graph's size.\n\n"
+           "Raises ValueError if there is no tensor of that name.")
       .def_prop_ro(
           "hash", [](const Graph& g) { return g.hash().hex(); },
-          "Value-id hash: equal for graphs that compute equal values by equal nodes.")
+          "128 bits in hexadecimal: equal for graphs that compute equal values by equal "
+          "nodes.\n\n"
+          "It does not depend on order or process, and is kept up to date by every "
+          "rewrite. A tensor that a\n"
+          "rewrite replaces hands its id on, so equal structures reached on different "
+          "ways may differ.")
       .def_prop_ro(
           "merkle_hash", [](const Graph& g) { return g.merkle_hash().hex(); },
-          "Hash of the structure alone.")
-      .def_prop_ro("num_nodes", &Graph::num_nodes, "Leaves and constants' operators included.")
+          "128 bits in hexadecimal of what the outputs compute, by structure and names of leaves "
+          "alone.\n\nLinear in the graph's size.")
+      .def_prop_ro("num_nodes", &Graph::num_nodes,
+                   "Number of nodes, leaves and operators on constants included; `len` leaves "
+                   "both out.")
       .def("rebuilt", &rebuilt, "The same graph built anew, node by node.")
       .def("__len__", &Graph::num_operators)
       .def("__repr__", [](const Graph& g) {

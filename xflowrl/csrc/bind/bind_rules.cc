@@ -124,16 +124,18 @@ nb::dict describe(const Rule& rule) {
 }  // namespace
 
 void bind_rules(nb::module_& m) {
-  bind_shared<Rule>(m, "Rule",
-                    "A source pattern, a target pattern and the guards under which they are equal.")
-      .def_ro("name", &Rule::name)
+  bind_pickled<Rule>(
+      m, "Rule", "A source pattern, a target pattern and the guards under which they are equal.")
+      .def_ro("name", &Rule::name, "Unique within a file.")
       .def_ro("text", &Rule::text, "The rule as it is written, :for values filled in.")
-      .def_ro("filename", &Rule::filename)
-      .def_ro("line", &Rule::line)
+      .def_ro("filename", &Rule::filename, "Where it was read, as given to `RuleSet.parse`.")
+      .def_ro("line", &Rule::line, "Where it begins in the file, from 1.")
       .def("describe", &describe, "The parsed rule as plain dicts and lists.",
            nb::sig("def describe(self) -> dict[str, typing.Any]"))
       .def("__repr__", [](const Rule& r) { return "Rule(" + r.name + ")"; });
-  bind_shared<RuleSet>(m, "RuleSet", "Rules in order; a rule's index is its id.")
+  bind_pickled<RuleSet>(
+      m, "RuleSet",
+      "Rules in order; a rule's index is its id. Immutable; pickled as the texts of its rules.")
       .def_static(
           "parse",
           [](const std::string& text, const std::string& filename) {
@@ -147,9 +149,12 @@ void bind_rules(nb::module_& m) {
             return RuleSet::join(sets, name);
           },
           nb::arg("sets"), nb::arg("name") = "core",
-          "All rules of several sets; they must agree on being commutative.")
-      .def_ro("name", &RuleSet::name)
-      .def_ro("commutative", &RuleSet::is_commutative)
+          "All rules of several sets, in order.\n\n"
+          "Raises ValueError if a name occurs twice, or the sets differ in being "
+          "commutative or faithful.")
+      .def_ro("name", &RuleSet::name, "As in the file's header, or as given to `join`.")
+      .def_ro("commutative", &RuleSet::is_commutative,
+              "Whether operands of Add, Mul and their like match, and hash, in any order.")
       .def_ro("faithful", &RuleSet::is_faithful,
               "Rules as TASO has them, some of them unsound; also applied to constants.")
       .def_prop_ro(
@@ -159,13 +164,15 @@ void bind_rules(nb::module_& m) {
             for (const auto& rule : s.rules) rules.append(nb::cast(rule));
             return rules;
           },
-          nb::sig("def rules(self) -> list[Rule]"))
-      .def_prop_ro("names",
-                   [](const RuleSet& s) {
-                     std::vector<std::string> names;
-                     for (const auto& rule : s.rules) names.push_back(rule->name);
-                     return names;
-                   })
+          nb::sig("def rules(self) -> list[Rule]"), "All rules, by index.")
+      .def_prop_ro(
+          "names",
+          [](const RuleSet& s) {
+            std::vector<std::string> names;
+            for (const auto& rule : s.rules) names.push_back(rule->name);
+            return names;
+          },
+          "Names of all rules, by index.")
       .def(
           "select",
           [](const RuleSet& s, const std::vector<std::string>& names) {
@@ -181,7 +188,9 @@ void bind_rules(nb::module_& m) {
             }
             return std::shared_ptr<const RuleSet>(selected);
           },
-          nb::arg("names"), "The named rules alone, in the order given.")
+          nb::arg("names"),
+          "The named rules alone, in the order given. Raises ValueError for a name it "
+          "does not have.")
       .def("__len__", [](const RuleSet& s) { return s.rules.size(); });
 }
 

@@ -4,6 +4,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <cmath>
@@ -104,32 +105,61 @@ int rule_number(const State& state, const std::string& name) {
 }
 
 void bind_cost(nb::module_& m) {
-  nb::class_<Cost>(m, "Cost", "What a graph costs. ms is NaN while a signature is unknown.")
-      .def_ro("ms", &Cost::ms)
-      .def_ro("flops", &Cost::flops)
-      .def_ro("bytes", &Cost::bytes)
-      .def_ro("num_kernels", &Cost::kernels)
-      .def("__repr__", [](const Cost& c) {
-        return "Cost(ms=" + std::to_string(c.ms) + ", kernels=" + std::to_string(c.kernels) + ")";
+  nb::class_<Cost>(m, "Cost", "What a graph costs; `ms` is NaN while a price is unknown.")
+      .def_ro("ms", &Cost::ms, "Milliseconds.")
+      .def_ro("flops", &Cost::flops, "Floating-point operations.")
+      .def_ro("bytes", &Cost::bytes, "Bytes that operators read and write.")
+      .def_ro("num_kernels", &Cost::kernels, "Operators that take time.")
+      .def("__repr__",
+           [](const Cost& c) {
+             return "Cost(ms=" + std::to_string(c.ms) + ", kernels=" + std::to_string(c.kernels) +
+                    ")";
+           })
+      .def("__getstate__",
+           [](const Cost& c) { return std::make_tuple(c.ms, c.flops, c.bytes, c.kernels); })
+      .def("__setstate__", [](Cost* self, const std::tuple<double, double, double, int>& state) {
+        const auto& [ms, flops, bytes, kernels] = state;
+        new (self) Cost{ms, flops, bytes, kernels};
       });
-  bind_shared<CostTable>(m, "CostTable", "Milliseconds per operator signature.")
+  bind_pickled<CostTable>(
+      m, "CostTable",
+      "Milliseconds per operator signature; shared by the states that it prices.\n\n"
+      "Copying gives the table itself. Pickled, it takes along what it knows and was asked for.")
       .def_static("roofline", &CostTable::roofline, nb::arg("flops_per_s"), nb::arg("bytes_per_s"),
-                  nb::arg("overhead_ms"))
+                  nb::arg("overhead_ms"),
+                  "overhead_ms + 1000 * max(flops / flops_per_s, bytes / bytes_per_s) an "
+                  "operator.\n\n"
+                  "Copies pay for their bytes; Reshape and its like, and what depends on "
+                  "constants alone, are free.")
       .def_static("taso", &CostTable::taso, nb::arg("flops_per_s"), nb::arg("bytes_per_s"),
-                  nb::arg("overhead_ms"))
-      .def_static("measured", &CostTable::measured)
+                  nb::arg("overhead_ms"),
+                  "The same formula as TASO charges it, for comparison.\n\n"
+                  "Operators on constants are charged; copies and what TASO has as free "
+                  "operators of its own are not.")
+      .def_static("measured", &CostTable::measured,
+                  "Knows what `set` told it; asked for anything else, it notes that and answers "
+                  "NaN.")
       .def("unknown", &CostTable::unknown, "Asked for and not known, in order of first asking.")
-      .def("set", &CostTable::set, nb::arg("key"), nb::arg("ms"))
-      .def("get", &CostTable::get, nb::arg("key"))
+      .def("set", &CostTable::set, nb::arg("key"), nb::arg("ms"),
+           "Tells what an operator of this `OpSignature.key` costs; states that lacked it take it "
+           "from here.")
+      .def("get", &CostTable::get, nb::arg("key"), "Milliseconds that `set` told, or None.")
       .def(
-          "price", [](CostTable& t, const Graph& g) { return t.price(g); }, nb::arg("graph"))
+          "price", [](CostTable& t, const Graph& g) { return t.price(g); }, nb::arg("graph"),
+          "The cost of a graph: the sum over its operators in topological order, so "
+          "equal graphs cost bitwise the same.\n\n"
+          "ms is NaN if an operator's price is unknown. Linear in the graph's size.")
       .def("__len__", &CostTable::size);
 }
 
 void bind_state(nb::module_& m) {
   bind_shared<MatchView>(m, "Match", "A rule bound to one place of a state's graph.")
-      .def_prop_ro("rule", [](const MatchView& v) { return v.state->rule(v.match->rule).name; })
-      .def_prop_ro("rule_index", [](const MatchView& v) { return v.match->rule; })
+      .def_prop_ro(
+          "rule", [](const MatchView& v) { return v.state->rule(v.match->rule).name; },
+          "The rule's name.")
+      .def_prop_ro(
+          "rule_index", [](const MatchView& v) { return v.match->rule; },
+          "The rule's index in the rule set.")
       .def_prop_ro(
           "tensors", [](const MatchView& v) { return tensor_names(*v.state->graph(), *v.match); },
           "Names of the tensors it binds; with the rule's name its identity in a trace.")
@@ -141,9 +171,12 @@ void bind_state(nb::module_& m) {
             return ids;
           },
           "Slots of the matched nodes.")
-      .def_prop_ro("cost_difference_ms", [](const MatchView& v) { return v.match->delta.cost.ms; })
-      .def_prop_ro("size_difference",
-                   [](const MatchView& v) { return v.match->delta.num_operators; })
+      .def_prop_ro(
+          "cost_difference_ms", [](const MatchView& v) { return v.match->delta.cost.ms; },
+          "What applying it adds to the graph's cost; NaN while a price is unknown.")
+      .def_prop_ro(
+          "size_difference", [](const MatchView& v) { return v.match->delta.num_operators; },
+          "What applying it adds to `State.num_nodes`.")
       .def_prop_ro(
           "hash",
           [](const MatchView& v) {
@@ -167,7 +200,11 @@ void bind_state(nb::module_& m) {
         return "Match(" + v.state->rule(v.match->rule).name + ", " +
                std::to_string(v.match->delta.cost.ms) + " ms)";
       });
-  bind_shared<State>(m, "State", "A graph under rules and costs, with its matches. Immutable.")
+  bind_shared<State>(
+      m, "State",
+      "A graph under rules and costs, with its matches. Immutable.\n\n"
+      "Pickled, it is its graph, rules and costs; the copy looks for all matches anew, which "
+      "takes as\nlong as making the state did.")
       .def(
           "__init__",
           [](State* self, const Graph& graph, std::shared_ptr<const RuleSet> rules,
@@ -176,24 +213,43 @@ void bind_state(nb::module_& m) {
                                                                     std::move(costs), taso_hash));
           },
           nb::arg("graph"), nb::arg("rules"), nb::arg("costs"), nb::kw_only(),
-          nb::arg("taso_hash") = false)
-      .def_prop_ro("graph", &State::graph)
-      .def_prop_ro("cost", &State::cost)
-      .def_prop_ro("hash", [](const State& s) { return s.graph()->hash().hex(); })
-      .def_prop_ro("taso_hash", [](const State& s) { return s.taso_hash(); })
-      .def_prop_ro("num_nodes", [](const State& s) { return s.graph()->num_operators(); })
+          nb::arg("taso_hash") = false, "Looks for all matches. taso_hash: keep TASO's hash too.")
+      .def_prop_ro("graph", &State::graph, "The graph.")
+      .def_prop_ro("cost", &State::cost,
+                   "The graph's cost, NaN where a price was unknown when the state was made.\n\n"
+                   "Followed difference by difference through `apply`.")
+      .def_prop_ro(
+          "hash", [](const State& s) { return s.graph()->hash().hex(); }, "The graph's hash.")
+      .def_prop_ro(
+          "taso_hash", [](const State& s) { return s.taso_hash(); },
+          "TASO's 64-bit hash of the graph; 0 unless the state was made with "
+          "taso_hash=True.")
+      .def_prop_ro(
+          "num_nodes", [](const State& s) { return s.graph()->num_operators(); },
+          "Number of operators that are not on constants alone, as `len` of the graph.")
       .def(
           "__len__", [](const State& s) { return s.matches().size(); }, "Number of matches.")
       .def("matches", &match_views,
-           "All places where a rule applies, ordered by rule and then by creation of the nodes.")
-      .def("observe", &observe, nb::sig("def observe(self) -> dict[str, numpy.ndarray]"))
+           "All places where a rule applies, ordered by rule and then by creation of the "
+           "nodes.\n\n"
+           "What each costs is known without building it, or NaN: see `is_priced`.")
+      .def("observe", &observe, nb::sig("def observe(self) -> dict[str, numpy.ndarray]"),
+           "Graph and matches as arrays by name; `xflowrl.env` says what each column "
+           "means.\n\n"
+           "Rows of nodes are in order of creation. The arrays are the caller's own. "
+           "Linear in the size of graph and matches.")
       .def("repriced", &State::repriced,
-           "The same graph, with the prices that the cost table knows by now.")
+           "The same graph, with the prices that the cost table knows by now.\n\n"
+           "Only what was unknown is priced again; matches of either state fit the other.")
       .def_prop_ro("is_priced", &State::is_priced,
                    "Are the cost and what each match changes known, not NaN?")
       .def(
           "apply", [](const State& s, int64_t index) { return apply(s, *pick(s, index)); },
-          nb::arg("match"), "The state after a match, given by its index or itself.")
+          nb::arg("match"),
+          "The state after a match, given by its index or itself; this one stays as it is.\n\n"
+          "Costs what the rewrite changes, not what the graph is: rules are matched again near it "
+          "alone.\n"
+          "Raises ValueError for an index out of range, or a match of another state.")
       .def(
           "apply",
           [](const State& s, const MatchView& view) {
@@ -201,11 +257,24 @@ void bind_state(nb::module_& m) {
               throw std::invalid_argument("this match belongs to another state");
             return apply(s, *view.match);
           },
-          nb::arg("match"))
+          nb::arg("match"), "The same, for the match itself.")
       .def(
           "explain",
           [](const State& s, const std::string& rule) { return s.explain(rule_number(s, rule)); },
-          nb::arg("rule"), "Why places that begin to match the rule fail: reason -> count.");
+          nb::arg("rule"),
+          "Why places that begin to match the rule fail: reason -> count. Raises "
+          "ValueError for an unknown rule.")
+      .def("__getstate__",
+           [](const State& s) {
+             return std::make_tuple(s.graph(), s.setting().rules, s.setting().costs, s.cost(),
+                                    s.setting().with_taso_hash);
+           })
+      .def("__setstate__", [](State* self,
+                              const std::tuple<Graph, std::shared_ptr<const RuleSet>,
+                                               std::shared_ptr<CostTable>, Cost, bool>& state) {
+        const auto& [graph, rules, costs, cost, taso_hash] = state;
+        new (self) State(graph, std::make_shared<const Setting>(rules, costs, taso_hash), cost);
+      });
 }
 
 // Iteration, seconds, cost of the graph expanded, best cost, candidates, queue length.
@@ -219,10 +288,10 @@ nb::list rows(const std::vector<BacktrackingSearch::Row>& history) {
 
 void bind_backtracking(nb::module_& m) {
   using Search = BacktrackingSearch;
-  constexpr auto kRows =
-      "(iteration, seconds in run, cost of the graph expanded in ms, best cost in ms, candidates, "
-      "queue length); each is handed out once.";
-  nb::class_<Search>(m, "BacktrackingSearch", "TASO's cost-based backtracking search.")
+  nb::class_<Search>(m, "BacktrackingSearch",
+                     "TASO's cost-based backtracking search (Jia et al. 2019, algorithm 2).\n\n"
+                     "Deterministic, but for `seconds` limits. Not safe for use by several "
+                     "threads; cannot be pickled.")
       .def(
           "__init__",
           [](Search* self, std::shared_ptr<const State> state, double alpha, double size_limit,
@@ -233,7 +302,14 @@ void bind_backtracking(nb::module_& m) {
                               {alpha, size_limit, /*use_taso_hash=*/hash == "taso", rounding_ms});
           },
           nb::arg("state"), nb::kw_only(), nb::arg("alpha") = 1.05, nb::arg("size_limit") = 2.0,
-          nb::arg("hash") = "exact", nb::arg("rounding_ms") = 0.0)
+          nb::arg("hash") = "exact", nb::arg("rounding_ms") = 0.0,
+          "Begins at `state`, its prices known or not.\n\nArgs:\n"
+          "    alpha: queued is what costs less than alpha times the best so far; at least 1.\n"
+          "    size_limit: and has fewer nodes than this many times the initial graph's; above 1.\n"
+          "    hash: by which a graph is known again, \"exact\" or \"taso\".\n"
+          "    rounding_ms: a difference of costs up to which nothing has improved.\n\n"
+          "Raises ValueError for other values, or \"taso\" with a state made without "
+          "taso_hash=True.")
       .def(
           "run",
           [](Search& self, std::optional<int64_t> iterations, std::optional<int64_t> candidates,
@@ -251,21 +327,28 @@ void bind_backtracking(nb::module_& m) {
           "Expands graphs, at least one, until a limit of this call is reached, or before a graph "
           "that asks for unknown prices. False: the queue is empty.")
       .def("drop_dearest", &Search::drop_dearest, nb::arg("share"),
-           "Drops this share of the queue, the dearest entries; returns how many.")
+           "Drops this share (0 to 1) of the queue, the dearest entries; returns how "
+           "many.\n\nRaises ValueError for another share. Linear in the queue's length.")
       .def_prop_ro("best", &Search::best, "The cheapest state that was expanded.")
-      .def_prop_ro("best_cost_ms", &Search::best_cost_ms)
-      .def_prop_ro("current_cost_ms", &Search::current_cost_ms)
-      .def_prop_ro("num_expanded", &Search::num_expanded)
-      .def_prop_ro("num_candidates", &Search::num_candidates)
-      .def_prop_ro("queue_length", &Search::queue_length)
+      .def_prop_ro("best_cost_ms", &Search::best_cost_ms,
+                   "Cost of the cheapest state that was expanded.")
+      .def_prop_ro("current_cost_ms", &Search::current_cost_ms, "Cost of the state expanded last.")
+      .def_prop_ro("num_expanded", &Search::num_expanded,
+                   "States whose matches were listed: iterations.")
+      .def_prop_ro("num_candidates", &Search::num_candidates, "Matches whose cost was asked for.")
+      .def_prop_ro("queue_length", &Search::queue_length, "Graphs that wait to be expanded.")
       .def(
           "take_improvements", [](Search& s) { return rows(s.take_improvements()); },
           nb::sig("def take_improvements(self) -> list[tuple[int, float, float, float, int, int]]"),
-          kRows)
+          "The iterations since the last call that found a new best beyond "
+          "`rounding_ms`, as in `take_history`.")
       .def(
           "take_history", [](Search& s) { return rows(s.take_history()); },
           nb::sig("def take_history(self) -> list[tuple[int, float, float, float, int, int]]"),
-          kRows)
+          "Iterations since the last call: (iteration, seconds in run, cost of the graph "
+          "expanded in ms, best cost in ms, candidates, queue length).\n\n"
+          "Thinned: all of the first, and of every doubling from then on as many again, "
+          "and every improvement.")
       .def(
           "best_steps",
           [](const Search& s) {
@@ -283,7 +366,10 @@ void bind_backtracking(nb::module_& m) {
 void bind_search(nb::module_& m) {
   bind_cost(m);
   bind_state(m);
-  m.def("taso_hash", [](const Graph& g) { return taso_hash(g); }, nb::arg("graph"));
+  m.def(
+      "taso_hash", [](const Graph& g) { return taso_hash(g); }, nb::arg("graph"),
+      "TASO's 64-bit hash of a graph, computed anew: coarse, but its search depends on it. Linear "
+      "in the graph's size.");
   bind_backtracking(m);
 }
 

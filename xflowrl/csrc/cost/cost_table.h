@@ -55,6 +55,7 @@ class CostTable {
   bool charges_constants() const { return kind_ == Kind::kTaso; }
 
  private:
+  friend struct Pickle;
   enum class Kind { kRoofline, kTaso, kMeasured };
   CostTable(Kind kind, double flops_per_s, double bytes_per_s, double overhead_ms)
       : kind_(kind),

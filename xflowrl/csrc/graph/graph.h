@@ -107,6 +107,7 @@ class Graph {
 
  private:
   friend class GraphEdit;
+  friend struct Pickle;
   struct Slot {
     NodePtr node;
     std::shared_ptr<const std::vector<Use>> uses;

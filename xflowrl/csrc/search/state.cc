@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 
 #include "graph/graph_edit.h"
@@ -78,10 +79,14 @@ Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTa
 }
 
 State::State(const Graph& graph, std::shared_ptr<const Setting> setting)
+    : State(graph, std::move(setting), {std::numeric_limits<double>::quiet_NaN()}) {}
+
+State::State(const Graph& graph, std::shared_ptr<const Setting> setting, const Cost& cost)
     : graph_(std::make_shared<const Graph>(
           with_commutative_hash(graph, setting->rules->is_commutative))),
-      setting_(std::move(setting)) {
-  cost_ = setting_->costs->price(*graph_);
+      setting_(std::move(setting)),
+      cost_(cost) {
+  if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(*graph_);
   if (setting_->with_taso_hash) taso_hash_ = xflowrl::taso_hash(*graph_);
   find_all();
   std::unique_ptr<Reachability> reach;

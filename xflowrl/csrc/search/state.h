@@ -45,6 +45,9 @@ std::vector<std::string> tensor_names(const Graph& graph, const Match& match);
 class State {
  public:
   State(const Graph& graph, std::shared_ptr<const Setting> setting);
+  // The same with a cost that is known (not NaN). One that was followed through rewrites,
+  // difference by difference, is not bitwise the sum over the nodes.
+  State(const Graph& graph, std::shared_ptr<const Setting> setting, const Cost& cost);
   // The state after `match`, which must be one of a state with the same graph().
   State apply(const Match& match) const;
   // The graph after `match` alone, its matches not looked for; `touched` as in carry_out.
