@@ -3,7 +3,7 @@ The native engine: graphs, rules, matching, costs and the inner loops of search.
 """
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import overload
 
 import numpy
 
@@ -367,9 +367,6 @@ class Rule:
     @property
     def line(self) -> int:
         """Where it begins in the file, from 1."""
-
-    def describe(self) -> dict[str, Any]:
-        """The parsed rule as plain dicts and lists."""
 
     def __repr__(self) -> str: ...
 

@@ -73,7 +73,6 @@ def holds(guard: str) -> bool:
         ("(fill 0 7)", []),
         ("(iota 3)", [0, 1, 2]),
         ("(permute (list 4 5 6) (list 2 0 1))", [6, 4, 5]),
-        ("(compose (list 1 2 0) (list 2 0 1))", [0, 1, 2]),
         ("(index (list 4 5 6) 6)", 2),
         ("(sublist (list 4 5 6 7) 1 3)", [5, 6]),
         ("(dim ?x 1)", 3),
@@ -86,7 +85,6 @@ def holds(guard: str) -> bool:
         ("(shape ?c)", []),
         ("(shape @s)", [2, 3, 5]),
         ("(dim @s.0 0)", 2),
-        ("(broadcast-shape ?x ?c)", [2, 3, 5]),
         ("(value ?c)", 2.5),
         ("?a", 1),
         ("(if (= ?a 1) 10 20)", 10),
@@ -101,7 +99,7 @@ def test_values(expression: str, value: Any) -> None:
     else:
         literal = f'"{value}"' if isinstance(value, str) else str(value)
     assert holds(f"(= {expression} {literal})")
-    assert not holds(f"(!= {expression} {literal})")
+    assert not holds(f"(not (= {expression} {literal}))")
     assert not holds(f'(= {expression} "another")')
 
 
@@ -117,7 +115,6 @@ def test_values(expression: str, value: Any) -> None:
         ("(= (list 1 2) (list 1 2))", True),
         ("(= (list 1 2) (list 1 3))", False),
         ("(= (list 1 2) (list 1 2 3))", False),
-        ("(!= (list 1 2) (list 1 3))", True),
         ("(< (list 1 2) (list 2 3))", True),
         ("(< (list 1 2) (list 2 2))", False),
         ("(>= (list 1 2) 1)", True),
@@ -136,14 +133,8 @@ def test_values(expression: str, value: Any) -> None:
         ("(and (= 1 2) (= 1 (/ 1 0)))", False),
         ("(not (and (= 1 2) (= 1 (/ 1 0))))", True),
         ("(float ?x)", True),
-        ("(constant ?c)", True),
-        ("(constant ?x)", False),
-        ("(constant @s)", False),
-        ("(same-type ?x @s)", True),
-        ("(same-type ?x ?c)", False),
         ("(same-shape ?x @s)", True),
         ("(same-shape ?x ?c)", False),
-        ("(bound ?x)", True),
         ("1.5", False),  # truth is a whole number other than 0
         ("1", True),
         ("0", False),
@@ -176,7 +167,7 @@ def test_truth(guard: str, expected: bool) -> None:
         "(len 3)",
         "(nth 3 0)",
         "(value ?x)",
-        "(count ?x)",
+        "(dims ?x 0)",
         "(shape 3)",
         "(+ ?x 1)",
         "(fill 100000 0)",
@@ -186,7 +177,6 @@ def test_truth(guard: str, expected: bool) -> None:
 )
 def test_an_expression_without_value_makes_the_guard_false(expression: str) -> None:
     assert not holds(f"(= {expression} {expression})")
-    assert not holds(f"(!= {expression} 12345)")
     assert not holds(f"(not (= {expression} 12345))")
     assert holds(f"(or (= 1 1) (= {expression} 1))")
 
@@ -205,19 +195,15 @@ def test_optional_operands_and_sequences() -> None:
         rule = f"(rule r (Conv ?x ?w [?b] :attrs ?a) => (Conv ?x ?w [?b] :attrs ?a) :if {guard})"
         return len(state(graph, rule).matches())
 
-    assert matches(True, "(bound ?b)") == matches(False, "(not (bound ?b))") == 1
-    assert matches(False, "(bound ?b)") == matches(True, "(not (bound ?b))") == 0
     assert matches(True, "(= (dim ?b 0) 3)") == 1
-    assert matches(False, "(= (dim ?b 0) 3)") == matches(False, "(!= (dim ?b 0) 3)") == 0
+    assert matches(False, "(= (dim ?b 0) 3)") == matches(False, "(not (= (dim ?b 0) 3))") == 0
     net = Sketch()
     parts = [net.input(2, size, 4) for size in (1, 2, 3)]
     graph = net.graph(net.node("Concat", *parts, axis=1))
     for guard in (
-        "(= (count ?xs) 3)",
         "(= (dims ?xs 1) (list 1 2 3))",
         "(= (dims ?xs -1) (fill 3 4))",
         "(= (dims ?xs ?k) (list 1 2 3))",
-        "(= (ranks ?xs) (fill (count ?xs) 3))",
     ):
         rule = "(rule r (Concat ?xs... :axis ?k) => (Concat ?xs... :axis ?k) :if"
         assert len(state(graph, f"{rule} {guard})").matches()) == 1, guard

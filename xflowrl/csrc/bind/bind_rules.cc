@@ -13,115 +13,6 @@
 namespace nb = nanobind;
 
 namespace xflowrl {
-namespace {
-
-std::string variable_name(const Rule& rule, int index, bool sequence) {
-  for (const Variable& v : rule.variables) {
-    const bool matches = sequence ? v.kind == VarKind::kSequence
-                                  : v.kind == VarKind::kTensor || v.kind == VarKind::kOptional;
-    if (matches && v.index == index) return v.name;
-  }
-  return "";
-}
-
-std::string attribute_name(const Rule& rule, int index, VarKind kind) {
-  for (const Variable& v : rule.variables) {
-    if (v.kind == kind && v.index == index) return v.name;
-  }
-  return "";
-}
-
-nb::dict describe_operand(const Rule& rule, const OperandPattern& o) {
-  nb::dict d;
-  constexpr const char* kKinds[] = {"tensor", "optional", "sequence", "node", "absent", "literal"};
-  d["kind"] = kKinds[static_cast<int>(o.kind)];
-  if (o.kind == OperandPattern::Kind::kTensor || o.kind == OperandPattern::Kind::kOptional ||
-      o.kind == OperandPattern::Kind::kLiteral)
-    d["var"] = variable_name(rule, o.var, false);
-  if (o.kind == OperandPattern::Kind::kSequence) {
-    d["var"] = variable_name(rule, o.var, true);
-    d["min_length"] = o.min_length;
-  }
-  if (o.kind == OperandPattern::Kind::kNode) {
-    d["node"] = o.node;
-    d["all_outputs"] = o.all_outputs;
-    if (o.output.attr_var >= 0) {
-      d["output"] = attribute_name(rule, o.output.attr_var, VarKind::kAttribute);
-    } else {
-      d["output"] = o.output.number;
-    }
-  }
-  return d;
-}
-
-nb::list describe_nodes(const Rule& rule, const Pattern& pattern) {
-  nb::list nodes;
-  for (const NodePattern& node : pattern.nodes) {
-    nb::dict d;
-    d["op_type"] = operator_info(node.op).name;
-    d["label"] = node.label;
-    d["is_each"] = node.is_each;
-    nb::list operands;
-    for (const OperandPattern& o : node.operands) operands.append(describe_operand(rule, o));
-    d["operands"] = operands;
-    nb::list attrs;
-    for (const AttrPattern& a : node.attrs) {
-      nb::dict item;
-      item["name"] = a.name;
-      constexpr const char* kKinds[] = {"bind", "constant", "expression"};
-      item["kind"] = kKinds[static_cast<int>(a.kind)];
-      if (a.kind == AttrPattern::Kind::kBind)
-        item["var"] = attribute_name(rule, a.var, VarKind::kAttribute);
-      if (a.kind == AttrPattern::Kind::kConstant) item["value"] = attr_to_python(a.value);
-      attrs.append(item);
-    }
-    d["attributes"] = attrs;
-    d["attribute_set"] = node.attr_set_var < 0
-                             ? ""
-                             : attribute_name(rule, node.attr_set_var, VarKind::kAttributeSet);
-    nodes.append(d);
-  }
-  return nodes;
-}
-
-nb::list describe_tensors(const Rule& rule, const Pattern& pattern) {
-  nb::list tensors;
-  for (const TensorItem& item : pattern.tensors) {
-    nb::dict d = describe_operand(rule, item.operand);
-    d["is_range"] = item.is_range;
-    tensors.append(d);
-  }
-  return tensors;
-}
-
-// The parsed rule as plain dicts and lists; nodes are listed operands first.
-nb::dict describe(const Rule& rule) {
-  nb::dict d;
-  d["name"] = rule.name;
-  nb::list variables;
-  for (const Variable& v : rule.variables) {
-    constexpr const char* kKinds[] = {"tensor", "optional", "sequence", "attribute",
-                                      "attribute_set"};
-    nb::dict item;
-    item["name"] = v.name;
-    item["kind"] = kKinds[static_cast<int>(v.kind)];
-    variables.append(item);
-  }
-  d["variables"] = variables;
-  for (const auto& [name, pattern] :
-       {std::pair{"source", &rule.source}, std::pair{"target", &rule.target}}) {
-    nb::dict side;
-    side["nodes"] = describe_nodes(rule, *pattern);
-    side["tensors"] = describe_tensors(rule, *pattern);
-    d[name] = side;
-  }
-  nb::list guards;
-  for (const Guard& guard : rule.guards) guards.append(guard.text);
-  d["guards"] = guards;
-  return d;
-}
-
-}  // namespace
 
 void bind_rules(nb::module_& m) {
   bind_pickled<Rule>(
@@ -130,8 +21,6 @@ void bind_rules(nb::module_& m) {
       .def_ro("text", &Rule::text, "The rule as it is written, :for values filled in.")
       .def_ro("filename", &Rule::filename, "Where it was read, as given to `RuleSet.parse`.")
       .def_ro("line", &Rule::line, "Where it begins in the file, from 1.")
-      .def("describe", &describe, "The parsed rule as plain dicts and lists.",
-           nb::sig("def describe(self) -> dict[str, typing.Any]"))
       .def("__repr__", [](const Rule& r) { return "Rule(" + r.name + ")"; });
   bind_pickled<RuleSet>(
       m, "RuleSet",

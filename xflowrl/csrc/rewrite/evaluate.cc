@@ -4,7 +4,6 @@
 #include <cmath>
 #include <numeric>
 
-#include "graph/infer.h"
 #include "rewrite/values.h"
 
 namespace xflowrl {
@@ -170,7 +169,6 @@ class Evaluator {
   }
 
   bool on_tensors(const Expr& e, AttrValue& out) const {
-    if (e.fn == Fn::kBound) return out = int64_t{tensor(e.args[0]).node != kNoNode}, true;
     const TensorType* a = type(e.args[0]);
     if (!a) return false;
     switch (e.fn) {
@@ -182,8 +180,6 @@ class Evaluator {
         return out = a->num_elements(), true;
       case Fn::kFloat:
         return out = int64_t{is_float(a->dtype)}, true;
-      case Fn::kConstant:
-        return out = int64_t{graph_.is_constant(tensor(e.args[0]))}, true;
       case Fn::kValue: {
         const Node& node = graph_.node(tensor(e.args[0]).node);
         return node.literal && node.literal->size() == 1 && (out = (*node.literal)[0], true);
@@ -198,27 +194,16 @@ class Evaluator {
         break;
     }
     const TensorType* b = type(e.args[1]);
-    if (!b) return false;
-    if (e.fn == Fn::kSameType) return out = int64_t{*a == *b}, true;
-    if (e.fn == Fn::kSameShape)
-      return out = int64_t{std::ranges::equal(a->shape(), b->shape())}, true;
-    TensorType result = *a;
-    return broadcast_into(result, *b) && (out = result.shape_vector(), true);
+    return b && (out = int64_t{std::ranges::equal(a->shape(), b->shape())}, true);
   }
 
-  bool on_sequence(const Expr& e, AttrValue& out) const {
-    if (e.args[0].kind != Expr::Kind::kSequence) return false;
-    const auto& tensors = binding_.sequences[at(e.args[0].var)];
-    if (e.fn == Fn::kCount) return out = static_cast<int64_t>(tensors.size()), true;
+  // The size of each tensor of a sequence along one axis.
+  bool dims(const Expr& e, AttrValue& out) const {
     int64_t axis = 0;
-    if (e.fn == Fn::kDims && !integer(e.args[1], axis)) return false;
+    if (e.args[0].kind != Expr::Kind::kSequence || !integer(e.args[1], axis)) return false;
     Ints result;
-    for (const TensorRef& t : tensors) {
+    for (const TensorRef& t : binding_.sequences[at(e.args[0].var)]) {
       const TensorType& tt = graph_.type(t);
-      if (e.fn == Fn::kRanks) {
-        result.push_back(tt.rank());
-        continue;
-      }
       const int64_t i = axis < 0 ? axis + tt.rank() : axis;
       if (i < 0 || i >= tt.rank()) return false;
       result.push_back(tt.dim(static_cast<int>(i)));
@@ -288,20 +273,13 @@ class Evaluator {
       case Fn::kRank:
       case Fn::kShape:
       case Fn::kSize:
-      case Fn::kBound:
       case Fn::kFloat:
       case Fn::kValue:
-      case Fn::kSameType:
       case Fn::kSameShape:
-      case Fn::kConstant:
-      case Fn::kBroadcastShape:
         return on_tensors(e, out);
-      case Fn::kCount:
       case Fn::kDims:
-      case Fn::kRanks:
-        return on_sequence(e, out);
+        return dims(e, out);
       case Fn::kEq:
-      case Fn::kNe:
       case Fn::kLt:
       case Fn::kLe:
       case Fn::kGt:

@@ -102,7 +102,7 @@ bool combine(Fn fn, AttrValue& a, const AttrValue& b) {
 }
 
 bool compare(Fn fn, const AttrValue& a, const AttrValue& b, AttrValue& out) {
-  if (fn == Fn::kEq || fn == Fn::kNe) return out = int64_t{equal(a, b) == (fn == Fn::kEq)}, true;
+  if (fn == Fn::kEq) return out = int64_t{equal(a, b)}, true;
   // Lists are ordered if all their elements are.
   const Ints *list_a = std::get_if<Ints>(&a), *list_b = std::get_if<Ints>(&b);
   if (list_a) {

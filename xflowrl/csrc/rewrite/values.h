@@ -13,7 +13,7 @@ bool as_number(const AttrValue& value, double& out);
 // a = a fn b. Lists combine elementwise with lists of their length and with numbers. False: the
 // operands do not fit, or the result is not defined.
 bool combine(Fn fn, AttrValue& a, const AttrValue& b);
-// out = a fn b for =, !=, <, <=, > and >=. Lists are ordered if all their elements are.
+// out = a fn b for =, <, <=, > and >=. Lists are ordered if all their elements are.
 bool compare(Fn fn, const AttrValue& a, const AttrValue& b, AttrValue& out);
 
 }  // namespace xflowrl::values

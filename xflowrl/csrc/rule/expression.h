@@ -36,12 +36,8 @@ enum class Fn {
   kRank,
   kShape,
   kSize,
-  kCount,
   kDims,
-  kRanks,
-  kBound,
   kEq,
-  kNe,
   kLt,
   kLe,
   kGt,
@@ -53,10 +49,7 @@ enum class Fn {
   kAll,
   kFloat,
   kValue,
-  kSameType,
   kSameShape,
-  kConstant,
-  kBroadcastShape,
 };
 
 struct FunctionInfo {
