@@ -397,9 +397,14 @@ class State:
         All places where a rule applies, ordered by rule and then by creation of the nodes.
         """
 
-    def arrays(self) -> dict[str, numpy.ndarray]: ...
-
     def observe(self) -> dict[str, numpy.ndarray]: ...
+
+    def repriced(self) -> State:
+        """The same graph, with the prices that the cost table knows by now."""
+
+    @property
+    def is_priced(self) -> bool:
+        """Are the cost and what each match changes known, not NaN?"""
 
     @overload
     def apply(self, match: int) -> State:

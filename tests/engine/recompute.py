@@ -104,7 +104,7 @@ def assert_equals_scratch(
 def assert_child_is_as_judged(parent: _engine.State, index: int, child: _engine.State) -> None:
     """Asserts that a candidate's judgement, made without building it, came true."""
     match = parent.matches()[index]
-    arrays = parent.arrays()
+    arrays = parent.observe()
     assert child.hash == match.hash, match
     assert child.num_nodes == parent.num_nodes + match.size_difference, match
     for attribute in ("ms", "flops", "bytes"):
@@ -145,7 +145,7 @@ def random_walk(
         if len(state) == 0 or state.num_nodes > max_growth * start.num_nodes + 10:
             state = start
         by_rule: dict[int, list[int]] = {}
-        for index, rule in enumerate(state.arrays()["match_rule"]):
+        for index, rule in enumerate(state.observe()["match_rule"]):
             by_rule.setdefault(int(rule), []).append(index)
         # Rules first, so that those with few places get their turn.
         index = rng.choice(by_rule[rng.choice(sorted(by_rule))])

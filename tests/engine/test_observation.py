@@ -97,7 +97,7 @@ def test_matches_are_those_of_the_state() -> None:
         assert ((bound >= 0) & (bound < rows)).all()
         # No constants' nodes are matched in this graph, so that all have rows.
         assert len(bound) == len(match.nodes)
-    for name, values in start.arrays().items():
+    for name, values in start.observe().items():
         np.testing.assert_array_equal(values, arrays[name])
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import zoo
 from drawing import Sketch, bound, roofline, rule_set, state
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recompute import assert_equals_scratch, assert_valid, random_walk, snapshot
 
-from xflowrl._engine import Graph, State
+from xflowrl._engine import CostTable, Graph, State
 from xflowrl.rules import load_core
 
 RELU_TWICE = "(rule r (Relu (Relu ?x)) => (Relu ?x))"
@@ -71,6 +73,48 @@ def test_bad_indices_and_foreign_matches_are_refused() -> None:
             start.apply(index)
     with pytest.raises(ValueError, match="belongs to another state"):
         other.apply(start.matches()[0])
+
+
+def test_repricing_equals_a_state_made_with_the_prices() -> None:
+    """Also of pairs of unrelated nodes, and where a part of the prices was known before."""
+    pairs = "(rule pairs (Relu ?x) (Relu ?y) => (Relu (Identity ?x)) (Sigmoid ?y))"
+    tanh = "(rule tanh (Relu ?x) => (Tanh ?x))"
+    graph, rules, table = zoo.activations(), rule_set(tanh, pairs), CostTable.measured()
+    start = State(graph, rules, table)
+    assert {match.rule for match in start.matches()} == {"tanh", "pairs"}
+    unknown = table.unknown()
+    for count, signature in enumerate(unknown):
+        before = snapshot(start)
+        repriced = start.repriced()
+        assert snapshot(start) == before == snapshot(repriced)
+        assert repriced.graph is start.graph
+        assert not repriced.is_priced
+        again = State(graph, rules, table)
+        np.testing.assert_array_equal(
+            repriced.observe()["match_cost_ms"], again.observe()["match_cost_ms"]
+        )
+        table.set(signature.key, 1.0 + count)
+    priced = start.repriced().repriced()
+    assert priced.is_priced
+    assert_equals_scratch(State(graph, rules, table, taso_hash=True), rules, table)
+    again = State(graph, rules, table)
+    assert priced.cost.ms == again.cost.ms
+    assert priced.observe()["match_cost_ms"].tolist() == again.observe()["match_cost_ms"].tolist()
+    for index in range(len(start)):  # what the parent did not know its children do
+        ours, theirs = start.apply(index), priced.apply(index)
+        assert ours.cost.ms == pytest.approx(theirs.cost.ms, rel=1e-12)
+        np.testing.assert_array_equal(
+            ours.observe()["match_cost_ms"], theirs.observe()["match_cost_ms"]
+        )
+
+
+def test_threads_may_share_a_state() -> None:
+    start = State(zoo.siblings(), load_core(), roofline())
+    indices = [*range(len(start))] * 8
+    with ThreadPoolExecutor(4) as pool:
+        children = list(pool.map(start.apply, indices))
+    for index, child in zip(indices, children, strict=True):
+        assert snapshot(child) == snapshot(start.apply(index))
 
 
 def test_names_of_outputs_inputs_and_replaced_tensors_survive() -> None:

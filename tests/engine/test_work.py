@@ -253,7 +253,14 @@ def test_unknown_candidates_are_nan_until_the_table_is_filled() -> None:
     child = start.apply(0)
     for signature in table.unknown():
         table.set(signature.key, prices[signature.op_type])
-    assert start.cost.ms == 2.0
-    assert start.matches()[0].cost_difference_ms == 4.0
-    assert start.arrays()["match_cost_ms"].tolist() == [4.0]
-    assert child.cost.ms == 6.0
+    assert math.isnan(start.cost.ms), "a state is immutable"
+    priced = start.repriced()
+    assert priced.cost.ms == 2.0
+    assert priced.matches()[0].cost_difference_ms == 4.0
+    assert priced.observe()["match_cost_ms"].tolist() == [4.0]
+    assert (start.is_priced, child.is_priced, priced.is_priced) == (False, False, True)
+    assert child.repriced().cost.ms == 6.0
+    # The one's matches are the other's, whichever has prices.
+    for parent, source in ((start, priced), (priced, start), (priced, priced)):
+        after = parent.apply(source.matches()[0])
+        assert (after.cost.ms, after.hash) == (6.0, child.hash)

@@ -118,10 +118,10 @@ void bind_operators(nb::module_& m) {
         if (op < kFirstOperator)
           throw std::invalid_argument("the engine does not infer types of \"" + op_type + "\"");
         const AttrsPtr attrs = canonical_attributes(op, attrs_from_python(attributes));
-        std::vector<const TensorType*> types;
-        for (const auto& type : inputs) types.push_back(type ? &*type : nullptr);
+        std::vector<Operand> operands;
+        for (const auto& type : inputs) operands.push_back({type ? &*type : nullptr});
         std::vector<TensorType> outputs;
-        if (const char* error = infer_types(op, types, *attrs, outputs))
+        if (const char* error = infer_types(op, operands, *attrs, outputs))
           throw std::invalid_argument(op_type + ": " + error);
         return outputs;
       },

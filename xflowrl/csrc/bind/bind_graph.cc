@@ -129,7 +129,9 @@ void bind_node(nb::module_& m) {
                      for (const Output& o : v.node().outputs) ids.push_back(o.value_id.hex());
                      return ids;
                    })
-      .def_prop_ro("signature", [](const NodeView& v) { return make_signature(*v.graph, v.id); })
+      .def_prop_ro(
+          "signature",
+          [](const NodeView& v) { return OpSignature(v.node(), v.graph->operands(v.node())); })
       .def("__repr__", [](const NodeView& v) {
         return "Node(" + std::string(v.node().op_type()) + " " +
                v.graph->name_of(v.node().outputs[0].name) + ")";
@@ -145,10 +147,7 @@ void bind_signature(nb::module_& m) {
                    [](const OpSignature& s) { return attrs_to_python(*s.node.attrs); })
       .def_prop_ro("is_opaque", [](const OpSignature& s) { return s.node.is_opaque; })
       .def_prop_ro("input_types", [](const OpSignature& s) { return s.input_types; })
-      .def_prop_ro("input_is_constant",
-                   [](const OpSignature& s) {
-                     return std::vector<bool>(s.is_constant.begin(), s.is_constant.end());
-                   })
+      .def_prop_ro("input_is_constant", [](const OpSignature& s) { return s.input_is_constant; })
       .def_prop_ro("output_types",
                    [](const OpSignature& s) {
                      std::vector<TensorType> types;

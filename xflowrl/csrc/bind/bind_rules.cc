@@ -31,18 +31,18 @@ std::string attribute_name(const Rule& rule, int index, VarKind kind) {
   return "";
 }
 
-nb::dict describe_operand(const Rule& rule, const Operand& o) {
+nb::dict describe_operand(const Rule& rule, const OperandPattern& o) {
   nb::dict d;
   constexpr const char* kKinds[] = {"tensor", "optional", "sequence", "node", "absent", "literal"};
   d["kind"] = kKinds[static_cast<int>(o.kind)];
-  if (o.kind == Operand::Kind::kTensor || o.kind == Operand::Kind::kOptional ||
-      o.kind == Operand::Kind::kLiteral)
+  if (o.kind == OperandPattern::Kind::kTensor || o.kind == OperandPattern::Kind::kOptional ||
+      o.kind == OperandPattern::Kind::kLiteral)
     d["var"] = variable_name(rule, o.var, false);
-  if (o.kind == Operand::Kind::kSequence) {
+  if (o.kind == OperandPattern::Kind::kSequence) {
     d["var"] = variable_name(rule, o.var, true);
     d["min_length"] = o.min_length;
   }
-  if (o.kind == Operand::Kind::kNode) {
+  if (o.kind == OperandPattern::Kind::kNode) {
     d["node"] = o.node;
     d["all_outputs"] = o.all_outputs;
     if (o.output.attr_var >= 0) {
@@ -62,7 +62,7 @@ nb::list describe_nodes(const Rule& rule, const Pattern& pattern) {
     d["label"] = node.label;
     d["is_each"] = node.is_each;
     nb::list operands;
-    for (const Operand& o : node.operands) operands.append(describe_operand(rule, o));
+    for (const OperandPattern& o : node.operands) operands.append(describe_operand(rule, o));
     d["operands"] = operands;
     nb::list attrs;
     for (const AttrPattern& a : node.attrs) {

@@ -36,7 +36,6 @@ nb::object to_numpy(std::vector<T> values, size_t columns = 0) {
 }
 
 std::vector<MatchView> match_views(const std::shared_ptr<State>& state) {
-  state->refresh();
   std::vector<MatchView> views;
   for (const MatchPtr& match : state->matches()) views.push_back({state, match});
   return views;
@@ -61,15 +60,7 @@ void add_match_columns(const State& state, nb::dict& arrays) {
       column(state, [](const Match& m) { return int32_t{m.delta.cost.kernels}; });
 }
 
-nb::dict arrays(State& state) {
-  state.refresh();
-  nb::dict result;
-  add_match_columns(state, result);
-  return result;
-}
-
-nb::dict observe(State& state) {
-  state.refresh();
+nb::dict observe(const State& state) {
   Observation o = make_observation(state);
   nb::dict result;
   result["node_op"] = to_numpy(std::move(o.node_op));
@@ -97,6 +88,11 @@ MatchPtr pick(const State& state, int64_t index) {
                                 " does not exist; the state has " + std::to_string(count) +
                                 " matches");
   return state.matches()[static_cast<size_t>(index)];
+}
+
+State apply(const State& state, const Match& match) {
+  nb::gil_scoped_release release;
+  return state.apply(match);
 }
 
 int rule_number(const State& state, const std::string& name) {
@@ -132,10 +128,10 @@ void bind_cost(nb::module_& m) {
 
 void bind_state(nb::module_& m) {
   bind_shared<MatchView>(m, "Match", "A rule bound to one place of a state's graph.")
-      .def_prop_ro("rule", [](const MatchView& v) { return v.state->rule(*v.match).name; })
+      .def_prop_ro("rule", [](const MatchView& v) { return v.state->rule(v.match->rule).name; })
       .def_prop_ro("rule_index", [](const MatchView& v) { return v.match->rule; })
       .def_prop_ro(
-          "tensors", [](const MatchView& v) { return tensor_names(v.state->graph(), *v.match); },
+          "tensors", [](const MatchView& v) { return tensor_names(*v.state->graph(), *v.match); },
           "Names of the tensors it binds; with the rule's name its identity in a trace.")
       .def_prop_ro(
           "nodes",
@@ -151,7 +147,7 @@ void bind_state(nb::module_& m) {
       .def_prop_ro(
           "hash",
           [](const MatchView& v) {
-            Hash128 hash = v.state->graph().hash();
+            Hash128 hash = v.state->graph()->hash();
             hash += v.match->delta.hash;
             return hash.hex();
           },
@@ -168,7 +164,7 @@ void bind_state(nb::module_& m) {
           },
           "The graph that applying it gives, its matches not looked for.")
       .def("__repr__", [](const MatchView& v) {
-        return "Match(" + v.state->rule(*v.match).name + ", " +
+        return "Match(" + v.state->rule(v.match->rule).name + ", " +
                std::to_string(v.match->delta.cost.ms) + " ms)";
       });
   bind_shared<State>(m, "State", "A graph under rules and costs, with its matches. Immutable.")
@@ -181,31 +177,29 @@ void bind_state(nb::module_& m) {
           },
           nb::arg("graph"), nb::arg("rules"), nb::arg("costs"), nb::kw_only(),
           nb::arg("taso_hash") = false)
-      .def_prop_ro("graph", [](const State& s) { return s.graph(); })
-      .def_prop_ro("cost", [](State& s) { return s.refresh(), s.cost(); })
-      .def_prop_ro("hash", [](const State& s) { return s.graph().hash().hex(); })
+      .def_prop_ro("graph", &State::graph)
+      .def_prop_ro("cost", &State::cost)
+      .def_prop_ro("hash", [](const State& s) { return s.graph()->hash().hex(); })
       .def_prop_ro("taso_hash", [](const State& s) { return s.taso_hash(); })
-      .def_prop_ro("num_nodes", [](const State& s) { return s.graph().num_operators(); })
+      .def_prop_ro("num_nodes", [](const State& s) { return s.graph()->num_operators(); })
       .def(
-          "__len__", [](State& s) { return s.refresh(), s.matches().size(); }, "Number of matches.")
+          "__len__", [](const State& s) { return s.matches().size(); }, "Number of matches.")
       .def("matches", &match_views,
            "All places where a rule applies, ordered by rule and then by creation of the nodes.")
-      .def("arrays", &arrays, nb::sig("def arrays(self) -> dict[str, numpy.ndarray]"))
       .def("observe", &observe, nb::sig("def observe(self) -> dict[str, numpy.ndarray]"))
+      .def("repriced", &State::repriced,
+           "The same graph, with the prices that the cost table knows by now.")
+      .def_prop_ro("is_priced", &State::is_priced,
+                   "Are the cost and what each match changes known, not NaN?")
       .def(
-          "apply",
-          [](State& s, int64_t index) {
-            s.refresh();
-            const MatchPtr match = pick(s, index);
-            nb::gil_scoped_release release;
-            return std::make_shared<State>(s.apply(*match));
-          },
+          "apply", [](const State& s, int64_t index) { return apply(s, *pick(s, index)); },
           nb::arg("match"), "The state after a match, given by its index or itself.")
       .def(
           "apply",
-          [](const std::shared_ptr<State>& s, const MatchView& view) {
-            if (view.state != s) throw std::invalid_argument("this match belongs to another state");
-            return std::make_shared<State>(s->apply(*view.match));
+          [](const State& s, const MatchView& view) {
+            if (view.state->graph() != s.graph())
+              throw std::invalid_argument("this match belongs to another state");
+            return apply(s, *view.match);
           },
           nb::arg("match"))
       .def(
@@ -231,7 +225,7 @@ void bind_backtracking(nb::module_& m) {
   nb::class_<Search>(m, "BacktrackingSearch", "TASO's cost-based backtracking search.")
       .def(
           "__init__",
-          [](Search* self, std::shared_ptr<State> state, double alpha, double size_limit,
+          [](Search* self, std::shared_ptr<const State> state, double alpha, double size_limit,
              const std::string& hash, double rounding_ms) {
             if (hash != "exact" && hash != "taso")
               throw std::invalid_argument("hash is \"" + hash + "\"; it must be exact or taso");

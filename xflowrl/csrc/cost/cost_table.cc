@@ -6,23 +6,6 @@
 namespace xflowrl {
 namespace {
 
-// Types and constness of a node's operands; a buffer that is reused, for this is an inner loop.
-struct Operands {
-  std::vector<const TensorType*> types;
-  std::vector<char> flags;
-
-  Operands(const Graph& graph, const Node& node) {
-    types.reserve(node.inputs.size());
-    flags.reserve(node.inputs.size());
-    for (const TensorRef& t : node.inputs) {
-      types.push_back(t.node == kNoNode ? nullptr : &graph.type(t));
-      flags.push_back(t.node != kNoNode && graph.is_constant(t) ? 1 : 0);
-    }
-  }
-};
-
-static_assert(sizeof(bool) == sizeof(char));
-
 // TASO gives every pool a weight of shape (C, 1, KH, KW), and pays for reading it.
 double pool_weight_bytes(const Node& node, const TensorType& x) {
   const bool is_global =
@@ -40,7 +23,7 @@ double pool_weight_bytes(const Node& node, const TensorType& x) {
 
 // What TASO has as one free operator of its own: broadcast_add (here a Sum), and what folds a batch
 // normalisation, enlarges a kernel or merges groups on the weights.
-bool is_preprocessing(const Node& node, OperandTypes inputs) {
+bool is_preprocessing(const Node& node, Operands inputs) {
   if (node.op == find_operator("Sum")) return true;
   if (!node.is_constant || node.op == find_operator("MatMul") || node.op == find_operator("Conv"))
     return false;
@@ -68,7 +51,7 @@ double CostTable::formula_ms(const NodeWork& work) const {
   return overhead_ms_ + 1000 * std::max(work.flops / flops_per_s_, work.bytes / bytes_per_s_);
 }
 
-double CostTable::taso_ms(const Node& node, NodeWork work, OperandTypes inputs) const {
+double CostTable::taso_ms(const Node& node, NodeWork work, Operands inputs) const {
   const bool is_concat = node.op == find_operator("Concat");
   if (work.kind == Work::kCopy && !(is_concat && node.is_original)) return 0;
   if (node.op >= 0 && operator_info(node.op).name.starts_with("Reduce")) return 0;
@@ -83,15 +66,10 @@ double CostTable::taso_ms(const Node& node, NodeWork work, OperandTypes inputs) 
   return formula_ms(work) + formula_ms(add);
 }
 
-double CostTable::measured_ms(const Node& node, OperandTypes inputs,
-                              std::span<const bool> is_constant) {
+double CostTable::measured_ms(const Node& node, Operands inputs) {
   if (const auto found = known_.find(node.signature); found != known_.end()) return *found->second;
   if (!unknown_keys_.contains(node.signature)) {
-    OpSignature signature{node, {}, {}};
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      signature.input_types.push_back(inputs[i] ? std::optional(*inputs[i]) : std::nullopt);
-      signature.is_constant.push_back(is_constant[i] ? 1 : 0);
-    }
+    OpSignature signature(node, inputs);
     const std::string key = signature.key();
     if (const auto known = known_by_key_.find(key); known != known_by_key_.end())
       return *(known_[node.signature] = &known->second);
@@ -101,7 +79,7 @@ double CostTable::measured_ms(const Node& node, OperandTypes inputs,
   return std::numeric_limits<double>::quiet_NaN();
 }
 
-Cost CostTable::price(const Node& node, OperandTypes inputs, std::span<const bool> is_constant) {
+Cost CostTable::price(const Node& node, Operands inputs) {
   if (node.is_leaf() || (node.is_constant && kind_ != Kind::kTaso)) return {};
   const NodeWork work = node_work(node, inputs);
   if (work.kind == Work::kFree) return {};
@@ -111,7 +89,7 @@ Cost CostTable::price(const Node& node, OperandTypes inputs, std::span<const boo
     case Kind::kTaso:
       return {taso_ms(node, work, inputs), work.flops, work.bytes, 1};
     case Kind::kMeasured:
-      return {measured_ms(node, inputs, is_constant), work.flops, work.bytes, 1};
+      return {measured_ms(node, inputs), work.flops, work.bytes, 1};
   }
   return {};
 }
@@ -119,9 +97,7 @@ Cost CostTable::price(const Node& node, OperandTypes inputs, std::span<const boo
 Cost CostTable::price(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   if (node.is_leaf()) return {};
-  const Operands operands(graph, node);
-  return price(node, operands.types,
-               {reinterpret_cast<const bool*>(operands.flags.data()), operands.flags.size()});
+  return price(node, graph.operands(node));
 }
 
 Cost CostTable::price(const Graph& graph) {
@@ -134,7 +110,6 @@ std::vector<OpSignature> CostTable::unknown() const { return unknown_; }
 
 void CostTable::set(const std::string& key, double ms) {
   known_by_key_[key] = ms;
-  ++version_;
   std::erase_if(unknown_,
                 [&](const OpSignature& s) { return unknown_keys_.at(s.node.signature) == key; });
   std::erase_if(unknown_keys_, [&](const auto& item) {

@@ -41,8 +41,8 @@ class CostTable {
   // Knows what it has been told.
   static std::shared_ptr<CostTable> measured();
 
-  // `node` has its signature, outputs and constness; the operands are given by type and constness.
-  Cost price(const Node& node, OperandTypes inputs, std::span<const bool> is_constant);
+  // `node` has its signature, outputs and constness.
+  Cost price(const Node& node, Operands inputs);
   Cost price(const Graph& graph, NodeId id);
   Cost price(const Graph& graph);  // in topological order, so equal graphs cost bitwise the same
 
@@ -52,8 +52,6 @@ class CostTable {
   void set(const std::string& key, double ms);
   std::optional<double> get(const std::string& key) const;
   size_t size() const { return known_by_key_.size(); }
-  // Grows whenever a price becomes known.
-  int64_t version() const { return version_; }
   bool charges_constants() const { return kind_ == Kind::kTaso; }
 
  private:
@@ -64,8 +62,8 @@ class CostTable {
         bytes_per_s_(bytes_per_s),
         overhead_ms_(overhead_ms) {}
   double formula_ms(const NodeWork& work) const;
-  double taso_ms(const Node& node, NodeWork work, OperandTypes inputs) const;
-  double measured_ms(const Node& node, OperandTypes inputs, std::span<const bool> is_constant);
+  double taso_ms(const Node& node, NodeWork work, Operands inputs) const;
+  double measured_ms(const Node& node, Operands inputs);
 
   Kind kind_;
   double flops_per_s_, bytes_per_s_, overhead_ms_;
@@ -74,7 +72,6 @@ class CostTable {
   std::unordered_map<Hash128, const double*, HashOfHash> known_;
   std::vector<OpSignature> unknown_;
   std::unordered_map<Hash128, std::string, HashOfHash> unknown_keys_;
-  int64_t version_ = 0;
 };
 
 }  // namespace xflowrl

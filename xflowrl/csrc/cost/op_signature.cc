@@ -1,18 +1,29 @@
 #include "cost/op_signature.h"
 
-#include <memory>
-
 namespace xflowrl {
-namespace {
 
-std::string signature_text(const Node& node, OperandTypes inputs,
-                           std::span<const bool> is_constant) {
+OpSignature::OpSignature(const Node& of, Operands inputs) : node(of) {
+  for (const Operand& operand : inputs) {
+    input_types.push_back(operand ? std::optional(*operand) : std::nullopt);
+    input_is_constant.push_back(operand.is_constant);
+  }
+}
+
+std::vector<Operand> OpSignature::operands() const {
+  std::vector<Operand> result;
+  for (size_t i = 0; i < input_types.size(); ++i)
+    result.push_back({input_types[i] ? &*input_types[i] : nullptr, input_is_constant[i]});
+  return result;
+}
+
+std::string OpSignature::key() const {
   std::string text;
   if (node.custom && !node.custom->domain.empty()) text = node.custom->domain + "::";
   text += std::string(node.op_type()) + "(";
-  for (size_t i = 0; i < inputs.size(); ++i) {
+  for (size_t i = 0; i < input_types.size(); ++i) {
     if (i) text += ", ";
-    text += !inputs[i] ? "none" : (is_constant[i] ? "const " : "") + inputs[i]->text();
+    text +=
+        !input_types[i] ? "none" : (input_is_constant[i] ? "const " : "") + input_types[i]->text();
   }
   text += ") -> ";
   for (size_t i = 0; i < node.outputs.size(); ++i)
@@ -20,31 +31,6 @@ std::string signature_text(const Node& node, OperandTypes inputs,
   if (node.is_opaque) text += " opaque";
   const std::string attrs = node.attrs->text();
   return attrs.empty() ? text : text + " {" + attrs + "}";
-}
-
-}  // namespace
-
-std::vector<const TensorType*> OpSignature::types() const {
-  std::vector<const TensorType*> pointers;
-  for (const auto& type : input_types) pointers.push_back(type ? &*type : nullptr);
-  return pointers;
-}
-
-std::string OpSignature::key() const {
-  const std::unique_ptr<bool[]> flags = std::make_unique<bool[]>(is_constant.size());
-  for (size_t i = 0; i < is_constant.size(); ++i) flags[i] = is_constant[i] != 0;
-  return signature_text(node, types(), {flags.get(), is_constant.size()});
-}
-
-OpSignature make_signature(const Graph& graph, NodeId id) {
-  OpSignature signature;
-  signature.node = graph.node(id);
-  for (const TensorRef& t : signature.node.inputs) {
-    const bool present = t.node != kNoNode;
-    signature.input_types.push_back(present ? std::optional(graph.type(t)) : std::nullopt);
-    signature.is_constant.push_back(present && graph.is_constant(t) ? 1 : 0);
-  }
-  return signature;
 }
 
 }  // namespace xflowrl

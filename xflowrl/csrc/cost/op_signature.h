@@ -13,12 +13,15 @@ namespace xflowrl {
 struct OpSignature {
   Node node;
   std::vector<std::optional<TensorType>> input_types;
-  std::vector<char> is_constant;
+  std::vector<bool> input_is_constant;
 
-  std::vector<const TensorType*> types() const;
-  NodeWork work() const { return node_work(node, types()); }
+  OpSignature(const Node& of, Operands inputs);
+  NodeWork work() const { return node_work(node, operands()); }
+  // Text that is stable across processes and versions: the key of a cost database.
   std::string key() const;
+
+ private:
+  std::vector<Operand> operands() const;
 };
-OpSignature make_signature(const Graph& graph, NodeId id);
 
 }  // namespace xflowrl

@@ -2,12 +2,12 @@
 
 namespace xflowrl {
 
-NodeWork node_work(const Node& node, OperandTypes inputs) {
+NodeWork node_work(const Node& node, Operands inputs) {
   NodeWork work;
   if (node.is_leaf()) return {0, 0, Work::kFree};
   const OperatorInfo* info = node.op == kUnknownOp ? nullptr : &operator_info(node.op);
   if (info) work.kind = info->work;
-  for (const TensorType* type : inputs) work.bytes += type ? type->num_bytes() : 0;
+  for (const Operand& operand : inputs) work.bytes += operand ? operand->num_bytes() : 0;
   std::vector<TensorType> outputs;
   for (const Output& output : node.outputs) {
     work.bytes += output.type.num_bytes();
@@ -22,14 +22,6 @@ NodeWork node_work(const Node& node, OperandTypes inputs) {
   }
   work.flops = info->flops(inputs, outputs, *node.attrs);
   return work;
-}
-
-NodeWork node_work(const Graph& graph, const Node& node) {
-  std::vector<const TensorType*> types;
-  types.reserve(node.inputs.size());
-  for (const TensorRef& t : node.inputs)
-    types.push_back(t.node == kNoNode ? nullptr : &graph.type(t));
-  return node_work(node, types);
 }
 
 }  // namespace xflowrl

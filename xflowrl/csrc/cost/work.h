@@ -11,7 +11,6 @@ struct NodeWork {
   Work kind = Work::kUnknown;
 };
 
-NodeWork node_work(const Node& node, OperandTypes inputs);
-NodeWork node_work(const Graph& graph, const Node& node);
+NodeWork node_work(const Node& node, Operands inputs);
 
 }  // namespace xflowrl

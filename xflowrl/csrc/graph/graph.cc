@@ -27,17 +27,29 @@ void hash_operator(Hasher& hasher, const Node& node) {
   hasher.add(node.is_opaque ? 1 : 0).add(node.attrs->hash());
 }
 
-}  // namespace
-
-Hash128 node_signature(const Node& node, OperandTypes types, std::span<const bool> is_constant) {
+Hash128 signature_of(const Node& node, Operands operands) {
   Hasher hasher(1);
   hash_operator(hasher, node);
-  for (size_t i = 0; i < types.size(); ++i) {
-    hasher.add(!types[i] ? 0 : is_constant[i] ? 1 : 2);
-    if (types[i]) types[i]->hash_into(hasher);
+  for (const Operand& operand : operands) {
+    hasher.add(!operand ? 0 : operand.is_constant ? 1 : 2);
+    if (operand) operand->hash_into(hasher);
   }
   for (const Output& output : node.outputs) output.type.hash_into(hasher);
   return hasher.done();
+}
+
+}  // namespace
+
+void sign(Node& node, Operands operands) {
+  if (node.is_leaf()) {
+    node.is_constant = node.op != kInputOp;
+  } else {
+    // A node without operands may draw random numbers: only what is folded from constants is one.
+    node.is_constant =
+        !operands.empty() && !node.is_opaque &&
+        std::ranges::all_of(operands, [](const Operand& o) { return o.is_constant || !o; });
+  }
+  node.signature = signature_of(node, operands);
 }
 
 Hash128 derived_value_id(const Node& node, std::span<const Hash128> inputs, int output,
@@ -75,6 +87,14 @@ std::optional<TensorRef> Graph::find(std::string_view tensor_name) const {
     }
   }
   return std::nullopt;
+}
+
+std::vector<Operand> Graph::operands(const Node& reader) const {
+  std::vector<Operand> operands;
+  operands.reserve(reader.inputs.size());
+  for (const TensorRef& t : reader.inputs)
+    operands.push_back(t.node == kNoNode ? Operand{} : Operand{&type(t), is_constant(t)});
+  return operands;
 }
 
 std::vector<NodeId> Graph::topological_order() const {

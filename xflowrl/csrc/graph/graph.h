@@ -84,6 +84,7 @@ class Graph {
   }
   const TensorType& type(TensorRef t) const { return output(t).type; }
   bool is_constant(TensorRef t) const { return node(t.node).is_constant; }
+  std::vector<Operand> operands(const Node& reader) const;
   std::string tensor_name(TensorRef t) const { return name_of(output(t).name); }
   std::string name_of(NameId id) const;
   // Linear in the number of nodes; nothing if there is no such live tensor.
@@ -128,8 +129,8 @@ class Graph {
   Hash128 hash_;
 };
 
-// The signature of a node whose operands are given by type and constness.
-Hash128 node_signature(const Node& node, OperandTypes types, std::span<const bool> is_constant);
+// Sets constness and signature from the operands.
+void sign(Node& node, Operands operands);
 // The value id of one output from the ids of the operands.
 Hash128 derived_value_id(const Node& node, std::span<const Hash128> inputs, int output,
                          bool is_commutative);

@@ -73,26 +73,26 @@ void GraphBuilder::add_node(const std::string& op_type, const std::string& domai
   if (node.op == kUnknownOp)
     node.custom = std::make_shared<const CustomOp>(CustomOp{domain, op_type});
   node.is_opaque = is_opaque || node.op == kUnknownOp || !operator_info(node.op).infer;
-  std::vector<const TensorType*> types;
+  std::vector<Operand> operands;
   for (const std::string& name : inputs) {
     node.inputs.push_back(name.empty() ? TensorRef{} : find(name, what));
-    types.push_back(name.empty() ? nullptr : &edit_.graph().type(node.inputs.back()));
+    operands.push_back(name.empty() ? Operand{} : Operand{&edit_.graph().type(node.inputs.back())});
   }
   // Trailing omitted operands mean nothing; without them equal nodes look equal.
   while (!node.is_opaque && !node.inputs.empty() && node.inputs.back().node == kNoNode)
-    node.inputs.pop_back(), types.pop_back();
+    node.inputs.pop_back(), operands.pop_back();
   std::vector<TensorType> inferred;
   try {
     node.attrs = node.is_opaque ? Attrs::make(std::move(attrs))
                                 : canonical_attributes(node.op, std::move(attrs));
     if (!node.is_opaque) {
-      if (const char* error = infer_types(node.op, types, *node.attrs, inferred)) fail(error);
+      if (const char* error = infer_types(node.op, operands, *node.attrs, inferred)) fail(error);
     }
   } catch (const std::invalid_argument& error) {
-    std::string operands;
-    for (const TensorType* type : types)
-      operands += (operands.empty() ? "" : ", ") + (type ? type->text() : std::string("none"));
-    fail(what + ": " + error.what() + " (operands " + operands + ")");
+    std::string given;
+    for (const Operand& operand : operands)
+      given += (given.empty() ? "" : ", ") + (operand ? operand->text() : std::string("none"));
+    fail(what + ": " + error.what() + " (operands " + given + ")");
   }
   const std::vector<TensorType>* final_types = output_types ? &*output_types : &inferred;
   if (!output_types && node.is_opaque)

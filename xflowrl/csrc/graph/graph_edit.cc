@@ -60,29 +60,6 @@ Hash128 GraphEdit::contribution(const Node& node) const {
   return node_contribution(node, input_ids(node), graph_.is_commutative_);
 }
 
-// Sets constness and signature from the operands.
-void GraphEdit::sign(Node& node) const {
-  std::vector<const TensorType*> types;
-  std::array<bool, 64> few;
-  std::unique_ptr<bool[]> many;
-  if (node.inputs.size() > few.size()) many = std::make_unique<bool[]>(node.inputs.size());
-  bool* is_constant = many ? many.get() : few.data();
-  bool all_constant = true;
-  for (const TensorRef& t : node.inputs) {
-    const bool constant = t.node != kNoNode && graph_.is_constant(t);
-    is_constant[types.size()] = constant;
-    all_constant = all_constant && (constant || t.node == kNoNode);
-    types.push_back(t.node == kNoNode ? nullptr : &graph_.type(t));
-  }
-  if (node.is_leaf()) {
-    node.is_constant = node.op != kInputOp;
-  } else {
-    // A node without operands may draw random numbers: only what is folded from constants is one.
-    node.is_constant = all_constant && !node.inputs.empty() && !node.is_opaque;
-  }
-  node.signature = node_signature(node, types, {is_constant, types.size()});
-}
-
 void GraphEdit::count(const Node& node, int sign) {
   graph_.num_nodes_ += sign;
   if (!node.is_leaf() && !node.is_constant) graph_.num_operators_ += sign;
@@ -95,7 +72,7 @@ NodeId GraphEdit::add_with_value_ids(Node node) {
 
 NodeId GraphEdit::insert(Node node, std::optional<int32_t> created, bool derive_all_ids) {
   node.created = created ? *created : graph_.next_created_++;
-  sign(node);
+  sign(node, graph_.operands(node));
   const std::vector<Hash128> ids = input_ids(node);
   for (size_t k = 0; k < node.outputs.size(); ++k) {
     Hash128& id = node.outputs[k].value_id;
@@ -167,7 +144,7 @@ void GraphEdit::redirect(TensorRef from, TensorRef to) {
 void GraphEdit::refresh(NodeId id) {
   touched_.push_back(id);
   Node copy = graph_.node(id);
-  sign(copy);
+  sign(copy, graph_.operands(copy));
   if (copy.signature == graph_.node(id).signature &&
       copy.is_constant == graph_.node(id).is_constant)
     return;

@@ -45,7 +45,6 @@ class GraphEdit {
   void count(const Node& node, int sign);
   Hash128 contribution(const Node& node) const;
   std::vector<Hash128> input_ids(const Node& node) const;
-  void sign(Node& node) const;
 
   Graph graph_;
   std::vector<NodeId> touched_;

@@ -60,14 +60,14 @@ bool window_attributes_fit(const Attrs& attrs, size_t spatial) {
 
 }  // namespace
 
-const char* same_as_first(OperandTypes inputs, const Attrs&, Types& outputs) {
+const char* same_as_first(Operands inputs, const Attrs&, Types& outputs) {
   outputs.push_back(*inputs[0]);
   return nullptr;
 }
 
-const char* broadcast(OperandTypes inputs, const Attrs&, Types& outputs) {
+const char* broadcast(Operands inputs, const Attrs&, Types& outputs) {
   TensorType type = *inputs[0];
-  for (const TensorType* input : inputs.subspan(1)) {
+  for (const Operand& input : inputs.subspan(1)) {
     if (input->dtype != type.dtype) return "operands differ in element type";
     if (!broadcast_into(type, *input)) return "shapes do not broadcast";
   }
@@ -75,13 +75,13 @@ const char* broadcast(OperandTypes inputs, const Attrs&, Types& outputs) {
   return nullptr;
 }
 
-const char* compare(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* compare(Operands inputs, const Attrs& attrs, Types& outputs) {
   if (const char* error = broadcast(inputs, attrs, outputs)) return error;
   outputs.back().dtype = DType::kBool;
   return nullptr;
 }
 
-const char* where(OperandTypes inputs, const Attrs&, Types& outputs) {
+const char* where(Operands inputs, const Attrs&, Types& outputs) {
   if (inputs[0]->dtype != DType::kBool) return "the condition is not boolean";
   if (inputs[1]->dtype != inputs[2]->dtype) return "operands differ in element type";
   TensorType type = *inputs[1];
@@ -91,7 +91,7 @@ const char* where(OperandTypes inputs, const Attrs&, Types& outputs) {
   return nullptr;
 }
 
-const char* conv(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* conv(Operands inputs, const Attrs& attrs, Types& outputs) {
   const TensorType &x = *inputs[0], &w = *inputs[1];
   if (x.rank() < 3 || w.rank() != x.rank()) return "ranks of input and kernel do not fit";
   if (x.dtype != w.dtype) return "operands differ in element type";
@@ -114,7 +114,7 @@ const char* conv(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return emit(outputs, x.dtype, {dims.data(), spatial + 2});
 }
 
-const char* matmul(OperandTypes inputs, const Attrs&, Types& outputs) {
+const char* matmul(Operands inputs, const Attrs&, Types& outputs) {
   const TensorType &a = *inputs[0], &b = *inputs[1];
   if (a.dtype != b.dtype) return "operands differ in element type";
   if (a.rank() < 1 || b.rank() < 1) return "an operand is a scalar";
@@ -134,7 +134,7 @@ const char* matmul(OperandTypes inputs, const Attrs&, Types& outputs) {
   return emit(outputs, a.dtype, dims);
 }
 
-const char* gemm(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* gemm(Operands inputs, const Attrs& attrs, Types& outputs) {
   const TensorType &a = *inputs[0], &b = *inputs[1];
   if (a.rank() != 2 || b.rank() != 2) return "an operand is not a matrix";
   if (a.dtype != b.dtype) return "operands differ in element type";
@@ -154,10 +154,10 @@ const char* gemm(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return nullptr;
 }
 
-const char* per_channel_parameters(OperandTypes inputs, const Attrs&, Types& outputs) {
+const char* per_channel_parameters(Operands inputs, const Attrs&, Types& outputs) {
   const TensorType& x = *inputs[0];
   if (x.rank() < 2) return "the input has no channel axis";
-  for (const TensorType* parameter : inputs.subspan(1)) {
+  for (const Operand& parameter : inputs.subspan(1)) {
     if (parameter->rank() != 1 || parameter->dim(0) != x.dim(1))
       return "a parameter does not fit the channels";
   }
@@ -165,11 +165,11 @@ const char* per_channel_parameters(OperandTypes inputs, const Attrs&, Types& out
   return nullptr;
 }
 
-const char* layer_normalization(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* layer_normalization(Operands inputs, const Attrs& attrs, Types& outputs) {
   const TensorType& x = *inputs[0];
   const int64_t axis = attrs.integer("axis");
   if (!is_axis(axis, x.rank())) return "axis out of range";
-  for (const TensorType* parameter : inputs.subspan(1)) {
+  for (const Operand& parameter : inputs.subspan(1)) {
     if (!parameter) continue;
     TensorType normalized = x;
     if (parameter->dtype != x.dtype || !broadcast_into(normalized, *parameter) || normalized != x)
@@ -179,7 +179,7 @@ const char* layer_normalization(OperandTypes inputs, const Attrs& attrs, Types& 
   return nullptr;
 }
 
-const char* prelu(OperandTypes inputs, const Attrs&, Types& outputs) {
+const char* prelu(Operands inputs, const Attrs&, Types& outputs) {
   TensorType type = *inputs[0];
   if (inputs[1]->dtype != type.dtype || !broadcast_into(type, *inputs[1]) || type != *inputs[0])
     return "the slope does not broadcast to the input";
@@ -187,7 +187,7 @@ const char* prelu(OperandTypes inputs, const Attrs&, Types& outputs) {
   return nullptr;
 }
 
-const char* pool(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* pool(Operands inputs, const Attrs& attrs, Types& outputs) {
   const TensorType& x = *inputs[0];
   if (x.rank() < 3) return "the input has no spatial axis";
   const size_t spatial = at(x.rank() - 2);
@@ -205,7 +205,7 @@ const char* pool(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return emit(outputs, x.dtype, {dims.data(), spatial + 2});
 }
 
-const char* global_pool(OperandTypes inputs, const Attrs&, Types& outputs) {
+const char* global_pool(Operands inputs, const Attrs&, Types& outputs) {
   TensorType type = *inputs[0];
   if (type.rank() < 3) return "the input has no spatial axis";
   for (int i = 2; i < type.rank(); ++i) type.dims_[at(i)] = 1;
@@ -213,11 +213,11 @@ const char* global_pool(OperandTypes inputs, const Attrs&, Types& outputs) {
   return nullptr;
 }
 
-const char* concat(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* concat(Operands inputs, const Attrs& attrs, Types& outputs) {
   TensorType type = *inputs[0];
   const int64_t axis = attrs.integer("axis");
   if (!is_axis(axis, type.rank())) return "axis out of range";
-  for (const TensorType* input : inputs.subspan(1)) {
+  for (const Operand& input : inputs.subspan(1)) {
     if (input->dtype != type.dtype) return "operands differ in element type";
     if (input->rank() != type.rank()) return "operands differ in rank";
     for (int i = 0; i < type.rank(); ++i) {
@@ -230,7 +230,7 @@ const char* concat(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return nullptr;
 }
 
-const char* split(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* split(Operands inputs, const Attrs& attrs, Types& outputs) {
   const TensorType& x = *inputs[0];
   const int64_t axis = attrs.integer("axis");
   if (!is_axis(axis, x.rank())) return "axis out of range";
@@ -244,7 +244,7 @@ const char* split(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return left == 0 ? nullptr : "sizes do not add up to the dimension";
 }
 
-const char* slice(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* slice(Operands inputs, const Attrs& attrs, Types& outputs) {
   TensorType type = *inputs[0];
   const Ints &starts = attrs.ints("starts"), &ends = attrs.ints("ends"), &axes = attrs.ints("axes"),
              &steps = attrs.ints("steps");
@@ -261,7 +261,7 @@ const char* slice(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return nullptr;
 }
 
-const char* pad(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* pad(Operands inputs, const Attrs& attrs, Types& outputs) {
   TensorType type = *inputs[0];
   const Ints& pads = attrs.ints("pads");
   const size_t rank = at(type.rank());
@@ -274,7 +274,7 @@ const char* pad(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return nullptr;
 }
 
-const char* transpose(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* transpose(Operands inputs, const Attrs& attrs, Types& outputs) {
   const TensorType& x = *inputs[0];
   const Ints& perm = attrs.ints("perm");
   if (perm.size() != at(x.rank())) return "perm does not fit the rank";
@@ -289,14 +289,14 @@ const char* transpose(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return nullptr;
 }
 
-const char* reshape(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* reshape(Operands inputs, const Attrs& attrs, Types& outputs) {
   if (const char* error = emit(outputs, inputs[0]->dtype, attrs.ints("shape"))) return error;
   return outputs.back().num_elements() == inputs[0]->num_elements()
              ? nullptr
              : "the number of elements would change";
 }
 
-const char* flatten(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* flatten(Operands inputs, const Attrs& attrs, Types& outputs) {
   const TensorType& x = *inputs[0];
   const int64_t axis = attrs.integer("axis");
   if (axis < 0 || axis > x.rank()) return "axis out of range";
@@ -305,7 +305,7 @@ const char* flatten(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return emit(outputs, x.dtype, dims);
 }
 
-const char* squeeze(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* squeeze(Operands inputs, const Attrs& attrs, Types& outputs) {
   const TensorType& x = *inputs[0];
   const Ints& axes = attrs.ints("axes");
   std::vector<int64_t> dims;
@@ -320,7 +320,7 @@ const char* squeeze(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return emit(outputs, x.dtype, dims);
 }
 
-const char* unsqueeze(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* unsqueeze(Operands inputs, const Attrs& attrs, Types& outputs) {
   const TensorType& x = *inputs[0];
   const Ints& axes = attrs.ints("axes");
   const int64_t rank = x.rank() + static_cast<int64_t>(axes.size());
@@ -335,7 +335,7 @@ const char* unsqueeze(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return next == x.rank() ? emit(outputs, x.dtype, dims) : "axes are out of range or repeated";
 }
 
-const char* expand(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* expand(Operands inputs, const Attrs& attrs, Types& outputs) {
   TensorType type = *inputs[0];
   if (const char* error = emit(outputs, type.dtype, attrs.ints("shape"))) return error;
   return broadcast_into(type, outputs.back()) && type == outputs.back()
@@ -343,7 +343,7 @@ const char* expand(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
              : "the input does not broadcast to the shape";
 }
 
-const char* tile(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* tile(Operands inputs, const Attrs& attrs, Types& outputs) {
   TensorType type = *inputs[0];
   const Ints& repeats = attrs.ints("repeats");
   if (repeats.size() != at(type.rank())) return "repeats do not fit the rank";
@@ -355,7 +355,7 @@ const char* tile(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return nullptr;
 }
 
-const char* reduce(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* reduce(Operands inputs, const Attrs& attrs, Types& outputs) {
   const TensorType& x = *inputs[0];
   const Ints& axes = attrs.ints("axes");
   if (axes.empty()) return "axes must be listed";
@@ -371,13 +371,13 @@ const char* reduce(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
   return emit(outputs, x.dtype, dims);
 }
 
-const char* softmax(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* softmax(Operands inputs, const Attrs& attrs, Types& outputs) {
   if (!is_axis(attrs.integer("axis"), inputs[0]->rank())) return "axis out of range";
   outputs.push_back(*inputs[0]);
   return nullptr;
 }
 
-const char* gather(OperandTypes inputs, const Attrs& attrs, Types& outputs) {
+const char* gather(Operands inputs, const Attrs& attrs, Types& outputs) {
   const TensorType &x = *inputs[0], &indices = *inputs[1];
   const int64_t axis = attrs.integer("axis");
   if (!is_axis(axis, x.rank())) return "axis out of range";

@@ -14,7 +14,7 @@ bool broadcast_into(TensorType& a, const TensorType& b);
 namespace infer {
 
 #define XFLOWRL_INFER(name) \
-  const char* name(OperandTypes inputs, const Attrs& attrs, std::vector<TensorType>& outputs)
+  const char* name(Operands inputs, const Attrs& attrs, std::vector<TensorType>& outputs)
 
 XFLOWRL_INFER(same_as_first);
 XFLOWRL_INFER(broadcast);

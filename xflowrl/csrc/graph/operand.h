@@ -7,7 +7,16 @@
 
 namespace xflowrl {
 
-// Types of the operands; nullptr stands for an omitted optional operand.
-using OperandTypes = std::span<const TensorType* const>;
+// The type of a tensor that is read, and whether it depends on constants alone. Used like a
+// pointer to the type, which is null for an omitted optional operand.
+struct Operand {
+  const TensorType* type = nullptr;
+  bool is_constant = false;
+
+  explicit operator bool() const { return type != nullptr; }
+  const TensorType& operator*() const { return *type; }
+  const TensorType* operator->() const { return type; }
+};
+using Operands = std::span<const Operand>;
 
 }  // namespace xflowrl

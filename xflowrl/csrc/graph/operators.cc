@@ -12,59 +12,59 @@ namespace {
 
 double elements(const TensorType& type) { return static_cast<double>(type.num_elements()); }
 
-double per_output(OperandTypes, std::span<const TensorType> outputs, double factor) {
+double per_output(Operands, std::span<const TensorType> outputs, double factor) {
   return factor * elements(outputs[0]);
 }
 
 // FLOPs: a multiply and an add are two; one elementary function is one.
 template <int kFactor>
-double elementwise_flops(OperandTypes in, std::span<const TensorType> out, const Attrs&) {
+double elementwise_flops(Operands in, std::span<const TensorType> out, const Attrs&) {
   return per_output(in, out, kFactor);
 }
 
-double variadic_flops(OperandTypes in, std::span<const TensorType> out, const Attrs&) {
+double variadic_flops(Operands in, std::span<const TensorType> out, const Attrs&) {
   return per_output(in, out, static_cast<double>(in.size()) - 1);
 }
 
-double conv_flops(OperandTypes in, std::span<const TensorType> out, const Attrs&) {
+double conv_flops(Operands in, std::span<const TensorType> out, const Attrs&) {
   // Each output takes one product per element of its kernel: C / group * KH * KW.
   const TensorType& w = *in[1];
   return w.dim(0) == 0 ? 0 : 2 * elements(out[0]) * elements(w) / static_cast<double>(w.dim(0));
 }
 
-double conv_transpose_flops(OperandTypes in, std::span<const TensorType>, const Attrs&) {
+double conv_transpose_flops(Operands in, std::span<const TensorType>, const Attrs&) {
   const TensorType& w = *in[1];
   if (w.rank() < 2) return 0;
   return w.dim(0) == 0 ? 0 : 2 * elements(*in[0]) * elements(w) / static_cast<double>(w.dim(0));
 }
 
-double matmul_flops(OperandTypes in, std::span<const TensorType> out, const Attrs&) {
+double matmul_flops(Operands in, std::span<const TensorType> out, const Attrs&) {
   return 2 * elements(out[0]) * static_cast<double>(in[0]->dim(in[0]->rank() - 1));
 }
 
-double gemm_flops(OperandTypes in, std::span<const TensorType> out, const Attrs& attrs) {
+double gemm_flops(Operands in, std::span<const TensorType> out, const Attrs& attrs) {
   const AttrValue* trans = attrs.find("transA");
   const bool transposed = trans && std::get<int64_t>(*trans) != 0;
   return 2 * elements(out[0]) * static_cast<double>(in[0]->dim(transposed ? 0 : 1));
 }
 
-double pool_flops(OperandTypes in, std::span<const TensorType> out, const Attrs& attrs) {
+double pool_flops(Operands in, std::span<const TensorType> out, const Attrs& attrs) {
   double window = 1;
   for (int64_t k : attrs.ints("kernel_shape")) window *= static_cast<double>(k);
   return per_output(in, out, window);
 }
 
-double input_flops(OperandTypes in, std::span<const TensorType>, const Attrs&) {
+double input_flops(Operands in, std::span<const TensorType>, const Attrs&) {
   return elements(*in[0]);
 }
 
-double lrn_flops(OperandTypes in, std::span<const TensorType> out, const Attrs& attrs) {
+double lrn_flops(Operands in, std::span<const TensorType> out, const Attrs& attrs) {
   const AttrValue* size = attrs.find("size");
   return per_output(in, out, 2.0 * (size ? static_cast<double>(std::get<int64_t>(*size)) : 1) + 3);
 }
 
 // One gate is a product with the input and one with the state: X [T,B,I], W [D,G*H,I], R [D,G*H,H].
-double recurrent_flops(OperandTypes in, std::span<const TensorType>, const Attrs&) {
+double recurrent_flops(Operands in, std::span<const TensorType>, const Attrs&) {
   if (in.size() < 3 || in[0]->rank() < 2) return 0;
   return 2 * static_cast<double>(in[0]->dim(0) * in[0]->dim(1)) *
          (elements(*in[1]) + elements(*in[2]));
@@ -357,7 +357,7 @@ AttrsPtr canonical_attributes(OpIndex op, std::vector<Attrs::Item> items) {
   return Attrs::make(std::move(items));
 }
 
-const char* infer_types(OpIndex op, OperandTypes inputs, const Attrs& attrs,
+const char* infer_types(OpIndex op, Operands inputs, const Attrs& attrs,
                         std::vector<TensorType>& outputs) {
   const OperatorInfo& info = operator_info(op);
   if (!info.infer) return "the engine does not infer the types of this operator";

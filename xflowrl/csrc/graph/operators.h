@@ -34,9 +34,9 @@ enum class Work {
 enum class Allowed { kAny, kFloat, kSigned, kNumber, kBool };
 
 // Appends the output types and returns nullptr, or returns why the types do not fit (static text).
-using InferFn = const char* (*)(OperandTypes inputs, const Attrs& attrs,
+using InferFn = const char* (*)(Operands inputs, const Attrs& attrs,
                                 std::vector<TensorType>& outputs);
-using FlopsFn = double (*)(OperandTypes inputs, std::span<const TensorType> outputs,
+using FlopsFn = double (*)(Operands inputs, std::span<const TensorType> outputs,
                            const Attrs& attrs);
 
 struct AttrSpec {
@@ -67,7 +67,7 @@ inline const OperatorInfo& operator_info(OpIndex op) {
 AttrsPtr canonical_attributes(OpIndex op, std::vector<Attrs::Item> items);
 
 // Infers the output types of a canonical node; checks the number of operands first.
-const char* infer_types(OpIndex op, OperandTypes inputs, const Attrs& attrs,
+const char* infer_types(OpIndex op, Operands inputs, const Attrs& attrs,
                         std::vector<TensorType>& outputs);
 
 // The fused activations; index 0 is "no activation".

@@ -54,14 +54,14 @@ void Matcher::solve(size_t next) {
 }
 
 void Matcher::solve_tensor(const Goal& goal, size_t next) {
-  const Operand& operand = *goal.operand;
-  if (operand.kind == Operand::Kind::kNode) {
+  const OperandPattern& operand = *goal.operand;
+  if (operand.kind == OperandPattern::Kind::kNode) {
     if (goal.tensor.node != kNoNode)
       bind_node(operand.node, goal.tensor, operand.all_outputs ? nullptr : &operand.output, next);
     return;
   }
   // A tensor variable; an optional one may be bound to nothing.
-  if (operand.kind == Operand::Kind::kTensor && goal.tensor.node == kNoNode) return;
+  if (operand.kind == OperandPattern::Kind::kTensor && goal.tensor.node == kNoNode) return;
   TensorRef& slot = binding_.tensors[at(operand.var)];
   if (tensor_bound_[at(operand.var)]) {
     if (slot == goal.tensor) solve(next);
@@ -163,8 +163,8 @@ void Matcher::spread(const NodePattern& pattern, const std::vector<TensorRef>& i
     if (i == inputs.size()) solve(next);
     return;
   }
-  const Operand& operand = pattern.operands[p];
-  using Kind = Operand::Kind;
+  const OperandPattern& operand = pattern.operands[p];
+  using Kind = OperandPattern::Kind;
   if (operand.kind == Kind::kSequence) {
     auto& slot = binding_.sequences[at(operand.var)];
     if (sequence_bound_[at(operand.var)]) {
@@ -221,7 +221,7 @@ void Matcher::spread_each(const NodePattern& pattern, const std::vector<TensorRe
                           size_t p, size_t i, size_t next) {
   const int each_index = pattern.operands[p].node;
   const NodePattern& each = rule_->source.nodes[at(each_index)];
-  const Operand& operand = each.operands[0];
+  const OperandPattern& operand = each.operands[0];
   if (sequence_bound_[at(operand.var)]) return;  // one run binds one sequence
   const std::vector<char> attributes_before = attribute_bound_;
   const std::vector<char> sets_before = attribute_set_bound_;
@@ -293,13 +293,13 @@ void Matcher::enter(size_t next) {
 // The nodes that a climb's path leads to, each once.
 std::vector<NodeId> Matcher::climb_to(const Climb& climb) const {
   TensorRef from;
-  if (climb.from.kind == Operand::Kind::kNode) {
+  if (climb.from.kind == OperandPattern::Kind::kNode) {
     from = {binding_.nodes[at(climb.from.node)], climb.from.output.number};
   } else {
     from = binding_.tensors[at(climb.from.var)];
   }
   const bool any_output =
-      climb.from.kind == Operand::Kind::kNode && climb.from.output.attr_var >= 0;
+      climb.from.kind == OperandPattern::Kind::kNode && climb.from.output.attr_var >= 0;
   std::vector<NodeId> candidates;
   const auto climb_from = [&](auto&& self, NodeId producer, int output, size_t step) -> void {
     for (const Use& use : graph_.uses(producer)) {

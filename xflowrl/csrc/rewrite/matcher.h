@@ -31,7 +31,7 @@ class Matcher {
 
  private:
   struct Goal {
-    const Operand* operand;  // null: node pattern `node` must be graph node `tensor.node`
+    const OperandPattern* operand;  // null: node pattern `node` must be graph node `tensor.node`
     int node;
     TensorRef tensor;
   };

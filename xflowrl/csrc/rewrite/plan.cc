@@ -27,8 +27,14 @@ struct View {
   }
   const Output& output(TensorRef t) const { return node(t).outputs[at(t.output)]; }
   const TensorType& type(TensorRef t) const { return output(t).type; }
-  bool is_constant(TensorRef t) const { return node(t).is_constant; }
   Hash128 id(TensorRef t) const { return t.node == kNoNode ? Hash128{} : output(t).value_id; }
+  std::vector<Operand> operands(const std::vector<TensorRef>& tensors) const {
+    std::vector<Operand> result;
+    result.reserve(tensors.size());
+    for (const TensorRef& t : tensors)
+      result.push_back(t.node == kNoNode ? Operand{} : Operand{&type(t), node(t).is_constant});
+    return result;
+  }
 };
 
 // The operand that a constant Split or Concat gives back: the parts of a Concat that a Split cuts
@@ -64,7 +70,7 @@ class Builder {
     planned_.resize(patterns.size());
     for (size_t p = 0; p < patterns.size(); ++p) {
       std::vector<TensorRef> inputs;
-      for (const Operand& o : patterns[p].operands) {
+      for (const OperandPattern& o : patterns[p].operands) {
         if (const char* error = add_operand(o, inputs)) return error;
       }
       if (!patterns[p].is_each) {
@@ -80,22 +86,22 @@ class Builder {
   }
 
  private:
-  const char* add_operand(const Operand& o, std::vector<TensorRef>& inputs) {
+  const char* add_operand(const OperandPattern& o, std::vector<TensorRef>& inputs) {
     switch (o.kind) {
-      case Operand::Kind::kAbsent:
+      case OperandPattern::Kind::kAbsent:
         inputs.push_back({});
         return nullptr;
-      case Operand::Kind::kTensor:
-      case Operand::Kind::kOptional:
+      case OperandPattern::Kind::kTensor:
+      case OperandPattern::Kind::kOptional:
         inputs.push_back(binding_.tensors[at(o.var)]);
         return nullptr;
-      case Operand::Kind::kSequence:
+      case OperandPattern::Kind::kSequence:
         inputs.insert(inputs.end(), binding_.sequences[at(o.var)].begin(),
                       binding_.sequences[at(o.var)].end());
         return nullptr;
-      case Operand::Kind::kLiteral:
+      case OperandPattern::Kind::kLiteral:
         return add_literal(o, inputs);
-      case Operand::Kind::kNode:
+      case OperandPattern::Kind::kNode:
         break;
     }
     const auto& nodes = planned_[at(o.node)];
@@ -124,7 +130,7 @@ class Builder {
     return rule_.matches_constants ? t : simplified(view_, t);
   }
 
-  const char* add_literal(const Operand& o, std::vector<TensorRef>& inputs) {
+  const char* add_literal(const OperandPattern& o, std::vector<TensorRef>& inputs) {
     AttrValue value;
     if (!evaluate(o.value, graph_, binding_, value)) return "a literal of the target has no value";
     Floats values;
@@ -148,7 +154,7 @@ class Builder {
     node.outputs.push_back(
         {TensorType(graph_.type(binding_.tensors[at(o.var)]).dtype, shape), {}, 0});
     inputs.push_back(planned_ref(plan_.added.size(), 0));
-    append(std::move(node));
+    append(std::move(node), {});
     return nullptr;
   }
 
@@ -175,34 +181,23 @@ class Builder {
         items.emplace_back(attr.name, std::move(value));
       }
     }
-    std::vector<const TensorType*> types;
-    for (const TensorRef& t : node.inputs)
-      types.push_back(t.node == kNoNode ? nullptr : &view_.type(t));
+    const std::vector<Operand> operands = view_.operands(node.inputs);
     std::vector<TensorType> outputs;
     try {
       node.attrs = canonical_attributes(node.op, std::move(items));
-      if (const char* error = infer_types(node.op, types, *node.attrs, outputs)) return error;
+      if (const char* error = infer_types(node.op, operands, *node.attrs, outputs)) return error;
     } catch (const std::invalid_argument&) {
       return "an attribute of the target has the wrong type";
     }
     for (const TensorType& type : outputs) node.outputs.push_back({type, {}, 0});
     planned_[p].push_back(static_cast<NodeId>(plan_.added.size()));
-    append(std::move(node));
+    append(std::move(node), operands);
     return nullptr;
   }
 
-  void append(Node node) {
+  void append(Node node, Operands operands) {
     node.created = graph_.num_created() + static_cast<int32_t>(plan_.added.size());
-    node.is_constant = node.op == kLiteralOp || (!node.is_leaf() && !node.inputs.empty());
-    std::vector<const TensorType*> types;
-    const std::unique_ptr<bool[]> flags = std::make_unique<bool[]>(node.inputs.size());
-    for (size_t i = 0; i < node.inputs.size(); ++i) {
-      const TensorRef t = node.inputs[i];
-      flags[i] = t.node != kNoNode && view_.is_constant(t);
-      types.push_back(t.node == kNoNode ? nullptr : &view_.type(t));
-      node.is_constant = node.is_constant && (flags[i] || t.node == kNoNode);
-    }
-    node.signature = node_signature(node, types, {flags.get(), types.size()});
+    sign(node, operands);
     plan_.added.push_back(std::move(node));
   }
 

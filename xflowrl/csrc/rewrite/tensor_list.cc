@@ -19,16 +19,16 @@ bool list_tensors(const Pattern& pattern, const Graph& graph, const Binding& bin
     return i && (out = *i, true);
   };
   for (const TensorItem& item : pattern.tensors) {
-    const Operand& o = item.operand;
+    const OperandPattern& o = item.operand;
     switch (o.kind) {
-      case Operand::Kind::kTensor:
+      case OperandPattern::Kind::kTensor:
         tensors.push_back(binding.tensors[at(o.var)]);
         continue;
-      case Operand::Kind::kSequence:
+      case OperandPattern::Kind::kSequence:
         tensors.insert(tensors.end(), binding.sequences[at(o.var)].begin(),
                        binding.sequences[at(o.var)].end());
         continue;
-      case Operand::Kind::kNode:
+      case OperandPattern::Kind::kNode:
         break;
       default:
         return false;

@@ -20,12 +20,13 @@ class PatternParser {
         scope_.fail(item, "outs is written (outs NODE [from [to]])");
       tensor.operand = parse_operand(item.children[1]);
       tensor.is_range = true;
-      if (tensor.operand.kind != Operand::Kind::kNode) scope_.fail(item, "outs takes a node");
+      if (tensor.operand.kind != OperandPattern::Kind::kNode)
+        scope_.fail(item, "outs takes a node");
       if (item.children.size() > 2) tensor.from = parse_expression(scope_, item.children[2]);
       if (item.children.size() > 3) tensor.to = parse_expression(scope_, item.children[3]);
     } else {
       tensor.operand = parse_operand(item);
-      using Kind = Operand::Kind;
+      using Kind = OperandPattern::Kind;
       const Kind kind = tensor.operand.kind;
       if (kind == Kind::kAbsent || kind == Kind::kOptional ||
           (!scope_.in_target && kind != Kind::kNode))
@@ -36,13 +37,13 @@ class PatternParser {
   }
 
  private:
-  Operand parse_operand(const Sexpr& item) {
-    Operand operand;
+  OperandPattern parse_operand(const Sexpr& item) {
+    OperandPattern operand;
     if (item.kind == Sexpr::Kind::kString) scope_.fail(item, "a string is no tensor");
     if (item.kind == Sexpr::Kind::kOptional) {
       if (item.children.size() != 1 || !item.children[0].is_atom())
         scope_.fail(item, "an optional operand is written [?name]");
-      operand.kind = Operand::Kind::kOptional;
+      operand.kind = OperandPattern::Kind::kOptional;
       operand.var = scope_.variable(item, scope_.text_of(item.children[0]), VarKind::kOptional);
       return operand;
     }
@@ -50,14 +51,14 @@ class PatternParser {
       const std::string text = scope_.text_of(item);
       if (text.starts_with("@")) return parse_reference(item, text);
       if (is_sequence(text)) {
-        operand.kind = Operand::Kind::kSequence;
+        operand.kind = OperandPattern::Kind::kSequence;
         operand.min_length = text.ends_with("*") ? 0 : 1;
         operand.var = scope_.variable(item, sequence_name(text), VarKind::kSequence);
         return operand;
       }
       const Variable* known = scope_.find_variable(text);
       const bool is_optional = known && known->kind == VarKind::kOptional;
-      operand.kind = is_optional ? Operand::Kind::kOptional : Operand::Kind::kTensor;
+      operand.kind = is_optional ? OperandPattern::Kind::kOptional : OperandPattern::Kind::kTensor;
       operand.var =
           scope_.variable(item, text, is_optional ? VarKind::kOptional : VarKind::kTensor);
       return operand;
@@ -71,19 +72,19 @@ class PatternParser {
       if (item.children.size() != 2)
         scope_.fail(item, "outs as an operand takes a node and no range");
       operand = parse_operand(item.children[1]);
-      if (operand.kind != Operand::Kind::kNode) scope_.fail(item, "outs takes a node");
+      if (operand.kind != OperandPattern::Kind::kNode) scope_.fail(item, "outs takes a node");
       operand.all_outputs = true;
       return operand;
     }
-    operand.kind = Operand::Kind::kNode;
+    operand.kind = OperandPattern::Kind::kNode;
     operand.node = parse_node(item);
     return operand;
   }
 
   // @name, @name.1, @name.?k
-  Operand parse_reference(const Sexpr& item, const std::string& text) {
-    Operand operand;
-    operand.kind = Operand::Kind::kNode;
+  OperandPattern parse_reference(const Sexpr& item, const std::string& text) {
+    OperandPattern operand;
+    operand.kind = OperandPattern::Kind::kNode;
     const size_t dot = text.find('.');
     const std::string label = text.substr(0, dot);
     const auto found = scope_.labels.find(label);
@@ -107,14 +108,14 @@ class PatternParser {
     return operand;
   }
 
-  Operand parse_literal(const Sexpr& item) {
+  OperandPattern parse_literal(const Sexpr& item) {
     if (!scope_.in_target) scope_.fail(item, "a literal may only stand in a target");
     if (item.children.size() != 3) scope_.fail(item, "a literal is written (scalar VALUE ?like)");
-    Operand operand;
-    operand.kind = Operand::Kind::kLiteral;
+    OperandPattern operand;
+    operand.kind = OperandPattern::Kind::kLiteral;
     operand.value = parse_expression(scope_, item.children[1]);
-    const Operand like = parse_operand(item.children[2]);
-    if (like.kind != Operand::Kind::kTensor)
+    const OperandPattern like = parse_operand(item.children[2]);
+    if (like.kind != OperandPattern::Kind::kTensor)
       scope_.fail(item.children[2], "expected a tensor variable");
     operand.var = like.var;
     return operand;
@@ -161,11 +162,12 @@ class PatternParser {
     const OperatorInfo& info = operator_info(node.op);
     int fewest = 0, most = 0;
     bool open = false;
-    for (const Operand& o : node.operands) {
-      const bool many = o.kind == Operand::Kind::kSequence || o.all_outputs ||
-                        (o.kind == Operand::Kind::kNode && scope_.side().nodes[at(o.node)].is_each);
+    for (const OperandPattern& o : node.operands) {
+      const bool many =
+          o.kind == OperandPattern::Kind::kSequence || o.all_outputs ||
+          (o.kind == OperandPattern::Kind::kNode && scope_.side().nodes[at(o.node)].is_each);
       open |= many;
-      fewest += many ? 0 : o.kind == Operand::Kind::kOptional ? 0 : 1;
+      fewest += many ? 0 : o.kind == OperandPattern::Kind::kOptional ? 0 : 1;
       most += 1;
     }
     if (node.is_each) {

@@ -12,19 +12,20 @@ size_t at(int i) { return static_cast<size_t>(i); }
 // Marks `node` and all it reads as bound.
 void mark(const Pattern& source, int node, std::vector<bool>& bound) {
   bound[at(node)] = true;
-  for (const Operand& o : source.nodes[at(node)].operands) {
-    if (o.kind == Operand::Kind::kNode && !bound[at(o.node)]) mark(source, o.node, bound);
+  for (const OperandPattern& o : source.nodes[at(node)].operands) {
+    if (o.kind == OperandPattern::Kind::kNode && !bound[at(o.node)]) mark(source, o.node, bound);
   }
 }
 
 // Is what this operand speaks of known once the nodes in `bound` are?
-bool is_known(const Pattern& source, const Operand& operand, const std::vector<bool>& bound) {
-  if (operand.kind == Operand::Kind::kNode) return bound[at(operand.node)];
-  if (operand.kind != Operand::Kind::kTensor) return false;
+bool is_known(const Pattern& source, const OperandPattern& operand,
+              const std::vector<bool>& bound) {
+  if (operand.kind == OperandPattern::Kind::kNode) return bound[at(operand.node)];
+  if (operand.kind != OperandPattern::Kind::kTensor) return false;
   for (size_t n = 0; n < source.nodes.size(); ++n) {
     if (!bound[n]) continue;
-    for (const Operand& o : source.nodes[n].operands) {
-      if (o.kind == Operand::Kind::kTensor && o.var == operand.var) return true;
+    for (const OperandPattern& o : source.nodes[n].operands) {
+      if (o.kind == OperandPattern::Kind::kTensor && o.var == operand.var) return true;
     }
   }
   return false;
@@ -32,11 +33,11 @@ bool is_known(const Pattern& source, const Operand& operand, const std::vector<b
 
 // The shortest way from `node` down to something known; the path is kept from the bottom up.
 std::optional<Climb> find_climb(const Pattern& source, int node, const std::vector<bool>& bound) {
-  for (const Operand& o : source.nodes[at(node)].operands) {
+  for (const OperandPattern& o : source.nodes[at(node)].operands) {
     if (is_known(source, o, bound)) return Climb{node, o, {node}};
   }
-  for (const Operand& o : source.nodes[at(node)].operands) {
-    if (o.kind != Operand::Kind::kNode) continue;
+  for (const OperandPattern& o : source.nodes[at(node)].operands) {
+    if (o.kind != OperandPattern::Kind::kNode) continue;
     if (auto below = find_climb(source, o.node, bound)) {
       below->entry = node;
       below->path.push_back(node);
@@ -56,15 +57,15 @@ std::vector<std::vector<Edge>> edges(const Pattern& source) {
   std::vector<std::vector<Edge>> result(source.nodes.size());
   const int count = static_cast<int>(source.nodes.size());
   for (int n = 0; n < count; ++n) {
-    for (const Operand& o : source.nodes[at(n)].operands) {
-      if (o.kind == Operand::Kind::kNode) {
+    for (const OperandPattern& o : source.nodes[at(n)].operands) {
+      if (o.kind == OperandPattern::Kind::kNode) {
         result[at(n)].push_back({o.node, Move::Kind::kToProducer});
         result[at(o.node)].push_back({n, Move::Kind::kToConsumers});
       }
-      if (o.kind != Operand::Kind::kTensor) continue;
+      if (o.kind != OperandPattern::Kind::kTensor) continue;
       for (int m = 0; m < count; ++m) {
-        for (const Operand& p : source.nodes[at(m)].operands) {
-          if (m != n && p.kind == Operand::Kind::kTensor && p.var == o.var)
+        for (const OperandPattern& p : source.nodes[at(m)].operands) {
+          if (m != n && p.kind == OperandPattern::Kind::kTensor && p.var == o.var)
             result[at(n)].push_back({m, Move::Kind::kToSiblings});
         }
       }
@@ -133,8 +134,9 @@ const char* plan_routes(Rule& rule) {
   rule.needs_convexity = rule.entries.size() > 1;
   for (const TensorItem& item : source.tensors) {
     for (const NodePattern& node : source.nodes) {
-      for (const Operand& o : node.operands)
-        rule.needs_convexity |= o.kind == Operand::Kind::kNode && o.node == item.operand.node;
+      for (const OperandPattern& o : node.operands)
+        rule.needs_convexity |=
+            o.kind == OperandPattern::Kind::kNode && o.node == item.operand.node;
     }
   }
   return nullptr;

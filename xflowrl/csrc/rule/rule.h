@@ -25,7 +25,7 @@ struct OutputIndex {
   int attr_var = -1;
 };
 
-struct Operand {
+struct OperandPattern {
   enum class Kind { kTensor, kOptional, kSequence, kNode, kAbsent, kLiteral };
   Kind kind = Kind::kAbsent;
   int var = -1;        // kTensor, kOptional, kSequence; of kLiteral: the tensor whose dtype it has
@@ -49,16 +49,16 @@ struct NodePattern {
   std::string label;  // "@name", or empty
   OpIndex op = kUnknownOp;
   bool is_each = false;  // one node per element of its sequence operand
-  std::vector<Operand> operands;
+  std::vector<OperandPattern> operands;
   std::vector<AttrPattern> attrs;
   int attr_set_var = -1;
 };
 
 // One item of the list of replaced (or replacing) tensors.
 struct TensorItem {
-  Operand operand;        // a single tensor, or an `each` node
-  bool is_range = false;  // outputs from..to-1 of operand.node
-  Expr from, to;          // kind kNone: from the first / to the last
+  OperandPattern operand;  // a single tensor, or an `each` node
+  bool is_range = false;   // outputs from..to-1 of operand.node
+  Expr from, to;           // kind kNone: from the first / to the last
 };
 
 struct Pattern {
@@ -75,7 +75,7 @@ struct Guard {
 // nothing that is bound leads there, so any node unrelated to the anchor may be the entry.
 struct Climb {
   int entry;              // pattern node to be bound
-  Operand from;           // a bound variable, or a node output
+  OperandPattern from;    // a bound variable, or a node output
   std::vector<int> path;  // pattern nodes from the consumer of `from` up to `entry`
 };
 

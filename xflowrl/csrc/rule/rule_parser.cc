@@ -69,7 +69,7 @@ Rule parse_rule(const Sexpr& form, std::string_view source, size_t first_item,
     if (!scope.bound_attributes.contains(name)) scope.fail(where, "no pattern binds " + name);
   }
   for (const NodePattern& node : rule.source.nodes) {
-    if (node.is_each && node.operands[0].kind != Operand::Kind::kSequence)
+    if (node.is_each && node.operands[0].kind != OperandPattern::Kind::kSequence)
       scope.fail(form, "an `each` of a source takes a sequence variable");
   }
   scope.in_target = true;

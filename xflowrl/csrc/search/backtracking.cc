@@ -27,10 +27,11 @@ bool is_kept(int64_t iteration) {
 
 }  // namespace
 
-BacktrackingSearch::BacktrackingSearch(std::shared_ptr<State> initial, const Settings& settings)
+BacktrackingSearch::BacktrackingSearch(std::shared_ptr<const State> initial,
+                                       const Settings& settings)
     : settings_(settings),
       costs_(initial->setting().costs),
-      initial_num_nodes_(initial->graph().num_nodes()),
+      initial_num_nodes_(initial->graph()->num_nodes()),
       current_cost_ms_(initial->cost().ms),
       noted_cost_ms_(initial->cost().ms) {
   if (!(settings.alpha >= 1))
@@ -42,20 +43,21 @@ BacktrackingSearch::BacktrackingSearch(std::shared_ptr<State> initial, const Set
   if (settings.use_taso_hash && !initial->setting().with_taso_hash)
     throw std::invalid_argument("the state was made without TASO's hash; pass taso_hash=True");
   // TASO counts its pools' weights as nodes too.
-  const Graph& graph = initial->graph();
+  const Graph& graph = *initial->graph();
   for (size_t i = 0; settings.use_taso_hash && i < graph.num_slots(); ++i) {
     const auto id = static_cast<NodeId>(i);
     num_pool_weights_ += graph.is_live(id) && has_pool_weight(graph.node(id));
   }
   seen_.insert(hash_after(*initial, nullptr));
-  best_ = std::make_shared<const Visited>(Visited{nullptr, graph, nullptr, current_cost_ms_});
+  best_ = std::make_shared<const Visited>(
+      Visited{nullptr, initial->graph(), nullptr, current_cost_ms_});
   best_state_ = std::move(initial);
   prepared_ = Prepared{nullptr, nullptr, best_state_};
 }
 
 Hash128 BacktrackingSearch::hash_after(const State& state, const Match* match) const {
   if (settings_.use_taso_hash) return {0, state.taso_hash() + (match ? match->delta.taso_hash : 0)};
-  Hash128 hash = state.graph().hash();
+  Hash128 hash = state.graph()->hash();
   if (match) hash += match->delta.hash;
   return hash;
 }
@@ -88,15 +90,15 @@ bool BacktrackingSearch::prepare() {
   std::pop_heap(queue_.begin(), queue_.end());
   const Queued next = std::move(queue_.back());
   queue_.pop_back();
-  auto state = std::make_shared<State>(next.parent->state->apply(*next.match));
-  prepared_ = Prepared{next.parent->visited, next.match, std::move(state)};
+  prepared_ = Prepared{next.parent->visited, next.match,
+                       std::make_shared<const State>(next.parent->state.apply(*next.match))};
   has_asked_ = false;
   return true;
 }
 
 void BacktrackingSearch::expand() {
   auto [parent, match, state] = *std::exchange(prepared_, std::nullopt);
-  state->refresh();
+  if (!state->is_priced()) state = std::make_shared<const State>(state->repriced());
   current_cost_ms_ = state->cost().ms;
   ++num_expanded_;
   const auto visited = std::make_shared<const Visited>(
@@ -105,7 +107,7 @@ void BacktrackingSearch::expand() {
     best_ = visited;
     best_state_ = state;
   }
-  queue_candidates(std::make_shared<const Expanded>(Expanded{visited, std::move(state)}));
+  queue_candidates(*state, std::make_shared<const Expanded>(Expanded{visited, state->unlisted()}));
 }
 
 void BacktrackingSearch::note() {
@@ -119,8 +121,8 @@ void BacktrackingSearch::note() {
   if (is_kept(num_expanded_) || improved_at_ == num_expanded_) history_.push_back(row);
 }
 
-void BacktrackingSearch::queue_candidates(const std::shared_ptr<const Expanded>& here) {
-  State& state = *here->state;
+void BacktrackingSearch::queue_candidates(const State& state,
+                                          const std::shared_ptr<const Expanded>& here) {
   const double limit = best_cost_ms() * settings_.alpha;
   const double max_num_nodes = settings_.size_limit * (initial_num_nodes_ + num_pool_weights_);
   for (const MatchPtr& match : state.matches()) {
@@ -128,13 +130,12 @@ void BacktrackingSearch::queue_candidates(const std::shared_ptr<const Expanded>&
     const double cost = current_cost_ms_ + match->delta.cost.ms;
     // An unknown price compares false, so it is never queued.
     if (!(cost < limit)) continue;
-    const int num_nodes = state.graph().num_nodes() + match->delta.num_nodes;
+    const int num_nodes = state.graph()->num_nodes() + match->delta.num_nodes;
     if (num_nodes + num_pool_weights_ >= max_num_nodes) continue;
     if (!seen_.insert(hash_after(state, match.get()))) continue;
     queue_.push_back({cost, num_queued_++, here, match});
     std::push_heap(queue_.begin(), queue_.end());
   }
-  state.forget_listing();
 }
 
 int64_t BacktrackingSearch::drop_dearest(double share) {
@@ -161,7 +162,7 @@ std::vector<BacktrackingSearch::Step> BacktrackingSearch::best_steps() const {
   for (const Visited* v = best_.get(); v->match; v = v->parent.get()) {
     const Match& match = *v->match;
     steps.push_back({rules.rules[static_cast<size_t>(match.rule)]->name,
-                     tensor_names(v->parent->graph, match), v->cost_ms});
+                     tensor_names(*v->parent->graph, match), v->cost_ms});
   }
   std::reverse(steps.begin(), steps.end());
   return steps;

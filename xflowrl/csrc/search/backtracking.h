@@ -42,7 +42,7 @@ class BacktrackingSearch {
     double cost_ms;
   };
 
-  BacktrackingSearch(std::shared_ptr<State> initial, const Settings& settings);
+  BacktrackingSearch(std::shared_ptr<const State> initial, const Settings& settings);
 
   // Expands graph after graph, until a limit is reached or before a graph that asks for unknown
   // prices: the next call takes it as it then is. False: the queue is empty.
@@ -50,7 +50,7 @@ class BacktrackingSearch {
   // Drops this share of the queue, the dearest entries; returns how many.
   int64_t drop_dearest(double share);
 
-  const std::shared_ptr<State>& best() const { return best_state_; }
+  const std::shared_ptr<const State>& best() const { return best_state_; }
   double best_cost_ms() const { return best_->cost_ms; }
   std::vector<Step> best_steps() const;
   double current_cost_ms() const { return current_cost_ms_; }
@@ -66,14 +66,15 @@ class BacktrackingSearch {
   // A graph on the way to others. It outlives its state, for the steps that lead to the best.
   struct Visited {
     std::shared_ptr<const Visited> parent;
-    Graph graph;
+    std::shared_ptr<const Graph> graph;
     MatchPtr match;  // that led here from the parent
     double cost_ms;
   };
-  // A graph whose candidates wait. Its state, the larger part, goes with the last of them.
+  // A graph whose candidates wait. Its state, the larger part, goes with the last of them; they
+  // are its matches, so it does not list them.
   struct Expanded {
     std::shared_ptr<const Visited> visited;
-    std::shared_ptr<State> state;
+    State state;
   };
   struct Queued {
     double cost_ms;
@@ -89,12 +90,12 @@ class BacktrackingSearch {
   struct Prepared {
     std::shared_ptr<const Visited> parent;
     MatchPtr match;
-    std::shared_ptr<State> state;
+    std::shared_ptr<const State> state;
   };
 
   bool prepare();
   void expand();
-  void queue_candidates(const std::shared_ptr<const Expanded>& here);
+  void queue_candidates(const State& state, const std::shared_ptr<const Expanded>& here);
   void note();
   Hash128 hash_after(const State& state, const Match* match) const;
 
@@ -103,7 +104,7 @@ class BacktrackingSearch {
   HashSet seen_;
   std::optional<Prepared> prepared_;
   std::shared_ptr<const Visited> best_;
-  std::shared_ptr<State> best_state_;
+  std::shared_ptr<const State> best_state_;
   std::shared_ptr<CostTable> costs_;
   int initial_num_nodes_, num_pool_weights_ = 0;
   double current_cost_ms_, noted_cost_ms_;

@@ -15,12 +15,12 @@ struct Rewired {
   Node node;  // as it will be; inputs may be planned references
 };
 
-class Judge {
+class DeltaBuilder {
  public:
-  Judge(const Graph& graph, Plan& plan, CostTable& costs, bool with_taso_hash)
+  DeltaBuilder(const Graph& graph, Plan& plan, CostTable& costs, bool with_taso_hash)
       : graph_(graph), plan_(plan), costs_(costs), with_taso_hash_(with_taso_hash) {}
 
-  Delta run() {
+  Delta build() {
     num_matched_ = plan_.removed.size();
     find_dead();
     find_rewired();
@@ -30,7 +30,6 @@ class Judge {
       if (plan_.is_needed[k]) add(plan_.added[k]);
     }
     for (const Rewired& r : rewired_) rewire(r);
-    delta_.price_version = costs_.version();
     return delta_;
   }
 
@@ -120,7 +119,8 @@ class Judge {
       changed = false;
       for (size_t i = 0; i < rewired_.size(); ++i) {
         const bool was_constant = rewired_[i].node.is_constant;
-        sign(rewired_[i].node);
+        read_operands(rewired_[i].node);
+        sign(rewired_[i].node, operands_);
         if (rewired_[i].node.is_constant == was_constant) continue;
         changed = true;
         delta_.is_local = false;
@@ -131,35 +131,17 @@ class Judge {
     }
   }
 
-  void sign(Node& node) const {
-    operands(node);
-    bool all = !node.inputs.empty() && !node.is_opaque;
-    for (size_t k = 0; k < types_.size(); ++k) all = all && (flags_[k] || !types_[k]);
-    node.is_constant = all;
-    node.signature = node_signature(node, types_, flags());
-  }
-
   // --- sums ------------------------------------------------------------------------------------
 
-  std::span<const bool> flags() const {
-    return {reinterpret_cast<const bool*>(flags_.data()), flags_.size()};
-  }
-
-  void operands(const Node& node) const {
-    types_.clear();
-    flags_.clear();
+  // Fills operands_ and ids_, buffers that are reused, for this is an inner loop.
+  void read_operands(const Node& node) {
+    operands_.clear();
     ids_.clear();
     for (const TensorRef& t : node.inputs) {
-      if (t.node == kNoNode) {
-        types_.push_back(nullptr);
-        flags_.push_back(0);
-        ids_.push_back({});
-        continue;
-      }
-      const Node& producer = node_of(t);
-      types_.push_back(&producer.outputs[at(t.output)].type);
-      flags_.push_back(producer.is_constant ? 1 : 0);
-      ids_.push_back(producer.outputs[at(t.output)].value_id);
+      const Node* producer = t.node == kNoNode ? nullptr : &node_of(t);
+      const Output* output = producer ? &producer->outputs[at(t.output)] : nullptr;
+      operands_.push_back(output ? Operand{&output->type, producer->is_constant} : Operand{});
+      ids_.push_back(output ? output->value_id : Hash128{});
     }
   }
 
@@ -168,63 +150,50 @@ class Judge {
     if (!node.is_leaf() && !node.is_constant) delta_.num_operators += sign;
   }
 
-  void remove(NodeId id) {
-    const Node& node = graph_.node(id);
-    count(node, -1);
-    delta_.cost -= costs_.price(graph_, id);
+  // Takes away what `node` adds as it stands in the graph.
+  void drop_contribution(const Node& node) {
     ids_.clear();
     for (const TensorRef& t : node.inputs)
       ids_.push_back(t.node == kNoNode ? Hash128{} : graph_.output(t).value_id);
     delta_.hash -= node_contribution(node, ids_, graph_.is_commutative());
-    if (with_taso_hash_) delta_.taso_hash -= taso_contribution(graph_, node);
+    if (!with_taso_hash_) return;
+    delta_.taso_hash -=
+        taso_contribution(node, [&](TensorRef t) -> const Node& { return graph_.node(t.node); });
+  }
+
+  // As it will stand; its operands have been read.
+  void add_contribution(const Node& node) {
+    delta_.hash += node_contribution(node, ids_, graph_.is_commutative());
+    if (!with_taso_hash_) return;
+    delta_.taso_hash +=
+        taso_contribution(node, [&](TensorRef t) -> const Node& { return node_of(t); });
+  }
+
+  void remove(NodeId id) {
+    const Node& node = graph_.node(id);
+    count(node, -1);
+    delta_.cost -= costs_.price(graph_, id);
+    drop_contribution(node);
   }
 
   void add(const Node& node) {
     count(node, 1);
-    operands(node);
-    delta_.cost += costs_.price(node, types_, flags());
-    delta_.hash += node_contribution(node, ids_, graph_.is_commutative());
-    if (with_taso_hash_) delta_.taso_hash += new_taso_contribution(node);
+    read_operands(node);
+    delta_.cost += costs_.price(node, operands_);
+    add_contribution(node);
   }
 
   void rewire(const Rewired& r) {
     const Node& before = graph_.node(r.id);
+    read_operands(r.node);
     if (before.signature != r.node.signature) {
       count(before, -1);
       count(r.node, 1);
       delta_.cost -= costs_.price(graph_, r.id);
-      operands(r.node);
-      delta_.cost += costs_.price(r.node, types_, flags());
+      delta_.cost += costs_.price(r.node, operands_);
     }
-    operands(r.node);
-    delta_.hash += node_contribution(r.node, ids_, graph_.is_commutative());
-    ids_.clear();
-    for (const TensorRef& t : before.inputs)
-      ids_.push_back(t.node == kNoNode ? Hash128{} : graph_.output(t).value_id);
-    delta_.hash -= node_contribution(before, ids_, graph_.is_commutative());
-    if (with_taso_hash_) {
-      delta_.taso_hash -= taso_contribution(graph_, before);
-      delta_.taso_hash += new_taso_contribution(r.node);
-    }
-  }
-
-  uint64_t new_taso_contribution(const Node& node) const {
-    std::vector<TasoEdge> edges;
-    for (size_t k = 0; k < node.inputs.size(); ++k) {
-      const TensorRef t = node.inputs[k];
-      if (t.node == kNoNode) continue;
-      const Node& producer = node_of(t);
-      edges.push_back({2 * int64_t{producer.created}, taso_key(producer, producer_types(producer)),
-                       t.output, static_cast<int>(k)});
-    }
-    return taso_fold(node, taso_key(node, producer_types(node)), edges);
-  }
-
-  std::vector<const TensorType*> producer_types(const Node& node) const {
-    std::vector<const TensorType*> types;
-    for (const TensorRef& t : node.inputs)
-      types.push_back(t.node == kNoNode ? nullptr : &node_of(t).outputs[at(t.output)].type);
-    return types;
+    add_contribution(r.node);
+    drop_contribution(before);
   }
 
   const Graph& graph_;
@@ -234,15 +203,14 @@ class Judge {
   Delta delta_;
   size_t num_matched_ = 0;
   std::vector<Rewired> rewired_;
-  mutable std::vector<const TensorType*> types_;
-  mutable std::vector<char> flags_;
-  mutable std::vector<Hash128> ids_;
+  std::vector<Operand> operands_;
+  std::vector<Hash128> ids_;
 };
 
 }  // namespace
 
-Delta judge(const Graph& graph, Plan& plan, CostTable& costs, bool with_taso_hash) {
-  return Judge(graph, plan, costs, with_taso_hash).run();
+Delta compute_delta(const Graph& graph, Plan& plan, CostTable& costs, bool with_taso_hash) {
+  return DeltaBuilder(graph, plan, costs, with_taso_hash).build();
 }
 
 }  // namespace xflowrl

@@ -15,10 +15,9 @@ struct Delta {
   int num_operators = 0;
   int num_nodes = 0;  // leaves and constants' nodes included
   bool is_local = true;
-  int64_t price_version = 0;
 };
 
 // Works out what `plan` changes; appends to its removed nodes what dies with them.
-Delta judge(const Graph& graph, Plan& plan, CostTable& costs, bool with_taso_hash);
+Delta compute_delta(const Graph& graph, Plan& plan, CostTable& costs, bool with_taso_hash);
 
 }  // namespace xflowrl

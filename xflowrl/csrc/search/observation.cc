@@ -28,7 +28,7 @@ int32_t activation_index(const Node& node) {
 }  // namespace
 
 Observation make_observation(const State& state) {
-  const Graph& graph = state.graph();
+  const Graph& graph = *state.graph();
   Observation o;
   std::vector<NodeId> rows;
   for (size_t i = 0; i < graph.num_slots(); ++i) {

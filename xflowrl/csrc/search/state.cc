@@ -24,7 +24,7 @@ std::vector<int32_t> make_key(const Graph& graph, int rule, const Binding& bindi
   return key;
 }
 
-constexpr int64_t kNotListed = -1;
+bool is_unknown(const Cost& cost) { return std::isnan(cost.ms); }
 
 bool by_key(const MatchPtr& a, const MatchPtr& b) { return a->key < b->key; }
 
@@ -46,6 +46,9 @@ void drop_twins(std::vector<MatchPtr>& matches) {
   }
   matches = std::move(kept);
 }
+
+// The operator of the node from which a rule's source is matched.
+OpIndex anchor_op(const Rule& rule) { return rule.source.nodes[at(rule.entries[0].entry)].op; }
 
 // The matches found, ordered and without twins.
 std::vector<MatchPtr> in_order(std::vector<MatchPtr> found) {
@@ -70,98 +73,129 @@ Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTa
     for (size_t n = 0; n < rule.source.nodes.size(); ++n)
       by_operator[at(rule.source.nodes[n].op)].push_back(
           {static_cast<int>(r), static_cast<int>(n)});
-    by_anchor[at(rule.source.nodes[at(rule.entries[0].entry)].op)].push_back(static_cast<int>(r));
+    by_anchor[at(anchor_op(rule))].push_back(static_cast<int>(r));
   }
 }
 
 State::State(const Graph& graph, std::shared_ptr<const Setting> setting)
-    : graph_(with_commutative_hash(graph, setting->rules->is_commutative)),
+    : graph_(std::make_shared<const Graph>(
+          with_commutative_hash(graph, setting->rules->is_commutative))),
       setting_(std::move(setting)) {
-  cost_ = setting_->costs->price(graph_);
-  if (setting_->with_taso_hash) taso_hash_ = xflowrl::taso_hash(graph_);
+  cost_ = setting_->costs->price(*graph_);
+  if (setting_->with_taso_hash) taso_hash_ = xflowrl::taso_hash(*graph_);
   find_all();
-  list();
+  std::unique_ptr<Reachability> reach;
+  find_pairs(reach);
+  list(reach);
 }
 
 State State::apply(const Match& match) const {
   State child;
   child.setting_ = setting_;
   std::vector<NodeId> touched;
-  child.graph_ = rewrite(match, touched);
+  child.graph_ = std::make_shared<const Graph>(rewrite(match, touched));
   child.cost_ = cost_;
   child.cost_ += match.delta.cost;
   child.taso_hash_ = taso_hash_ + match.delta.taso_hash;
-  if (std::isnan(child.cost_.ms)) child.cost_ = setting_->costs->price(child.graph_);
+  if (is_unknown(child.cost_)) child.cost_ = setting_->costs->price(*child.graph_);
   child.find_near(*this, touched);
-  child.list();
+  std::unique_ptr<Reachability> reach;
+  child.find_pairs(reach);
+  child.list(reach);
   return child;
 }
 
 Graph State::rewrite(const Match& match, std::vector<NodeId>& touched) const {
   Plan plan;
-  make_plan(graph_, rule(match), match.binding, plan);
-  return carry_out(graph_, plan, touched);
+  make_plan(*graph_, rule(match.rule), match.binding, plan);
+  return carry_out(*graph_, plan, touched);
 }
 
-MatchPtr State::judged(int rule_index, const Binding& binding, Reasons* reasons) const {
-  const Rule& rule = *setting_->rules->rules[at(rule_index)];
+bool State::is_priced() const {
+  return !is_unknown(cost_) && std::ranges::none_of(matches_, [](const MatchPtr& match) {
+    return is_unknown(match->delta.cost);
+  });
+}
+
+State State::repriced() const {
+  State state = *this;
+  if (is_priced()) return state;
+  if (is_unknown(cost_)) state.cost_ = setting_->costs->price(*graph_);
+  for (auto* matches : {&state.bindings_, &state.pairs_}) {
+    for (MatchPtr& match : *matches) {
+      if (is_unknown(match->delta.cost)) match = make_match(match->rule, match->binding, nullptr);
+    }
+  }
+  std::unique_ptr<Reachability> reach;
+  state.list(reach);
+  return state;
+}
+
+State State::unlisted() const {
+  State state;
+  state.graph_ = graph_;
+  state.setting_ = setting_;
+  state.cost_ = cost_;
+  state.taso_hash_ = taso_hash_;
+  state.bindings_ = bindings_;
+  state.pairs_ = pairs_;
+  return state;
+}
+
+// Null if the rule's target does not fit here.
+MatchPtr State::make_match(int rule_index, const Binding& binding, Reasons* reasons) const {
   Plan plan;
-  if (const char* error = make_plan(graph_, rule, binding, plan)) {
+  if (const char* error = make_plan(*graph_, rule(rule_index), binding, plan)) {
     if (reasons) ++(*reasons)[std::string("target: ") + error];
     return nullptr;
   }
   auto match = std::make_shared<Match>();
   match->rule = rule_index;
   match->binding = binding;
-  match->delta = judge(graph_, plan, *setting_->costs, setting_->with_taso_hash);
-  match->key = make_key(graph_, rule_index, binding);
+  match->delta = compute_delta(*graph_, plan, *setting_->costs, setting_->with_taso_hash);
+  match->key = make_key(*graph_, rule_index, binding);
   return match;
 }
 
-// Appends the matches of one rule at one anchor; with `near`, only those that bind a marked node.
-void State::match_rule(int rule, NodeId anchor, const std::vector<char>* near,
-                       std::vector<MatchPtr>& found) const {
-  Matcher matcher(graph_, setting_->rules->is_commutative);
-  matcher.match(*setting_->rules->rules[at(rule)], anchor, [&](const Binding& binding) {
-    if (near) {
-      bool is_near = false;
-      binding.for_each_node([&](NodeId id) { is_near |= (*near)[at(id)] != 0; });
-      if (!is_near) return;
-    }
-    if (MatchPtr match = judged(rule, binding, nullptr)) found.push_back(std::move(match));
-  });
-}
-
-// The same at many places.
-std::vector<MatchPtr> State::find_at(const std::vector<Place>& places,
+// The matches at some anchors; with `near`, only those that bind a marked node.
+std::vector<MatchPtr> State::find_at(const std::vector<Anchor>& anchors,
                                      const std::vector<char>* near) const {
+  Matcher matcher(*graph_, setting_->rules->is_commutative);
   std::vector<MatchPtr> found;
-  for (const auto& [rule, anchor] : places) match_rule(rule, anchor, near, found);
+  for (const Anchor& anchor : anchors) {
+    matcher.match(rule(anchor.rule), anchor.node, [&](const Binding& binding) {
+      bool is_near = !near;
+      binding.for_each_node([&](NodeId id) { is_near = is_near || (*near)[at(id)]; });
+      if (!is_near) return;
+      if (MatchPtr match = make_match(anchor.rule, binding, nullptr))
+        found.push_back(std::move(match));
+    });
+  }
   return in_order(std::move(found));
 }
 
 void State::find_all() {
-  std::vector<Place> places;
-  for (size_t i = 0; i < graph_.num_slots(); ++i) {
+  std::vector<Anchor> anchors;
+  for (size_t i = 0; i < graph_->num_slots(); ++i) {
     const auto id = static_cast<NodeId>(i);
-    if (!graph_.is_live(id) || graph_.node(id).op < 0) continue;
-    for (int rule : setting_->by_anchor[at(graph_.node(id).op)]) places.emplace_back(rule, id);
+    if (!graph_->is_live(id) || graph_->node(id).op < 0) continue;
+    for (int rule : setting_->by_anchor[at(graph_->node(id).op)]) anchors.push_back({rule, id});
   }
-  bindings_ = find_at(places, nullptr);
+  bindings_ = find_at(anchors, nullptr);
 }
 
 // Keeps the parent's bindings that have nothing to do with what changed and finds the others anew.
-// A binding is judged by its nodes and their neighbours, so neighbours of touched nodes count too.
+// A match follows from its nodes and their neighbours, so neighbours of touched nodes count too.
 void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
-  std::vector<char> near(graph_.num_slots(), 0);
+  std::vector<char> near(graph_->num_slots(), 0);
   std::vector<NodeId> marked;
   const auto mark = [&](NodeId id) {
     if (id != kNoNode && !near[at(id)]) near[at(id)] = 1, marked.push_back(id);
   };
   for (NodeId id : touched) {
     mark(id);
-    for (const Use& use : graph_.uses(id)) mark(use.node);
-    for (const TensorRef& t : graph_.node(id).inputs) mark(t.node);
+    for (const Use& use : graph_->uses(id)) mark(use.node);
+    for (const TensorRef& t : graph_->node(id).inputs) mark(t.node);
   }
   const auto unchanged = [&](const std::vector<MatchPtr>& matches) {
     std::vector<MatchPtr> kept;
@@ -169,38 +203,46 @@ void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
     for (const MatchPtr& match : matches) {
       bool changed = false;
       match->binding.for_each_node(
-          [&](NodeId id) { changed |= near[at(id)] != 0 || !graph_.is_live(id); });
+          [&](NodeId id) { changed |= near[at(id)] != 0 || !graph_->is_live(id); });
       if (!changed) kept.push_back(match);
     }
     return kept;
   };
-  const std::vector<MatchPtr> kept = unchanged(parent.bindings_);
+  std::vector<MatchPtr> kept = unchanged(parent.bindings_);
+  for (MatchPtr& match : kept) {
+    if (!match->delta.is_local || is_unknown(match->delta.cost))
+      match = make_match(match->rule, match->binding, nullptr);
+  }
   pairs_ = unchanged(parent.pairs_);
+  const std::vector<MatchPtr> found = find_at(anchors_near(marked), &near);
+  bindings_.resize(kept.size() + found.size());
+  std::merge(kept.begin(), kept.end(), found.begin(), found.end(), bindings_.begin(), by_key);
+}
 
-  // Every match that binds a marked node has its anchor at the end of that pattern node's route.
-  std::vector<Place> anchors;
+// Every match that binds a marked node has its anchor at the end of that pattern node's route.
+std::vector<State::Anchor> State::anchors_near(const std::vector<NodeId>& marked) const {
+  std::vector<Anchor> anchors;
   std::vector<NodeId> places, next;
   for (NodeId id : marked) {
-    const Node& node = graph_.node(id);
+    const Node& node = graph_->node(id);
     if (node.op < kFirstOperator || node.is_opaque) continue;
     for (const Setting::Entry& entry : setting_->by_operator[at(node.op)]) {
-      const Rule& rule = *setting_->rules->rules[at(entry.rule)];
       places = {id};
-      for (const Move& move : rule.routes[at(entry.node)]) {
+      for (const Move& move : rule(entry.rule).routes[at(entry.node)]) {
         next.clear();
         const auto arrive = [&](NodeId to) {
-          if (to != kNoNode && graph_.node(to).op == move.op) next.push_back(to);
+          if (to != kNoNode && graph_->node(to).op == move.op) next.push_back(to);
         };
         for (NodeId place : places) {
-          const Node& from = graph_.node(place);
+          const Node& from = graph_->node(place);
           if (move.kind == Move::Kind::kToConsumers) {
-            for (const Use& use : graph_.uses(place)) arrive(use.node);
+            for (const Use& use : graph_->uses(place)) arrive(use.node);
           } else if (move.kind == Move::Kind::kToProducer) {
             for (const TensorRef& t : from.inputs) arrive(t.node);
           } else {
             for (const TensorRef& t : from.inputs) {
               if (t.node == kNoNode) continue;
-              for (const Use& use : graph_.uses(t.node)) {
+              for (const Use& use : graph_->uses(t.node)) {
                 if (use.output == t.output) arrive(use.node);
               }
             }
@@ -210,114 +252,90 @@ void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
         next.erase(std::unique(next.begin(), next.end()), next.end());
         places = next;
       }
-      for (NodeId anchor : places) anchors.emplace_back(entry.rule, anchor);
+      for (NodeId anchor : places) anchors.push_back({entry.rule, anchor});
     }
   }
   std::sort(anchors.begin(), anchors.end());
   anchors.erase(std::unique(anchors.begin(), anchors.end()), anchors.end());
-  const std::vector<MatchPtr> found = find_at(anchors, &near);
-  bindings_.resize(kept.size() + found.size());
-  std::merge(kept.begin(), kept.end(), found.begin(), found.end(), bindings_.begin(), by_key);
-}
-
-bool State::is_stale(const Match& match) const {
-  return std::isnan(match.delta.cost.ms) && match.delta.price_version != setting_->costs->version();
+  return anchors;
 }
 
 bool State::is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const {
-  if (!rule(match).needs_convexity) return true;
+  if (!rule(match.rule).needs_convexity) return true;
   if (!reach) reach = reachability();
   const bool with_constants = setting_->rules->is_faithful;
   bool legal = true;
   match.binding.for_each_node([&](NodeId from) {
-    if (graph_.node(from).is_constant && !with_constants) return;
+    if (graph_->node(from).is_constant && !with_constants) return;
     match.binding.for_each_tensor([&](TensorRef t) {
-      if (!graph_.is_constant(t) || with_constants) legal = legal && !reach->reaches(from, t.node);
+      if (!graph_->is_constant(t) || with_constants) legal = legal && !reach->reaches(from, t.node);
     });
   });
   return legal;
 }
 
 std::unique_ptr<Reachability> State::reachability() const {
-  return std::make_unique<Reachability>(graph_, setting_->rules->is_faithful);
+  return std::make_unique<Reachability>(*graph_, setting_->rules->is_faithful);
 }
 
 // Pairs of unrelated places are looked up in each state: which they are depends on all of the
-// graph, and there may be as many as nodes squared.
-std::vector<MatchPtr> State::find_pairs(const Reachability& reach) const {
-  Matcher matcher(graph_, setting_->rules->is_commutative);
-  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
+// graph, and there may be as many as nodes squared. What the parent knew of them is in pairs_.
+void State::find_pairs(std::unique_ptr<Reachability>& reach) {
+  if (setting_->disconnected.empty()) return;
+  if (!reach) reach = reachability();
+  Matcher matcher(*graph_, setting_->rules->is_commutative);
+  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach->unrelated(anchor, op); });
   std::vector<MatchPtr> found;
   for (int index : setting_->disconnected) {
-    const Rule& rule = *setting_->rules->rules[at(index)];
-    const OpIndex op = rule.source.nodes[at(rule.entries[0].entry)].op;
-    for (size_t i = 0; i < graph_.num_slots(); ++i) {
+    const OpIndex op = anchor_op(rule(index));
+    for (size_t i = 0; i < graph_->num_slots(); ++i) {
       const auto id = static_cast<NodeId>(i);
-      if (!graph_.is_live(id) || graph_.node(id).op != op) continue;
-      if (graph_.node(id).is_constant && !rule.matches_constants) continue;
-      matcher.match(rule, id, [&](const Binding& binding) {
-        MatchPtr match = known_pair(make_key(graph_, index, binding));
-        if (!match) match = judged(index, binding, nullptr);
+      if (!graph_->is_live(id) || graph_->node(id).op != op) continue;
+      if (graph_->node(id).is_constant && !rule(index).matches_constants) continue;
+      matcher.match(rule(index), id, [&](const Binding& binding) {
+        MatchPtr match = known_pair(make_key(*graph_, index, binding));
+        if (!match) match = make_match(index, binding, nullptr);
         if (match) found.push_back(std::move(match));
       });
     }
   }
-  return in_order(std::move(found));
+  pairs_ = in_order(std::move(found));
+  std::erase_if(pairs_, [&](const MatchPtr& match) { return !is_legal(*match, reach); });
 }
 
-// The judgement of a pair that this state or its parent knew; null if there is none that still
-// holds.
+// A pair that the parent knew; null if there is none that still holds.
 MatchPtr State::known_pair(const std::vector<int32_t>& key) const {
   const auto at_key = std::lower_bound(
       pairs_.begin(), pairs_.end(), key,
       [](const MatchPtr& match, const std::vector<int32_t>& k) { return match->key < k; });
   const bool holds = at_key != pairs_.end() && (*at_key)->key == key && (*at_key)->delta.is_local &&
-                     !is_stale(**at_key);
+                     !is_unknown((*at_key)->delta.cost);
   return holds ? *at_key : nullptr;
 }
 
-void State::list() {
-  listed_version_ = setting_->costs->version();
-  std::unique_ptr<Reachability> reach;
-  legal_.clear();
-  legal_.reserve(bindings_.size());
-  for (MatchPtr& match : bindings_) {
-    if (!match->delta.is_local || is_stale(*match))
-      match = judged(match->rule, match->binding, nullptr);
-    if (is_legal(*match, reach)) legal_.push_back(match);
+void State::list(std::unique_ptr<Reachability>& reach) {
+  matches_.clear();
+  matches_.reserve(bindings_.size() + pairs_.size());
+  for (const MatchPtr& match : bindings_) {
+    if (is_legal(*match, reach)) matches_.push_back(match);
   }
-  if (setting_->disconnected.empty()) return;
-  if (!reach) reach = reachability();
-  pairs_ = find_pairs(*reach);
-  std::erase_if(pairs_, [&](const MatchPtr& match) { return !is_legal(*match, reach); });
-  const auto middle = legal_.insert(legal_.end(), pairs_.begin(), pairs_.end());
-  std::inplace_merge(legal_.begin(), middle, legal_.end(), by_key);
-}
-
-void State::refresh() {
-  if (listed_version_ == setting_->costs->version()) return;
-  if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(graph_);
-  list();
-}
-
-void State::forget_listing() {
-  legal_ = {};
-  listed_version_ = kNotListed;
+  const auto middle = matches_.insert(matches_.end(), pairs_.begin(), pairs_.end());
+  std::inplace_merge(matches_.begin(), middle, matches_.end(), by_key);
 }
 
 Reasons State::explain(int rule_index) const {
-  const Rule& rule = *setting_->rules->rules[at(rule_index)];
+  const Rule& explained = rule(rule_index);
   Reasons reasons;
   std::unique_ptr<Reachability> reach;
-  Matcher matcher(graph_, setting_->rules->is_commutative, &reasons);
-  if (rule.is_disconnected) reach = reachability();
+  Matcher matcher(*graph_, setting_->rules->is_commutative, &reasons);
+  if (explained.is_disconnected) reach = reachability();
   matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach->unrelated(anchor, op); });
-  const OpIndex op = rule.source.nodes[at(rule.entries[0].entry)].op;
-  for (size_t i = 0; i < graph_.num_slots(); ++i) {
+  const OpIndex op = anchor_op(explained);
+  for (size_t i = 0; i < graph_->num_slots(); ++i) {
     const auto id = static_cast<NodeId>(i);
-    if (!graph_.is_live(id) || graph_.node(id).op != op) continue;
-    matcher.match(rule, id, [&](const Binding& binding) {
-      const MatchPtr match = judged(rule_index, binding, &reasons);
+    if (!graph_->is_live(id) || graph_->node(id).op != op) continue;
+    matcher.match(explained, id, [&](const Binding& binding) {
+      const MatchPtr match = make_match(rule_index, binding, &reasons);
       if (match && !is_legal(*match, reach)) ++reasons["a path leaves the match and comes back"];
     });
   }

@@ -39,56 +39,63 @@ using MatchPtr = std::shared_ptr<const Match>;
 // Names of the tensors that a match binds in its graph: variables, then each node's first output.
 std::vector<std::string> tensor_names(const Graph& graph, const Match& match);
 
+// Immutable: what is priced later is seen in a repriced() state alone. Several threads may read one
+// state and make others from it, if its costs follow from formulas; a measured CostTable notes what
+// it is asked for, so states that share one are for one thread at a time.
 class State {
  public:
   State(const Graph& graph, std::shared_ptr<const Setting> setting);
-  // The state after `match`, which must come from this state's matches().
+  // The state after `match`, which must be one of a state with the same graph().
   State apply(const Match& match) const;
   // The graph after `match` alone, its matches not looked for; `touched` as in carry_out.
   Graph rewrite(const Match& match, std::vector<NodeId>& touched) const;
+  // The same graph, with the prices that are known by now. What had prices is shared.
+  State repriced() const;
+  // Are the cost and what each match changes known?
+  bool is_priced() const;
+  // The same without the list of matches. Other states may be made from it.
+  State unlisted() const;
 
-  const Graph& graph() const { return graph_; }
+  // A repriced state has the very same graph; other states have graphs of their own.
+  const std::shared_ptr<const Graph>& graph() const { return graph_; }
   const Setting& setting() const { return *setting_; }
-  const Rule& rule(const Match& match) const {
-    return *setting_->rules->rules[static_cast<size_t>(match.rule)];
-  }
+  const Rule& rule(int index) const { return *setting_->rules->rules[static_cast<size_t>(index)]; }
   const Cost& cost() const { return cost_; }
   uint64_t taso_hash() const { return taso_hash_; }
   // Ordered by rule, then by creation of the nodes. Costs are NaN where a signature is unknown.
-  const std::vector<MatchPtr>& matches() const { return legal_; }
-  // Prices anew what was unknown when it was last priced, and lists what was forgotten.
-  void refresh();
-  // Frees the list of matches, until the next refresh. States may still be made from this one.
-  void forget_listing();
+  const std::vector<MatchPtr>& matches() const { return matches_; }
   // Why places that begin to match rule number `rule` fail.
   Reasons explain(int rule) const;
 
  private:
   State() = default;
+  // A rule and the node where to begin.
+  struct Anchor {
+    int rule;
+    NodeId node;
+    auto operator<=>(const Anchor&) const = default;
+  };
+
   void find_all();
   void find_near(const State& parent, const std::vector<NodeId>& touched);
-  // A rule and the node where to begin.
-  using Place = std::pair<int, NodeId>;
-  std::vector<MatchPtr> find_at(const std::vector<Place>& places,
+  std::vector<MatchPtr> find_at(const std::vector<Anchor>& anchors,
                                 const std::vector<char>* near) const;
-  void match_rule(int rule, NodeId anchor, const std::vector<char>* near,
-                  std::vector<MatchPtr>& found) const;
-  MatchPtr judged(int rule, const Binding& binding, Reasons* reasons) const;
-  void list();
-  std::vector<MatchPtr> find_pairs(const Reachability& reach) const;
+  MatchPtr make_match(int rule, const Binding& binding, Reasons* reasons) const;
+  std::vector<Anchor> anchors_near(const std::vector<NodeId>& marked) const;
+  void find_pairs(std::unique_ptr<Reachability>& reach);
   MatchPtr known_pair(const std::vector<int32_t>& key) const;
   std::unique_ptr<Reachability> reachability() const;
+  // `reach` is made when it is first needed.
   bool is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const;
-  bool is_stale(const Match& match) const;
+  void list(std::unique_ptr<Reachability>& reach);
 
-  Graph graph_;
+  std::shared_ptr<const Graph> graph_;
   std::shared_ptr<const Setting> setting_;
   Cost cost_;
   uint64_t taso_hash_ = 0;
   std::vector<MatchPtr> bindings_;  // of connected sources, by key; convexity not looked at
-  int64_t listed_version_ = 0;      // of the prices, when the matches were listed
   std::vector<MatchPtr> pairs_;     // legal ones of disconnected sources, by key
-  std::vector<MatchPtr> legal_;
+  std::vector<MatchPtr> matches_;
 };
 
 }  // namespace xflowrl

@@ -3,24 +3,17 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <functional>
 
 #include "graph/graph.h"
 
 namespace xflowrl {
 
-struct TasoEdge {
-  int64_t created;  // twice the creation number of the producer
-  uint64_t key;     // of the producer
-  int source_index, operand;
-};
-
-// One number per operator, attributes and operand types; a leaf is itself alone.
-uint64_t taso_key(const Node& node, OperandTypes inputs);
 // TASO gives every pool a weight of its own, created just before the pool: one more in-edge.
 bool has_pool_weight(const Node& node);
-uint64_t taso_fold(const Node& node, uint64_t key, std::vector<TasoEdge>& edges);
-uint64_t taso_contribution(const Graph& graph, const Node& node);
+// What a node adds to the hash; node_of(t) is the node that makes tensor t.
+using NodeOf = std::function<const Node&(TensorRef)>;
+uint64_t taso_contribution(const Node& node, const NodeOf& node_of);
 uint64_t taso_hash(const Graph& graph);
 
 }  // namespace xflowrl
