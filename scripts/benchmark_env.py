@@ -88,7 +88,7 @@ def training(
         train_iterations=num_iterations,
         train_s=None,
         num_samples=0,
-        accelerator=accelerator,
+        trainer={"accelerator": accelerator},
     )
     agent.optimize([problem], log)
     rollout, both = np.median(speeds, axis=0)

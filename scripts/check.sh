@@ -6,7 +6,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-step() { printf '\n== %s\n' "$*"; }
+# Prints the name of a part that begins, and how long the one before took.
+step() {
+  took
+  part=$* began=$SECONDS
+  printf '\n== %s\n' "$*"
+}
+took() { [ -z "${part:-}" ] || printf -- '-- %s: %d s\n' "$part" $((SECONDS - began)); }
+trap took EXIT
 
 # Builds the engine by itself in build/$1; the other arguments go to CMake.
 build_engine() {
@@ -33,7 +40,7 @@ everything() {
   step "types"
   mypy
   step "tests"
-  python -m pytest -q "$@"
+  python -m pytest -q -n auto "$@"
 }
 
 sanitize() {

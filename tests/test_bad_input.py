@@ -205,10 +205,10 @@ BROKEN_RULES: list[tuple[tuple[str | int, ...], int, str]] = [
 
 
 def rules_refused(path: str, capfd: pytest.CaptureFixture[str]) -> str:
-    """Checks how `python -m xflowrl.rules check --taso` fails, and returns the line it prints."""
+    """Checks how `xflowrl.rules check` refuses a file of TASO's, and returns the line it prints."""
     from xflowrl.rules.__main__ import main
 
-    assert main(["check", "--taso", path]) == 1
+    assert main(["check", "rules=taso", f"rules.path={path}"]) == 1
     out, err = capfd.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 1, err

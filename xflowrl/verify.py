@@ -34,6 +34,7 @@ from xflowrl.onnx_io.exporting import (
     save_onnx,
 )
 from xflowrl.onnx_io.model import Array, Model
+from xflowrl.operators import operator_of
 from xflowrl.weights import DrawnWeights, draw_inputs
 
 # Allowed difference relative to an output's standard deviation and to its largest value, by the
@@ -47,7 +48,6 @@ _TOLERANCE = {
 _QUANTISED_TOLERANCE = (5e-2, 5e-2)  # a rounding that falls to the other side
 _MUTATION = 1.1
 _MAX_MUTANTS = 8
-_PASS_THROUGH = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _logits(graph: Graph) -> dict[int, tuple[str, TensorType, dict[str, Any]]]:
     found = {}
     for index, tensor in enumerate(graph.output_tensors):
         node = producer.get(tensor)
-        while node is not None and node.op_type in _PASS_THROUGH:
+        while node is not None and operator_of(node.op_type).passes_through:
             node = producer.get(node.inputs[0])
         if node is not None and node.op_type == "Softmax" and node.domain == "":
             operand = node.inputs[0]

@@ -19,39 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xflowrl._engine import Graph, Node, TensorType
+from xflowrl.operators import operator_of
 
 Array = NDArray[Any]
 
 _FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
-# Mean and deviation of functions whose range is bounded, of an operand of about unit size.
-_BOUNDED = {
-    "Sigmoid": (0.5, 0.2), "HardSigmoid": (0.5, 0.2), "Tanh": (0.0, 0.63), "Softsign": (0.0, 0.5),
-    "LayerNormalization": (0.0, 1.0), "InstanceNormalization": (0.0, 1.0), "Erf": (0.0, 0.68),
-}  # fmt: skip
-_RECTIFIERS = frozenset(
-    {"Relu", "LeakyRelu", "PRelu", "Elu", "Celu", "Selu", "Gelu", "GeluTanh", "Swish", "HardSwish",
-     "Mish", "Softplus", "Clip"}
-)  # fmt: skip
-_AVERAGES = frozenset({"GlobalAveragePool", "AveragePool", "ReduceMean"})
-# Roles by operator and position of the operand.
-_ROLES = {
-    ("Conv", 1): "kernel", ("Conv", 2): "bias",
-    ("ConvTranspose", 1): "kernel", ("ConvTranspose", 2): "bias",
-    ("MatMul", 0): "kernel", ("MatMul", 1): "kernel",
-    ("Gemm", 0): "kernel", ("Gemm", 1): "kernel", ("Gemm", 2): "bias",
-    ("BatchNormalization", 1): "scale", ("BatchNormalization", 2): "bias",
-    ("BatchNormalization", 3): "bias", ("BatchNormalization", 4): "variance",
-    ("LayerNormalization", 1): "scale", ("LayerNormalization", 2): "bias",
-    ("InstanceNormalization", 1): "scale", ("InstanceNormalization", 2): "bias",
-    ("GroupNormalization", 1): "scale", ("GroupNormalization", 2): "bias",
-    ("PRelu", 1): "slope",
-    ("Add", 0): "bias", ("Add", 1): "bias", ("Sub", 1): "bias",
-    ("Mul", 0): "scale", ("Mul", 1): "scale", ("Div", 1): "scale",
-    ("Gather", 0): "table",
-    ("LSTM", 1): "kernel", ("LSTM", 2): "kernel", ("LSTM", 3): "bias",
-    ("GRU", 1): "kernel", ("GRU", 2): "kernel", ("GRU", 3): "bias",
-    ("RNN", 1): "kernel", ("RNN", 2): "kernel", ("RNN", 3): "bias",
-}  # fmt: skip
 
 
 class Weights(Protocol):
@@ -63,7 +35,7 @@ class Weights(Protocol):
 
 
 @dataclass(frozen=True)
-class _Draw:
+class _Recipe:
     """How a weight is drawn: `role`, and the scale of a kernel."""
 
     role: str
@@ -98,7 +70,7 @@ class DrawnWeights:
 
     def __init__(self, graph: Graph, seed: int) -> None:
         self._types = graph.weights
-        self._draws = _plan_draws(graph)
+        self._recipes = _plan_recipes(graph)
         self._seed = seed
 
     def get(self, name: str) -> Array:
@@ -109,14 +81,14 @@ class DrawnWeights:
         """
         if name not in self._types:
             raise ValueError(f'weight "{name}" is not in the graph; use a name of graph.weights')
-        return _draw(self._types[name], self._draws[name], _generator(self._seed, name))
+        return _draw(self._types[name], self._recipes[name], _generator(self._seed, name))
 
     def parameters(self) -> set[str]:
         """Float weights with a learnable role: what may be drawn anew without changing meaning."""
         return {
             name
             for name, tensor_type in self._types.items()
-            if tensor_type.dtype in _FLOATS and self._draws[name].role != "other"
+            if tensor_type.dtype in _FLOATS and self._recipes[name].role != "other"
         }
 
 
@@ -138,7 +110,7 @@ def _generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
 
-def _draw(tensor_type: TensorType, draw: _Draw, generator: np.random.Generator) -> Array:
+def _draw(tensor_type: TensorType, recipe: _Recipe, generator: np.random.Generator) -> Array:
     shape, dtype = tensor_type.shape, tensor_type.dtype
     if dtype == "string":
         return np.full(shape, "", dtype=object)
@@ -146,12 +118,12 @@ def _draw(tensor_type: TensorType, draw: _Draw, generator: np.random.Generator) 
         return np.zeros(shape, dtype)
     # Half the shapes' memory: nothing here needs more than single precision.
     work = np.float64 if dtype == "float64" else np.float32
-    if draw.role in ("kernel", "table"):
-        values = generator.standard_normal(shape, work) * work(draw.scale)
-    elif draw.role == "bias":
+    if recipe.role in ("kernel", "table"):
+        values = generator.standard_normal(shape, work) * work(recipe.scale)
+    elif recipe.role == "bias":
         values = generator.standard_normal(shape, work) * work(0.1)
     else:
-        low, high = _RANGES[draw.role]
+        low, high = _RANGES[recipe.role]
         values = work(low) + generator.random(shape, work) * work(high - low)
     return _rounded(np.asarray(values), dtype)
 
@@ -160,10 +132,14 @@ def _rounded(values: Array, dtype: str) -> Array:
     return values.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype, copy=False)
 
 
-_RANGES = {"scale": (0.8, 1.2), "variance": (0.75, 1.33), "slope": (0.1, 0.4), "other": (0.5, 1.5)}
+_RANGES = {
+    "scale": (0.8, 1.2), "divisor": (0.8, 1.2), "variance": (0.75, 1.33), "slope": (0.1, 0.4),
+    "other": (0.5, 1.5),
+}  # fmt: skip
+_LEARNED = {"kernel", "table", "bias", *_RANGES}
 
 
-def _plan_draws(graph: Graph) -> dict[str, _Draw]:
+def _plan_recipes(graph: Graph) -> dict[str, _Recipe]:
     """Role and scale of every weight, in one walk along the graph and one back from consumers."""
     types = dict(graph.weights)
     types.update({name: tensor_type for name, (tensor_type, _) in graph.literals.items()})
@@ -178,32 +154,32 @@ def _plan_draws(graph: Graph) -> dict[str, _Draw]:
     size = dict.fromkeys(graph.inputs, _Moments(0.0, 1.0))
     for name, (_, values) in graph.literals.items():
         size[name] = _Moments(float(np.mean(values)), float(np.std(values)))
-    draws: dict[str, _Draw] = {}
+    recipes: dict[str, _Recipe] = {}
     for node in nodes:
         if node.is_constant:
             continue
         for position, name in enumerate(node.inputs):
-            if name in constant and name not in draws:
-                draws[name] = _draw_of(node, position, size, types)
-        result = _moments_of(node, size, types, draws)
+            if name in constant and name not in recipes:
+                recipes[name] = _recipe_of(node, position, size, types)
+        result = _moments_of(node, size, types, recipes)
         size.update(dict.fromkeys(node.outputs, result))
     for node in reversed(nodes):
         if node.is_constant:
-            _pass_back(node, draws, types)
-    return {name: draws.get(name, _Draw("other")) for name in graph.weights}
+            _pass_back(node, recipes, types)
+    return {name: recipes.get(name, _Recipe("other")) for name in graph.weights}
 
 
-def _draw_of(
+def _recipe_of(
     node: Node, position: int, size: Mapping[str, _Moments], types: Mapping[str, TensorType]
-) -> _Draw:
-    """The draw of a constant operand of a node that is not constant."""
-    role = _ROLES.get((node.op_type, position), "other") if node.domain == "" else "other"
+) -> _Recipe:
+    """The recipe of a constant operand of a node that is not constant."""
+    role = operator_of(node.op_type).roles.get(position) if node.domain == "" else None
     if role != "kernel":
-        return _Draw(role)
+        return _Recipe(role if role in _LEARNED else "other")
     partner = node.inputs[1 - position] if node.op_type in ("MatMul", "Gemm") else node.inputs[0]
     fan_in = _fan_in(node, position, types)
     partner_size = size[partner].root_mean_square if partner in size else 1.0
-    return _Draw("kernel", 1.0 / (float(np.sqrt(max(fan_in, 1))) * max(partner_size, 1e-3)))
+    return _Recipe("kernel", 1.0 / (float(np.sqrt(max(fan_in, 1))) * max(partner_size, 1e-3)))
 
 
 def _fan_in(node: Node, position: int, types: Mapping[str, TensorType]) -> int:
@@ -229,7 +205,7 @@ def _moments_of(
     node: Node,
     size: Mapping[str, _Moments],
     types: Mapping[str, TensorType],
-    draws: Mapping[str, _Draw],
+    recipes: Mapping[str, _Recipe],
 ) -> _Moments:
     """What to expect of a node's result, from rules of thumb."""
 
@@ -237,14 +213,14 @@ def _moments_of(
         name = node.inputs[position]
         if name in size:
             return size[name]
-        role = draws[name].role if name in draws else "other"
+        role = recipes[name].role if name in recipes else "other"
         return _Moments(0.0, 0.1) if role == "bias" else _Moments(1.0, 0.2)
 
     op, operands = node.op_type, [i for i, name in enumerate(node.inputs) if name]
     if not operands:
         return _Moments(0.0, 1.0)
     x = of(operands[0])
-    if any(n in draws and draws[n].role == "kernel" for n in node.inputs):
+    if any(n in recipes and recipes[n].role == "kernel" for n in node.inputs):
         result = _Moments(0.0, 1.0)
     elif op == "MatMul":
         depth = types[node.inputs[0]].shape[-1]
@@ -273,7 +249,7 @@ def _moments_of(
         # The largest of n independent normal numbers, roughly.
         steps = float(np.sqrt(np.log(max(np.prod(np.array(kernel, float)), 1.0))))
         result = _Moments(x.mean + x.deviation * steps, x.deviation)
-    elif op in _AVERAGES:
+    elif operator_of(op).averages:
         result = _Moments(x.mean, 0.3 * x.deviation)
     elif op == "Where" and len(operands) == 3:
         result = of(1)
@@ -286,9 +262,10 @@ def _moments_of(
 
 def _activated(x: _Moments, op: str) -> _Moments:
     """The moments of op(x); all rectifiers are taken for Relu, with x normal."""
-    if op in _BOUNDED:
-        return _Moments(*_BOUNDED[op])
-    if op not in _RECTIFIERS or x.deviation == 0.0:
+    row = operator_of(op)
+    if row.bounded is not None:
+        return _Moments(*row.bounded)
+    if not row.rectifies or x.deviation == 0.0:
         return x
     z = x.mean / x.deviation
     density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
@@ -298,33 +275,31 @@ def _activated(x: _Moments, op: str) -> _Moments:
     return _Moments(mean, math.sqrt(max(square - mean**2, 0.0)))
 
 
-def _pass_back(node: Node, draws: dict[str, _Draw], types: Mapping[str, TensorType]) -> None:
-    """Gives the operands of a constant node their draws, from that of its result."""
-    draw = next((draws[name] for name in node.outputs if name in draws), _Draw("other"))
+def _pass_back(node: Node, recipes: dict[str, _Recipe], types: Mapping[str, TensorType]) -> None:
+    """Gives the operands of a constant node their recipes, from that of its result."""
+    recipe = next((recipes[name] for name in node.outputs if name in recipes), _Recipe("other"))
     full = node.output_types[0].num_elements
     for position, name in enumerate(node.inputs):
-        if not name or name in draws:
+        if not name or name in recipes:
             continue
         is_small = types[name].num_elements < full
         if node.op_type in ("Mul", "Div") and (is_small or position == 1):
-            draws[name] = _Draw("scale")
+            recipes[name] = _Recipe("scale")
         elif node.op_type in ("Add", "Sub") and (is_small or position == 1):
-            draws[name] = _Draw("kernel", 0.1 * draw.scale) if draw.role == "kernel" else draw
+            recipes[name] = (
+                _Recipe("kernel", 0.1 * recipe.scale) if recipe.role == "kernel" else recipe
+            )
         elif node.op_type in ("Sqrt", "Reciprocal", "Pow", "Log"):
-            draws[name] = _Draw("variance")
+            recipes[name] = _Recipe("variance")
         else:
-            draws[name] = draw
+            recipes[name] = recipe
 
 
 _MAX_INDEX = 128  # of integers that nothing uses as an index
-# Operators that take an operand as an index, and its position.
-_INDEXED = {
-    "Gather": 1, "GatherElements": 1, "GatherND": 1, "ScatterElements": 1, "OneHot": 0,
-}  # fmt: skip
+# Through these an integer arrives as an index elsewhere, beside those that pass it through.
 _INTEGER_SAFE = frozenset(
-    {"Cast", "Equal", "Greater", "Less", "Not", "And", "Or", "Where", "Add", "Sub", "Mul",
-     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"}
-)  # fmt: skip
+    {"Cast", "Equal", "Greater", "Less", "Not", "And", "Or", "Where", "Add", "Sub", "Mul"}
+)
 
 
 def draw_inputs(graph: Graph, seed: int, attempt: int = 0) -> dict[str, Array]:
@@ -369,10 +344,11 @@ def _index_limit(name: str, nodes: Sequence[Node], graph: Graph) -> int:
         for position, operand in enumerate(node.inputs):
             if operand not in reached:
                 continue
-            if _INDEXED.get(node.op_type) == position:
+            row = operator_of(node.op_type)
+            if row.roles.get(position) in ("indices", "class"):
                 size = _indexed_size(node, graph)
                 limit, found = (min(limit, size) if found else size), True
-            elif node.op_type not in _INTEGER_SAFE:
+            elif not row.passes_through and node.op_type not in _INTEGER_SAFE:
                 limit, found = min(limit, 2), True
             elif node.output_types[0].dtype not in _FLOATS:
                 reached.update(node.outputs)
@@ -383,7 +359,7 @@ def _indexed_size(node: Node, graph: Graph) -> int:
     if node.op_type == "OneHot":
         return 2
     shape = graph.tensor_type(node.inputs[0]).shape
-    if node.op_type == "GatherND":
+    if node.op_type in ("GatherND", "ScatterND"):
         return min(shape, default=1)
     axis = node.attributes.get("axis", 0)
     assert isinstance(axis, int)

@@ -92,14 +92,13 @@ def test_old_form(name: str, make_model: Callable[..., Path], round_trip: Any) -
     round_trip(make_model([node], inputs, outputs, weights, opset=opset))
 
 
-@pytest.mark.parametrize("opset", [7, 9, 10])
+# Upsample only makes larger. Under 0.6 a pixel falls between two of the input, so that the way of
+# rounding shows; under 0.5 none does.
+@pytest.mark.parametrize(("opset", "scale"), [(7, 2.0), (9, 2.0), (10, 2.0), (10, 0.5), (10, 0.6)])
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
-@pytest.mark.parametrize("scale", [2.0, 0.5])
 def test_upsample_is_resize(
-    make_model: Callable[..., Path], round_trip: Any, opset: int, mode: str, scale: float
+    make_model: Callable[..., Path], round_trip: Any, opset: int, scale: float, mode: str
 ) -> None:
-    if scale < 1 and opset < 10:
-        pytest.skip("Upsample only makes larger")
     operator = "Resize" if opset == 10 else "Upsample"
     scales = [1.0, 1.0, scale, scale]
     if opset == 7:

@@ -26,24 +26,24 @@ def first_of_each(rules: list[Rule]) -> list[Rule]:
 
 @pytest.mark.parametrize("rule", first_of_each(CORE.rules), ids=name_of)
 def test_built_in_rule_is_sound(rule: Rule) -> None:
-    verdict = check_rule(rule.text, num_instances=12)
-    assert verdict.status == "sound", verdict.detail
+    finding = check_rule(rule.text, num_instances=12)
+    assert finding.status == "sound", finding.detail
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", CORE.rules, ids=name_of)
 def test_built_in_rule_is_sound_in_depth(rule: Rule) -> None:
-    verdict = check_rule(rule.text, num_instances=500, seed=1)
-    assert verdict.status == "sound", verdict.detail
-    assert verdict.num_applied >= 500
+    finding = check_rule(rule.text, num_instances=500, seed=1)
+    assert finding.status == "sound", finding.detail
+    assert finding.num_applied >= 500
 
 
 @pytest.mark.parametrize("rule", WRONG.rules, ids=name_of)
 def test_wrong_rule_is_caught(rule: Rule) -> None:
-    verdict = check_rule(rule.text)
-    assert verdict.status == "unsound"
-    assert "before:" in verdict.detail
-    assert "after:" in verdict.detail
+    finding = check_rule(rule.text)
+    assert finding.status == "unsound"
+    assert "before:" in finding.detail
+    assert "after:" in finding.detail
 
 
 def test_there_are_ten_wrong_rules() -> None:
@@ -62,14 +62,14 @@ def test_functions_that_saturate_are_replaced() -> None:
 
 
 def test_rule_that_never_applies_is_unchecked() -> None:
-    verdict = check_rule("(rule never (Relu ?x) => ?x :if (= 1 2))")
-    assert (verdict.status, verdict.num_applied) == ("unchecked", 0)
+    finding = check_rule("(rule never (Relu ?x) => ?x :if (= 1 2))")
+    assert (finding.status, finding.num_applied) == ("unchecked", 0)
 
 
 def test_rule_of_an_operator_without_samples_is_unchecked() -> None:
-    verdict = check_rule("(rule unknown (Relu (Gather ?x ?i)) => (Gather (Relu ?x) ?i))")
-    assert verdict.status == "unchecked"
-    assert "Gather" in verdict.detail
+    finding = check_rule("(rule unknown (Relu (Gather ?x ?i)) => (Gather (Relu ?x) ?i))")
+    assert finding.status == "unchecked"
+    assert "Gather" in finding.detail
 
 
 def test_text_that_is_no_rule_is_refused() -> None:

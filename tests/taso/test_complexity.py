@@ -13,8 +13,9 @@ import pytest
 
 from xflowrl._engine import Graph, GraphBuilder, RuleSet, TensorType
 from xflowrl.graphs import bert, resnet, squeezenet
+from xflowrl.rules.__main__ import main
 from xflowrl.soundness.check import check_rule
-from xflowrl.taso.complexity import Places, count_places, record, table
+from xflowrl.taso.complexity import Counts, count_places, record, table
 from xflowrl.taso.open_gemms import OPENING_RULES, open_gemms
 from xflowrl.taso.rules import load_taso
 
@@ -52,7 +53,7 @@ def test_published_counts(rules: RuleSet, name: str) -> None:
     complexity = count_places(build().graph, rules)
     counted = {index: p.taso for index, p in complexity.places.items() if p.taso}
     assert counted == taso
-    assert complexity.num_places == Places(sum(taso.values()), valid, distinct)
+    assert complexity.num_places == Counts(sum(taso.values()), valid, distinct)
     assert complexity.num_rules.taso == len(taso)
 
 
@@ -93,9 +94,9 @@ TWICE = """(rules twice)
 def test_three_ways_of_counting() -> None:
     """Chains a and b differ by the output they feed; TASO sees neither names nor outputs."""
     complexity = count_places(relus(), RuleSet.parse(TWICE))
-    assert complexity.places == {0: Places(2, 3, 3), 1: Places(0, 3, 0)}
-    assert complexity.num_rules == Places(1, 2, 1)
-    assert complexity.num_places == Places(2, 6, 3)
+    assert complexity.places == {0: Counts(2, 3, 3), 1: Counts(0, 3, 0)}
+    assert complexity.num_rules == Counts(1, 2, 1)
+    assert complexity.num_places == Counts(2, 6, 3)
     assert table(complexity).splitlines() == [
         "relus, rules twice",
         "  id  rule                                             TASO    valid distinct",
@@ -133,8 +134,8 @@ def test_a_gemm_is_opened() -> None:
 
 @pytest.mark.parametrize("text", OPENING_RULES)
 def test_opening_is_sound(text: str) -> None:
-    verdict = check_rule(text, num_instances=40, is_commutative=False)
-    assert verdict.status == "sound", verdict.detail
+    finding = check_rule(text, num_instances=40, is_commutative=False)
+    assert finding.status == "sound", finding.detail
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -168,3 +169,12 @@ def test_a_bad_rule_file_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.strip().splitlines() == [
         f'error: "{bad}" is no TASO rule file, or a truncated one'
     ]
+
+
+def test_a_rule_is_explained_on_open_gemms(
+    shared_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = "taso-023-matmul-matmul-add-to-matmul-add-matmul"
+    path = shared_dir / "taso" / "graph_subst.pb"
+    assert main(["explain", rule, "graph=vgg16", "rules=taso", f"rules.path={path}"]) == 0
+    assert "Its Add and MatMul are nowhere connected" in capsys.readouterr().out

@@ -11,18 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from xflowrl._engine import OpSignature, TensorType
+from xflowrl.operators import operator_of
 
 _BLOCK = 65_536  # random numbers drawn once, then repeated: drawing costs more than timing
-
-# Operator -> position of its indices into operand 0.
-_INDEX_OPERANDS = {
-    "Gather": 1,
-    "GatherElements": 1,
-    "GatherND": 1,
-    "RoiAlign": 2,
-    "ScatterElements": 1,
-    "ScatterND": 1,
-}
 
 
 def draw(tensor_type: TensorType, *, seed: int = 0) -> np.ndarray:
@@ -60,12 +51,12 @@ def draw_operand(signature: OpSignature, index: int) -> np.ndarray:
     tensor_type = signature.input_types[index]
     assert tensor_type is not None, "an omitted operand has no values"
     if signature.domain == "":
-        if _INDEX_OPERANDS.get(signature.op_type) == index:
+        role = operator_of(signature.op_type).roles.get(index, "")
+        if role == "indices":
             return _indices(signature, index)
-        meaning = _MEANINGS.get((signature.op_type, index))
-        if meaning is not None:
+        if role in _VALUES:
             dtype = np.dtype(tensor_type.dtype)
-            return np.asarray(meaning(signature), dtype).reshape(tuple(tensor_type.shape))
+            return np.asarray(_VALUES[role](signature), dtype).reshape(tuple(tensor_type.shape))
     return draw(tensor_type, seed=index)
 
 
@@ -99,13 +90,9 @@ def _scales(signature: OpSignature) -> list[float]:
     return [to / of for to, of in zip(_result_shape(signature), image.shape, strict=True)]
 
 
-# (operator, position) -> what an operand must be to give a result of the known shape.
-_MEANINGS: dict[tuple[str, int], Callable[[OpSignature], object]] = {
-    ("ConstantOfShape", 0): _result_shape,
-    ("Expand", 1): _result_shape,
-    ("OneHot", 1): _result_along_axis,
-    ("Reshape", 1): _result_shape,
-    ("Resize", 2): _scales,
-    ("Resize", 3): _result_shape,
-    ("TopK", 1): _result_along_axis,
+# By role, what an operand must be to give a result of the known shape.
+_VALUES: dict[str, Callable[[OpSignature], object]] = {
+    "shape": _result_shape,
+    "extent": _result_along_axis,
+    "scales": _scales,
 }

@@ -14,7 +14,6 @@ from xflowrl.measurement.operand_values import draw_operand
 from xflowrl.measurement.runtimes import Run, Runtime, export_for
 from xflowrl.measurement.timer import Measurement, median_interval, sample_ms
 
-_FUSABLE = ("Conv", "MatMul", "Gemm")
 _CHAIN_LENGTH = 65
 _PRECISION = 0.01
 _MIN_MS = 10.0
@@ -64,7 +63,7 @@ def time_operator(
 
 def plain_form(signature: OpSignature) -> OpSignature | None:
     """A convolution or product without its bias and activation; None where it has neither."""
-    if signature.op_type not in _FUSABLE or signature.domain or signature.is_opaque:
+    if "activation" not in signature.attributes or signature.domain or signature.is_opaque:
         return None
     attributes = signature.attributes
     if not attributes["activation"] and len(signature.input_types) == 2:

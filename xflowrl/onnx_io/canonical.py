@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from xflowrl._engine import TensorType, inferable_operators
+from xflowrl._engine import TensorType, canonical_attributes, inferable_operators
 from xflowrl.onnx_io.known import attributes_of
 from xflowrl.onnx_io.model import Array
 from xflowrl.onnx_io.tensor_types import FLOAT_NAMES, INTEGER_NAMES
@@ -79,22 +79,13 @@ def canonical_form(
     place = Place(node, list(node.input), attributes_of(node), types, value)
     if node.op_type in _FORMS:
         return _FORMS[node.op_type](place)
-    return Form() if len(node.output) == 1 and not place.attributes else None
+    # the engine knows the defaults, which are ONNX's
+    known = place.attributes.keys() <= canonical_attributes(node.op_type).keys()
+    return Form(None, dict(place.attributes)) if known and len(node.output) == 1 else None
 
 
 def _axis(axis: int, rank: int) -> int:
     return axis + rank if axis < 0 else axis
-
-
-def _keep(**defaults: Any) -> Canonicalise:
-    """The attributes named, with ONNX's defaults; an operator of one output."""
-
-    def form(place: Place) -> Form | None:
-        if len(place.node.output) != 1:
-            return None
-        return Form(None, {name: place.attributes.get(name, d) for name, d in defaults.items()})
-
-    return form
 
 
 def _with_axis(default: int) -> Canonicalise:
@@ -285,42 +276,28 @@ def _reduce(place: Place) -> Form | None:
 
 
 _INFERABLE = frozenset(inferable_operators())
-_REDUCTIONS = (
-    "L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare",
-)  # fmt: skip
 _FORMS: dict[str, Canonicalise] = {
     "AveragePool": _pool,
     "BatchNormalization": _batch_normalization,
-    "Celu": _keep(alpha=1.0),
     "Clip": _clip,
     "Concat": _with_axis(0),
     "Conv": _conv,
     "Dropout": _dropout,
-    "Elu": _keep(alpha=1.0),
     "Expand": _shape_operand,
     "Flatten": _with_axis(1),
     "Gather": _with_axis(0),
-    "Gelu": _keep(approximate="none"),
-    "Gemm": _keep(alpha=1.0, beta=1.0, transA=0, transB=0),
-    "HardSigmoid": _keep(alpha=0.2, beta=0.5),
-    "InstanceNormalization": _keep(epsilon=1e-5),
-    "LRN": _keep(alpha=1e-4, beta=0.75, bias=1.0, size=1),
     "LayerNormalization": _layer_normalization,
-    "LeakyRelu": _keep(alpha=0.01),
     "LogSoftmax": _with_axis(-1),
     "MaxPool": _pool,
     "Pad": _pad,
     "Pow": _pow,
     "Reshape": _shape_operand,
-    "Selu": _keep(alpha=1.6732631921768188, gamma=1.0507010221481323),
     "Slice": _slice,
     "Softmax": _with_axis(-1),
     "Split": _split,
     "Squeeze": _squeeze,
-    "Swish": _keep(alpha=1.0),
-    "ThresholdedRelu": _keep(alpha=1.0),
     "Tile": _tile,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
-    **{f"Reduce{kind}": _reduce for kind in _REDUCTIONS},
+    **{op: _reduce for op in _INFERABLE if op.startswith("Reduce")},
 }

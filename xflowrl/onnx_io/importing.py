@@ -17,7 +17,6 @@ from xflowrl.onnx_io.canonical import MAX_EXACT_INTEGER, canonical_form
 from xflowrl.onnx_io.folding import can_fold, evaluate
 from xflowrl.onnx_io.inlining import captured_names
 from xflowrl.onnx_io.known import describe
-from xflowrl.onnx_io.lowering import Lowering
 from xflowrl.onnx_io.model import Array, Model, StoredWeights
 from xflowrl.onnx_io.reading import read_proto, tensor_array
 from xflowrl.onnx_io.tensor_types import (
@@ -26,6 +25,7 @@ from xflowrl.onnx_io.tensor_types import (
     numpy_dtype,
     static_type,
 )
+from xflowrl.onnx_io.translation import Translation
 from xflowrl.weights import RedrawnWeights
 
 _MAX_LITERAL = 64
@@ -72,13 +72,13 @@ def _import(proto: onnx.ModelProto, types: Mapping[str, onnx.TypeProto], path: P
         )
         for tensor in proto.graph.initializer
     }
-    lowering = Lowering(proto, types, constants)
-    lowering.run()
-    importer = _Importer(lowering, path.stem)
+    translation = Translation(proto, types, constants)
+    translation.run()
+    importer = _Importer(translation, path.stem)
     for info in proto.graph.input:
         if info.name not in constants:
             importer.add_input(info.name)
-    for node in lowering.nodes:
+    for node in translation.nodes:
         importer.add_node(node)
     return importer.finish([output.name for output in proto.graph.output])
 
@@ -90,12 +90,12 @@ def _reader(tensor: onnx.TensorProto, folder: Path) -> Callable[[], Array]:
 class _Importer:
     """Writes lowered nodes into a graph; constants enter it when something reads them."""
 
-    def __init__(self, lowering: Lowering, name: str) -> None:
-        self._lowering = lowering
+    def __init__(self, translation: Translation, name: str) -> None:
+        self._translation = translation
         self._builder = GraphBuilder(name)
         self._types: dict[str, TensorType] = {}
         self._defined: set[str] = set()
-        self._sources = dict(lowering.constants)
+        self._sources = dict(translation.constants)
         self._weights: dict[str, Array | Callable[[], Array]] = {}
         self._node_names: dict[tuple[str, str], str] = {}
 
@@ -107,7 +107,7 @@ class _Importer:
         for name in [*node.input, *node.output, *captured_names(node)]:
             if name:
                 self._type(name)
-        form = canonical_form(node, self._types, self._lowering.value)
+        form = canonical_form(node, self._types, self._translation.value)
         if all(name in self._sources for name in node.input if name) and can_fold(node):
             # A constant. Nodes the engine understands stay in the graph, as nodes without a cost;
             # of the others only the result is kept, computed when it is asked for.
@@ -141,21 +141,23 @@ class _Importer:
             self._node_names[node.op_type, node.output[0]] = node.name
 
     def finish(self, names: Sequence[str]) -> Model:
-        tensors = [self._lowering.aliases.get(name, name) for name in names]
+        tensors = [self._translation.aliases.get(name, name) for name in names]
         for tensor in tensors:
             self._define(tensor)
         self._builder.set_outputs(names, tensors)
         graph = self._builder.build()
         live = set(graph.weights)
         weights = {name: source for name, source in self._weights.items() if name in live}
-        return Model(graph, StoredWeights(weights), self._node_names, self._lowering.custom_opsets)
+        return Model(
+            graph, StoredWeights(weights), self._node_names, self._translation.custom_opsets
+        )
 
     def _type(self, name: str) -> TensorType:
         if name not in self._types:
-            if name not in self._lowering.types:
+            if name not in self._translation.types:
                 raise ValueError(f'"{name}" is a sequence; only tensors can be optimised')
             try:
-                self._types[name] = static_type(self._lowering.types[name])
+                self._types[name] = static_type(self._translation.types[name])
             except ValueError as error:
                 raise ValueError(f'tensor "{name}": {error}') from None
         return self._types[name]
@@ -182,7 +184,7 @@ class _Importer:
             return None
         if tensor_type.num_elements > (1 if is_float else _MAX_LITERAL):
             return None
-        array = self._lowering.value(name)
+        array = self._translation.value(name)
         if array is None:
             array = source() if callable(source) else source
         values = [float(v) for v in array.ravel()]

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from xflowrl._engine import Node, TensorType
+from xflowrl._engine import Node, TensorType, canonical_attributes
 from xflowrl.onnx_io.model import Array
 from xflowrl.onnx_io.tensor_types import UniqueNames, numpy_dtype
+from xflowrl.operators import operator_of
 
 ORT_DOMAIN = "com.microsoft"
 FusedKernels = Collection[tuple[str, str, str]]
@@ -53,9 +54,7 @@ class OperandWriter:
             )
         if node.op_type == "AveragePool" and set(attributes.pop("dilations")) - {1}:
             raise ValueError(f'node "{node.outputs[0]}" (AveragePool): opset 18 has no dilations')
-        inputs = list(node.inputs)
-        if node.op_type in _OPERANDS:
-            inputs += self._operands(node, attributes)
+        inputs = [*node.inputs, *self._operands(node, attributes)]
         if not activation:
             return [_make(node.op_type, inputs, node.outputs, attributes)]
         plain = self._names.fresh(f"{node.outputs[0]}/{node.op_type}")
@@ -79,7 +78,7 @@ class OperandWriter:
     def _operands(self, node: Node, attributes: dict[str, Any]) -> list[str]:
         """Moves attributes into operands, in place."""
         operands = []
-        for attribute in _OPERANDS[node.op_type]:
+        for attribute in operator_of(node.op_type).attribute_operands:
             value = attributes.pop(attribute)
             hint = f"{node.outputs[0]}/{attribute}"
             if isinstance(value, list):
@@ -99,12 +98,12 @@ class OperandWriter:
     def _activate(
         self, activation: str, parameters: list[float], x: str, y: str, tensor_type: TensorType
     ) -> list[onnx.NodeProto]:
-        names = _ACTIVATION_ATTRIBUTES.get(activation, ())
-        attributes: dict[str, Any] = dict(zip(names, parameters, strict=True))
-        if activation == "GeluTanh":
-            activation, attributes = "Gelu", {"approximate": "tanh"}
-        elif activation == "Gelu":
-            attributes = {"approximate": "none"}
+        attributes: dict[str, Any]
+        if activation.startswith("Gelu"):
+            attributes = {"approximate": "tanh" if activation == "GeluTanh" else "none"}
+            activation = "Gelu"
+        else:
+            attributes = dict(zip(canonical_attributes(activation), parameters, strict=True))
         if activation in _EXPANDED:
             return _EXPANDED[activation](self, x, y, tensor_type, attributes)
         if activation != "Clip":
@@ -192,30 +191,6 @@ def _fused_kernel(
     return proto
 
 
-# Attributes of the engine that are operands in opset 18, in order, behind the first operand.
-_OPERANDS: dict[str, tuple[str, ...]] = {
-    "Clip": ("min", "max"),
-    "Expand": ("shape",),
-    "Pad": ("pads", "value"),
-    "Reshape": ("shape",),
-    "Slice": ("starts", "ends", "axes", "steps"),
-    "Split": ("split",),
-    "Squeeze": ("axes",),
-    "Tile": ("repeats",),
-    "Unsqueeze": ("axes",),
-    **{
-        f"Reduce{kind}": ("axes",)
-        for kind in (
-            "L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare",
-        )
-    },
-}  # fmt: skip
-_ACTIVATION_ATTRIBUTES: dict[str, tuple[str, ...]] = {
-    "LeakyRelu": ("alpha",),
-    "Clip": ("min", "max"),
-    "HardSigmoid": ("alpha", "beta"),
-    "Swish": ("alpha",),
-}
 _Expansion = Callable[
     [OperandWriter, str, str, TensorType, Mapping[str, Any]], list[onnx.NodeProto]
 ]

@@ -38,19 +38,19 @@ def load_file(path: str) -> RuleSet:
         ValueError: the file cannot be read, or is wrong (file, line, column and what is wrong), or
             the soundness checker has found a rule of it to be unsound.
     """
-    from xflowrl.soundness.verdicts import Verdicts
+    from xflowrl.soundness.findings import Findings
 
     rules = parse_file(path)
-    verdicts = Verdicts()
+    findings = Findings()
     unchecked = []
     for rule in rules.rules:
-        verdict = verdicts.get(rule.text, is_commutative=rules.commutative)
-        if verdict is not None and verdict.status == "unsound":
+        finding = findings.get(rule.text, is_commutative=rules.commutative)
+        if finding is not None and finding.status == "unsound":
             raise ValueError(
                 f'rule "{rule.name}" ({rule.filename}:{rule.line}) is unsound; see '
                 f"`python -m xflowrl.rules check {path}`, and correct or remove it"
             )
-        if verdict is None or verdict.status == "unchecked":
+        if finding is None or finding.status == "unchecked":
             unchecked.append(rule.name)
     if unchecked:
         _log.warning(

@@ -10,7 +10,7 @@ arbitrary exact function in their place, so that equality cannot rest on saturat
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,25 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xflowrl._engine import CostTable, Graph, Rule, RuleSet, State
+from xflowrl.operators import Operator, operator_of
+from xflowrl.soundness.findings import Finding
 from xflowrl.soundness.instances import Instance, Rejected, sample_instance
 from xflowrl.soundness.pattern import favoured_literals, source_roots
-from xflowrl.soundness.reference import INEXACT, check_valid, evaluate_graph
-from xflowrl.soundness.text import RuleForm, read_rule
-from xflowrl.soundness.verdict import Verdict
+from xflowrl.soundness.reference import check_valid, evaluate_graph
+from xflowrl.soundness.sexpr import RuleParts, read_rule
 
 Array = NDArray[Any]
 
-# What an export writes with an inexact function inside, and what rounds in any case.
-_WITH_INEXACT = INEXACT | {"Swish", "Gelu", "GeluTanh"}
-_ALWAYS_ROUNDED = {
-    "Gelu",
-    "GeluTanh",
-    "Softmax",
-    "LogSoftmax",
-    "ReduceL2",
-    "ReduceLogSum",
-    "ReduceLogSumExp",
-}
 # Of the last places of a double: a handful of roundings of values below 1e4.
 _TOLERANCE = 1e-11
 _MAX_MATCHES = 4  # tried per instance
@@ -45,7 +35,7 @@ _ATTEMPTS_PER_INSTANCE = 60
 
 def check_rule(
     text: str, *, num_instances: int = 60, seed: int = 0, is_commutative: bool = True
-) -> Verdict:
+) -> Finding:
     """Tries a rule on random instances of its source until it has applied `num_instances` times.
 
     Args:
@@ -64,16 +54,16 @@ def check_rule(
                 num_applied += 1
                 difference = trial.difference(result) or _invalid(trial, result, validated)
                 if difference:
-                    return Verdict(
+                    return Finding(
                         rule.name, "unsound", num_applied, trial.report(result, difference)
                     )
             if num_applied >= num_instances:
                 break
     except ValueError as error:
-        return Verdict(rule.name, "unchecked", num_applied, str(error))
+        return Finding(rule.name, "unchecked", num_applied, str(error))
     if num_applied == 0:
-        return Verdict(rule.name, "unchecked", 0, "no instance of its source let it apply")
-    return Verdict(rule.name, "sound", num_applied)
+        return Finding(rule.name, "unchecked", 0, "no instance of its source let it apply")
+    return Finding(rule.name, "sound", num_applied)
 
 
 def rule_set(text: str, *, is_commutative: bool = True) -> RuleSet:
@@ -86,7 +76,7 @@ def trials(rule: Rule, max_attempts: int, seed: int = 0) -> Iterator[Trial]:
     yield from trials_of(read_rule(rule.text), max_attempts, f"{seed} {rule.name}")
 
 
-def trials_of(rule: RuleForm, max_attempts: int, seed: str) -> Iterator[Trial]:
+def trials_of(rule: RuleParts, max_attempts: int, seed: str) -> Iterator[Trial]:
     """Instances of the source of a rule taken apart."""
     roots, literals = source_roots(rule), favoured_literals(rule)
     rng = random.Random(seed)
@@ -121,9 +111,11 @@ class Trial:
         graph = self.instance.graph
         if list(result.outputs) != list(graph.outputs) or list(result.inputs) != list(graph.inputs):
             return "inputs or outputs were renamed"
-        is_rounded = _speaks_of(graph, _ALWAYS_ROUNDED) or _speaks_of(result, _ALWAYS_ROUNDED)
-        for replaced in (False, True) if _speaks_of(graph, _WITH_INEXACT) else (False,):
-            tolerance = _TOLERANCE if is_rounded or (not replaced and _rounds(graph)) else 0.0
+        rows = [*_rows(graph), *_rows(result)]
+        always_rounds = any(row.always_rounds for row in rows)
+        is_inexact = any(row.is_inexact for row in _rows(graph))
+        for replaced in (False, True) if is_inexact else (False,):
+            tolerance = _TOLERANCE if always_rounds or (is_inexact and not replaced) else 0.0
             try:
                 values = self._values(result, replaced)
             except (ValueError, TypeError, RuntimeError) as error:
@@ -155,15 +147,11 @@ def _indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines())
 
 
-def _speaks_of(graph: Graph, names: Sequence[str] | set[str] | frozenset[str]) -> bool:
-    return any(
-        node.op_type in names or node.attributes.get("activation") in names
-        for node in graph.nodes()
-    )
-
-
-def _rounds(graph: Graph) -> bool:
-    return _speaks_of(graph, _WITH_INEXACT)
+def _rows(graph: Graph) -> Iterator[Operator]:
+    """What is known of a graph's operators and fused activations."""
+    for node in graph.nodes():
+        yield operator_of(node.op_type)
+        yield operator_of(str(node.attributes.get("activation", "")))
 
 
 def _agree(a: Array, b: Array, tolerance: float) -> bool:

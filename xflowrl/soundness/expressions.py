@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from xflowrl.soundness.text import Form
+from xflowrl.soundness.sexpr import Sexpr
 
 Shape = tuple[int, ...]
 Value = Any  # int, float, str, list[int] or list[float]
@@ -32,7 +32,7 @@ class Bindings:
     sequences: Mapping[str, Sequence[Shape]]
 
 
-def evaluate(form: Form, known: Bindings) -> Value:
+def evaluate(expr: Sexpr, known: Bindings) -> Value:
     """The value of a source expression.
 
     Raises:
@@ -40,9 +40,9 @@ def evaluate(form: Form, known: Bindings) -> Value:
         NoValue: the expression has no value under these bindings.
         ValueError: a function that no source of an attribute needs.
     """
-    if isinstance(form, str):
-        return _atom(form, known)
-    name, *arguments = form
+    if isinstance(expr, str):
+        return _atom(expr, known)
+    name, *arguments = expr
     assert isinstance(name, str)
     if name in _OF_SHAPES:
         return _OF_SHAPES[name](arguments, known)
@@ -67,20 +67,20 @@ def _atom(text: str, known: Bindings) -> Value:
         return float(text)
 
 
-def _shape(form: Form, known: Bindings) -> Shape:
-    if not isinstance(form, str) or form not in known.shapes:
-        raise Unbound(form)
-    return known.shapes[form]
+def _shape(expr: Sexpr, known: Bindings) -> Shape:
+    if not isinstance(expr, str) or expr not in known.shapes:
+        raise Unbound(expr)
+    return known.shapes[expr]
 
 
-def _dim(arguments: list[Form], known: Bindings) -> int:
+def _dim(arguments: list[Sexpr], known: Bindings) -> int:
     shape, index = _shape(arguments[0], known), evaluate(arguments[1], known)
     if not -len(shape) <= index < len(shape):
         raise NoValue("dim")
     return shape[index]
 
 
-def _dims(arguments: list[Form], known: Bindings) -> list[int]:
+def _dims(arguments: list[Sexpr], known: Bindings) -> list[int]:
     name = str(arguments[0]).rstrip(".*")
     axis = evaluate(arguments[1], known)
     if name not in known.sequences:
@@ -112,7 +112,7 @@ def _minus(first: Value, *rest: Value) -> Value:
     return subtract(first, *rest) if rest else subtract(0, first)
 
 
-_OF_SHAPES: dict[str, Callable[[list[Form], Bindings], Value]] = {
+_OF_SHAPES: dict[str, Callable[[list[Sexpr], Bindings], Value]] = {
     "dim": _dim,
     "dims": _dims,
     "rank": lambda a, known: len(_shape(a[0], known)),

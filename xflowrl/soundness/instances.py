@@ -11,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xflowrl._engine import Graph, GraphBuilder, TensorType, infer_types
-from xflowrl.soundness.drawings import BOOLEAN, DRAWINGS, ROLES, WHOLE
+from xflowrl.operators import OPERATORS
+from xflowrl.soundness.choosers import CHOOSERS
+from xflowrl.soundness.choosers.dice import Dice, Shape
 from xflowrl.soundness.expressions import Bindings, NoValue, Unbound, evaluate
-from xflowrl.soundness.operands import Draw, Shape
 from xflowrl.soundness.pattern import AllOutputs, Operand, Output, PatternNode, Root, Variable
-from xflowrl.soundness.text import Form
+from xflowrl.soundness.sexpr import Sexpr
 
 Array = NDArray[Any]
+
+# Operands whose values must be chosen for the operator to be exact.
+_EXACTING = ("variance", "divisor", "square")
 
 
 class Rejected(Exception):
@@ -79,11 +83,12 @@ def sample_instance(
         ValueError: the source speaks of something the checker cannot choose.
     """
     ops = operators_of(roots)
-    unknown = sorted(ops - DRAWINGS.keys())
+    unknown = sorted(ops - CHOOSERS.keys())
     if unknown:
         raise ValueError(f"the checker cannot choose operands of {', '.join(unknown)}")
-    dtype = "bool" if ops & BOOLEAN else "float64"
-    if ops <= WHOLE and rng.random() < 0.25:
+    dtypes = [OPERATORS[op].dtypes for op in ops]
+    dtype = "bool" if ("bool",) in dtypes else "float64"
+    if all("int64" in tried for tried in dtypes) and rng.random() < 0.25:
         dtype = "int64"
     return _Builder(roots, rng, dtype, literals or {}).build()
 
@@ -113,12 +118,12 @@ class _Builder:
     rng: random.Random
     dtype: str
     favoured: Mapping[str, float]
-    draw: Draw = field(init=False)
+    dice: Dice = field(init=False)
 
     def __post_init__(self) -> None:
         # Equal dimensions everywhere make types agree by accident, where a missing guard shows.
         fixed_dim = self.rng.choice([2, 3]) if self.rng.random() < 0.35 else None
-        self.draw = Draw(self.rng, fixed_dim=fixed_dim, is_whole=self.dtype == "int64")
+        self.dice = Dice(self.rng, fixed_dim=fixed_dim, is_whole=self.dtype == "int64")
         self.attributes: dict[str, Any] = {}
         self.tensors: dict[str, _Tensor | None] = {}
         self.sequences: dict[str, list[_Tensor]] = {}
@@ -130,7 +135,7 @@ class _Builder:
 
     def build(self) -> Instance:
         outputs = [tensor.name for root in self.roots for tensor in self.outputs_of(root)]
-        if self.draw.chance(0.05):  # an inner tensor is wanted as well: the rule must not take it
+        if self.dice.chance(0.05):  # an inner tensor is wanted as well: the rule must not take it
             outputs.append(self.rng.choice(self.calls)[2][0])
         names = list(dict.fromkeys(outputs))
         if not names:
@@ -196,13 +201,13 @@ class _Builder:
             raise Rejected
         return outputs[start:stop]
 
-    def bound(self, form: Form | None, default: int, count: int) -> int:
+    def bound(self, expr: Sexpr | None, default: int, count: int) -> int:
         """The number that bounds a range of outputs."""
-        if form is None:
+        if expr is None:
             return default
-        if isinstance(form, str) and form.startswith("?"):
-            return int(self.attributes.setdefault(form, self.rng.randrange(count)))
-        return int(self.evaluate(form))
+        if isinstance(expr, str) and expr.startswith("?"):
+            return int(self.attributes.setdefault(expr, self.rng.randrange(count)))
+        return int(self.evaluate(expr))
 
     def node(self, node: PatternNode) -> list[_Tensor]:
         """The outputs of a pattern node, which is built when it is first asked for."""
@@ -237,7 +242,7 @@ class _Builder:
             return [_OPEN] * max(operand.fewest, count)
         if operand.name in self.tensors:
             return [self.tensors[operand.name]]
-        return [None] if operand.kind == "optional" and self.draw.chance(0.4) else [_OPEN]
+        return [None] if operand.kind == "optional" and self.dice.chance(0.4) else [_OPEN]
 
     def bind(self, operand: Operand, inputs: list[_Tensor | None]) -> None:
         """Notes which tensors a variable has become."""
@@ -249,7 +254,7 @@ class _Builder:
     def call(
         self, node: PatternNode, groups: Iterable[tuple[Operand, list[_Element]]]
     ) -> list[_Tensor]:
-        """Adds one operator: draws what is open, binds variables, infers the results."""
+        """Adds one operator: chooses what is open, binds variables, infers the results."""
         op_type = node.op_type
         fixed, late = self.fixed_attributes(node)
         shapes = [
@@ -259,53 +264,53 @@ class _Builder:
             if element is not None
         ]
         try:
-            drawn, attributes = DRAWINGS[op_type](self.draw, shapes, fixed)
+            chosen, attributes = CHOOSERS[op_type](self.dice, shapes, fixed)
         except (IndexError, ValueError, KeyError, ZeroDivisionError):
             raise Rejected from None
-        chosen = iter(drawn)
+        still = iter(chosen)
         inputs: list[_Tensor | None] = []
         for operand, elements in groups:
             first = len(inputs)
             for element in elements:
-                shape = next(chosen) if element is not None else ()
+                shape = next(still) if element is not None else ()
                 if isinstance(element, str):
                     element = self.again(operand) or self.literal(operand) or self.variable(shape)
                 inputs.append(element)
             self.bind(operand, inputs[first:])
         for position, tensor in enumerate(inputs):
-            role = ROLES.get((op_type, position))
-            if tensor and tensor.is_variable and role:
+            role = OPERATORS[op_type].roles.get(position)
+            if tensor and tensor.is_variable and role in _EXACTING:
                 self.roles[tensor.name] = (role, attributes.get("epsilon", 0.0))
-        attributes |= {name: self.evaluate(form) for name, form in late.items()}
-        for name, form in node.attributes.items():
-            if isinstance(form, str) and form.startswith("?"):
-                self.attributes.setdefault(form, attributes[name])
+        attributes |= {name: self.evaluate(expr) for name, expr in late.items()}
+        for name, expr in node.attributes.items():
+            if isinstance(expr, str) and expr.startswith("?"):
+                self.attributes.setdefault(expr, attributes[name])
         if node.attribute_set is not None:
             self.attributes.setdefault(node.attribute_set, dict(attributes))
-        self.draw.earlier.setdefault(op_type, []).append((list(drawn), attributes))
+        self.dice.earlier.setdefault(op_type, []).append((list(chosen), attributes))
         return self.results(op_type, inputs, attributes)
 
-    def fixed_attributes(self, node: PatternNode) -> tuple[dict[str, Any], dict[str, Form]]:
-        """Attributes the pattern fixes now, and forms to evaluate once the operands are chosen."""
+    def fixed_attributes(self, node: PatternNode) -> tuple[dict[str, Any], dict[str, Sexpr]]:
+        """Attributes the pattern fixes now, and those that follow from the operands chosen."""
         fixed = dict(self.attributes.get(node.attribute_set or "", {}))
-        late: dict[str, Form] = {}
-        for name, form in node.attributes.items():
+        late: dict[str, Sexpr] = {}
+        for name, expr in node.attributes.items():
             try:
-                value = self.evaluate(form)
+                value = self.evaluate(expr)
             except Unbound:
-                if not (isinstance(form, str) and form.startswith("?")):
-                    late[name] = form
+                if not (isinstance(expr, str) and expr.startswith("?")):
+                    late[name] = expr
                 continue
             if fixed.get(name, value) != value:
                 raise Rejected
             fixed[name] = value
         return fixed, late
 
-    def evaluate(self, form: Form) -> Any:
+    def evaluate(self, expr: Sexpr) -> Any:
         shapes = {name: t.shape for name, t in self.tensors.items() if t is not None}
         sequences = {name: [t.shape for t in ts] for name, ts in self.sequences.items()}
         try:
-            return evaluate(form, Bindings(self.attributes, shapes, sequences))
+            return evaluate(expr, Bindings(self.attributes, shapes, sequences))
         except NoValue:
             raise Rejected from None
 
@@ -317,18 +322,18 @@ class _Builder:
         """A literal where the rule asks for a variable's value, mostly of the value it wants."""
         if not isinstance(operand, Variable) or operand.name not in self.favoured:
             return None
-        if self.draw.chance(0.1):
+        if self.dice.chance(0.1):
             return None
         value = self.favoured[operand.name]
         tensor = self.variable((1,) * self.rng.choice([0, 0, 1, 2]))
         others = [-1.0, 0.0, 1.0, 2.0, value + 1.0]
-        self.literals[tensor.name] = self.rng.choice(others) if self.draw.chance(0.2) else value
+        self.literals[tensor.name] = self.rng.choice(others) if self.dice.chance(0.2) else value
         return tensor
 
     def variable(self, shape: Shape) -> _Tensor:
         """A new variable, now and then an old one of the same shape."""
         old = [tensor for tensor in self.variables.values() if tensor.shape == tuple(shape)]
-        if old and self.draw.chance(0.07):
+        if old and self.dice.chance(0.07):
             return self.rng.choice(old)
         tensor = _Tensor(f"x{len(self.variables)}", TensorType(self.dtype, shape), True)
         self.variables[tensor.name] = tensor

@@ -13,10 +13,16 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from xflowrl._engine import canonical_attributes, inferable_operators
-from xflowrl.soundness.text import Form, RuleForm, read_rule, replace_at, subforms, write_form
+from xflowrl.operators import OPERATORS
+from xflowrl.soundness.sexpr import (
+    RuleParts,
+    Sexpr,
+    read_rule,
+    replace_at,
+    subexpressions,
+    write_sexpr,
+)
 
-_SYMMETRIC = {"Add", "Mul", "Sum", "Max", "Min", "Mean", "And", "Or"}
-_REPLACED_BY = {"Add": "Mul", "Mul": "Add", "Sub": "Add", "Div": "Mul", "Relu": "Neg", "Neg": "Abs"}
 _REPLACED_STRINGS = {'"Relu"': '"Tanh"', '""': '"Relu"'}
 _OPERATORS = frozenset(inferable_operators())
 
@@ -49,27 +55,27 @@ def mutants_of(text: str) -> list[Mutant]:
     return found
 
 
-def _without_guards(rule: RuleForm) -> Iterator[Mutant]:
+def _without_guards(rule: RuleParts) -> Iterator[Mutant]:
     for index, guard in enumerate(rule.guards):
         rest = (*rule.guards[:index], *rule.guards[index + 1 :])
         changed = replace(rule, guards=rest)
-        yield Mutant(rule.name, "guard", f"without guard {write_form(guard)}", changed.text)
-        for path, form in subforms(guard):
-            if not (isinstance(form, tuple) and form[0] == "and"):
+        yield Mutant(rule.name, "guard", f"without guard {write_sexpr(guard)}", changed.text)
+        for path, expr in subexpressions(guard):
+            if not (isinstance(expr, tuple) and expr[0] == "and"):
                 continue
-            for position in range(1, len(form)):
+            for position in range(1, len(expr)):
                 weaker = replace_at(guard, (*path, position), None)
                 guards = (*rule.guards[:index], weaker, *rule.guards[index + 1 :])
-                change = f"guard {write_form(weaker)} without {write_form(form[position])}"
+                change = f"guard {write_sexpr(weaker)} without {write_sexpr(expr[position])}"
                 yield Mutant(rule.name, "guard", change, replace(rule, guards=guards).text)
 
 
-def _without_conditions(rule: RuleForm) -> Iterator[Mutant]:
+def _without_conditions(rule: RuleParts) -> Iterator[Mutant]:
     """Attributes of the source: a value no longer asked for, a variable no longer shared."""
     seen: set[str] = set()
     for number, source in enumerate(rule.sources):
-        for path, form in subforms(source):
-            if not (isinstance(form, str) and form.startswith(":")):
+        for path, expr in subexpressions(source):
+            if not (isinstance(expr, str) and expr.startswith(":")):
                 continue
             value_path = (*path[:-1], path[-1] + 1)
             value = _at(source, value_path)
@@ -79,18 +85,18 @@ def _without_conditions(rule: RuleForm) -> Iterator[Mutant]:
                 continue
             if is_variable:
                 changed = replace_at(source, value_path, f"?other{len(seen)}")
-                change = f"source {number} {path}: {form} need not be {value}"
+                change = f"source {number} {path}: {expr} need not be {value}"
             else:
                 changed = replace_at(replace_at(source, value_path, None), path, None)
-                change = f"source {number} {path}: {form} need not be {write_form(value)}"
+                change = f"source {number} {path}: {expr} need not be {write_sexpr(value)}"
             sources = (*rule.sources[:number], changed, *rule.sources[number + 1 :])
             yield Mutant(rule.name, "condition", change, replace(rule, sources=sources).text)
 
 
-def _wrong_targets(rule: RuleForm) -> Iterator[Mutant]:
+def _wrong_targets(rule: RuleParts) -> Iterator[Mutant]:
     for number, target in enumerate(rule.targets):
-        for path, form in subforms(target):
-            for change, new in _changes(form):
+        for path, expr in subexpressions(target):
+            for change, new in _changes(expr):
                 changed = replace_at(target, path, new)
                 targets = (*rule.targets[:number], changed, *rule.targets[number + 1 :])
                 where = f"target {number} {path}: {change}"
@@ -101,14 +107,14 @@ def _wrong_targets(rule: RuleForm) -> Iterator[Mutant]:
     yield from _swapped_variables(rule)
 
 
-def _swapped_variables(rule: RuleForm) -> Iterator[Mutant]:
+def _swapped_variables(rule: RuleParts) -> Iterator[Mutant]:
     """Two tensor variables exchanged throughout the target."""
     names = sorted(
         {
-            form
+            expr
             for target in rule.targets
-            for path, form in subforms(target)
-            if isinstance(form, str) and form.startswith("?") and _is_operand(target, path)
+            for path, expr in subexpressions(target)
+            if isinstance(expr, str) and expr.startswith("?") and _is_operand(target, path)
         }
     )
     for a, b in itertools.pairwise(names):
@@ -119,61 +125,61 @@ def _swapped_variables(rule: RuleForm) -> Iterator[Mutant]:
         )
 
 
-def _renamed(form: Form, names: dict[str, str]) -> Form:
-    if isinstance(form, str):
-        return names.get(form, form)
-    return tuple(_renamed(part, names) for part in form)
+def _renamed(expr: Sexpr, names: dict[str, str]) -> Sexpr:
+    if isinstance(expr, str):
+        return names.get(expr, expr)
+    return tuple(_renamed(part, names) for part in expr)
 
 
-def _at(form: Form, path: tuple[int, ...]) -> Form:
+def _at(expr: Sexpr, path: tuple[int, ...]) -> Sexpr:
     for index in path:
-        form = form[index]
-    return form
+        expr = expr[index]
+    return expr
 
 
-def _is_operand(target: Form, path: tuple[int, ...]) -> bool:
+def _is_operand(target: Sexpr, path: tuple[int, ...]) -> bool:
     parent = _at(target, path[:-1]) if path else ()
     return bool(parent) and path[-1] in _operand_positions(parent)
 
 
-def _operator(form: Form) -> str | None:
-    """The operator type of a node form."""
-    if isinstance(form, tuple) and form and isinstance(form[0], str):
-        head = form[1] if form[0] == "each" else form[0]
+def _operator(expr: Sexpr) -> str | None:
+    """The operator type of a node expr."""
+    if isinstance(expr, tuple) and expr and isinstance(expr[0], str):
+        head = expr[1] if expr[0] == "each" else expr[0]
         op_type = head.partition("@")[0] if isinstance(head, str) else ""
         return op_type if op_type in _OPERATORS else None
     return None
 
 
-def _operand_positions(form: Form) -> list[int]:
-    """Where the operands of a node form are."""
-    if _operator(form) is None:
+def _operand_positions(expr: Sexpr) -> list[int]:
+    """Where the operands of a node expr are."""
+    if _operator(expr) is None:
         return []
-    first = 2 if form[0] == "each" else 1
+    first = 2 if expr[0] == "each" else 1
     positions = []
-    for position in range(first, len(form)):
-        part = form[position]
+    for position in range(first, len(expr)):
+        part = expr[position]
         if isinstance(part, str) and part.startswith(":"):
             break
         positions.append(position)
     return positions
 
 
-def _changes(form: Form) -> Iterator[tuple[str, Form]]:
-    """What may be got wrong about one form of a target."""
-    op_type = _operator(form)
-    if isinstance(form, str):
-        yield from _changed_atoms(form)
+def _changes(expr: Sexpr) -> Iterator[tuple[str, Sexpr]]:
+    """What may be got wrong about one expr of a target."""
+    op_type = _operator(expr)
+    if isinstance(expr, str):
+        yield from _changed_atoms(expr)
     elif op_type is not None:
-        yield from _changed_nodes(form, op_type)
-    elif form and form[0] in ("list", "cat"):
-        if len(form) > 2 and form[:0:-1] != form[1:]:
-            yield f"{write_form(form)} reversed", (form[0], *form[:0:-1])
-    elif len(form) == 3 and form[0] in ("-", "/"):
-        yield f"{write_form(form)} turned round", (form[0], form[2], form[1])
+        yield from _changed_nodes(expr, op_type)
+    elif expr and expr[0] in ("list", "cat"):
+        if len(expr) > 2 and expr[:0:-1] != expr[1:]:
+            yield f"{write_sexpr(expr)} reversed", (expr[0], *expr[:0:-1])
+    elif len(expr) == 3 and expr[0] in ("-", "/"):
+        yield f"{write_sexpr(expr)} turned round", (expr[0], expr[2], expr[1])
 
 
-def _changed_atoms(atom: str) -> Iterator[tuple[str, Form]]:
+def _changed_atoms(atom: str) -> Iterator[tuple[str, Sexpr]]:
     if atom in _REPLACED_STRINGS:
         yield f"{atom} is {_REPLACED_STRINGS[atom]}", _REPLACED_STRINGS[atom]
     elif atom.lstrip("-").isdigit():
@@ -182,25 +188,25 @@ def _changed_atoms(atom: str) -> Iterator[tuple[str, Form]]:
         yield f"{atom} is one more", str(float(atom) + 1.0)
 
 
-def _changed_nodes(form: tuple[Form, ...], op_type: str) -> Iterator[tuple[str, Form]]:
-    operands = _operand_positions(form)
+def _changed_nodes(expr: tuple[Sexpr, ...], op_type: str) -> Iterator[tuple[str, Sexpr]]:
+    operands, row = _operand_positions(expr), OPERATORS[op_type]
     for a, b in itertools.pairwise(operands):
-        if op_type not in _SYMMETRIC and form[a] != form[b]:
-            swapped = (*form[:a], form[b], form[a], *form[b + 1 :])
+        if not row.is_symmetric and expr[a] != expr[b]:
+            swapped = (*expr[:a], expr[b], expr[a], *expr[b + 1 :])
             yield f"{op_type} with operands {a} and {b} swapped", swapped
     for position in operands:
         if len(operands) > 1:
-            dropped = replace_at(form, (position,), None)
+            dropped = replace_at(expr, (position,), None)
             yield f"{op_type} without operand {position}", dropped
-    if operands and form[0] != "each":
-        yield f"{op_type} left out", form[operands[0]]
-    if op_type in _REPLACED_BY and form[0] != "each":
-        assert isinstance(form[0], str)
-        other = _REPLACED_BY[op_type]
-        yield f"{op_type} is {other}", (form[0].replace(op_type, other, 1), *form[1:])
+    if operands and expr[0] != "each":
+        yield f"{op_type} left out", expr[operands[0]]
+    if row.mistaken_for and expr[0] != "each":
+        assert isinstance(expr[0], str)
+        head = expr[0].replace(op_type, row.mistaken_for, 1)
+        yield f"{op_type} is {row.mistaken_for}", (head, *expr[1:])
     defaults = canonical_attributes(op_type)
-    for position, part in enumerate(form):
+    for position, part in enumerate(expr):
         if isinstance(part, str) and part.startswith(":"):
-            value = form[position + 1]
+            value = expr[position + 1]
             if str(defaults.get(part[1:])) != value:
-                yield f"{op_type} without {part}", (*form[:position], *form[position + 2 :])
+                yield f"{op_type} without {part}", (*expr[:position], *expr[position + 2 :])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xflowrl.soundness.text import Form, RuleForm, subforms
+from xflowrl.soundness.sexpr import RuleParts, Sexpr, subexpressions
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class AllOutputs:
     """Every output of a node in order; of a range only outputs `start` to `stop` - 1."""
 
     node: PatternNode
-    start: Form | None = None
-    stop: Form | None = None
+    start: Sexpr | None = None
+    stop: Sexpr | None = None
 
 
 Operand = Variable | Output | AllOutputs | None
@@ -44,32 +44,32 @@ class PatternNode:
     Attributes:
         is_each: stands for one node per tensor of its only operand.
         operands: in order; None is an operand that is explicitly absent.
-        attributes: name to the form it must equal or the variable it binds.
+        attributes: name to the expr it must equal or the variable it binds.
         attribute_set: variable that binds all attributes.
     """
 
     op_type: str
     is_each: bool
     operands: list[Operand] = field(default_factory=list)
-    attributes: dict[str, Form] = field(default_factory=dict)
+    attributes: dict[str, Sexpr] = field(default_factory=dict)
     attribute_set: str | None = None
 
 
-def source_roots(rule: RuleForm) -> list[Root]:
+def source_roots(rule: RuleParts) -> list[Root]:
     """The tensors that a rule replaces; shared nodes of the pattern are shared objects."""
     reader = _Reader()
-    return [reader.root(form) for form in rule.sources]
+    return [reader.root(expr) for expr in rule.sources]
 
 
-def favoured_literals(rule: RuleForm) -> dict[str, float]:
+def favoured_literals(rule: RuleParts) -> dict[str, float]:
     """Variables whose value a rule asks for, each with one that its guards admit if they say so.
 
     Understood are (= (value ?x) number), and a lower and an upper bound: their middle.
     """
     names: dict[str, float] = {}
     bounds: dict[str, list[float]] = {}
-    for form in (*rule.targets, *rule.guards):
-        for _, part in subforms(form):
+    for expr in (*rule.targets, *rule.guards):
+        for _, part in subexpressions(expr):
             match part:
                 case ("=", ("value", str(name)), str(number)):
                     bounds[name] = [float(number)]
@@ -84,38 +84,38 @@ class _Reader:
     def __init__(self) -> None:
         self._labels: dict[str, PatternNode] = {}
 
-    def root(self, form: Form) -> Root:
-        operand = self.operand(form)
+    def root(self, expr: Sexpr) -> Root:
+        operand = self.operand(expr)
         assert isinstance(operand, Output | AllOutputs)
         if isinstance(operand, Output) and operand.node.is_each:
             return AllOutputs(operand.node)
         return operand
 
-    def operand(self, form: Form) -> Operand:
-        if isinstance(form, str):
-            return self._reference(form) if form.startswith("@") else _variable(form)
-        head = form[0]
+    def operand(self, expr: Sexpr) -> Operand:
+        if isinstance(expr, str):
+            return self._reference(expr) if expr.startswith("@") else _variable(expr)
+        head = expr[0]
         assert isinstance(head, str)
         if head == "none":
             return None
         if head == "outs":
-            inner = self.operand(form[1])
+            inner = self.operand(expr[1])
             assert isinstance(inner, Output)
-            bounds = [*form[2:], None, None]
+            bounds = [*expr[2:], None, None]
             return AllOutputs(inner.node, bounds[0], bounds[1])
-        return Output(self._node(form))
+        return Output(self._node(expr))
 
     def _reference(self, text: str) -> Output:
         label, _, index = text.partition(".")
         return Output(self._labels[label], index if index.startswith("?") else int(index or 0))
 
-    def _node(self, form: tuple[Form, ...]) -> PatternNode:
-        is_each = form[0] == "each"
-        head = form[1] if is_each else form[0]
+    def _node(self, expr: tuple[Sexpr, ...]) -> PatternNode:
+        is_each = expr[0] == "each"
+        head = expr[1] if is_each else expr[0]
         assert isinstance(head, str)
         op_type, _, label = head.partition("@")
         node = PatternNode(op_type, is_each)
-        parts = list(form[2 if is_each else 1 :])
+        parts = list(expr[2 if is_each else 1 :])
         while parts and not _is_keyword(parts[0]):
             operand = self.operand(parts.pop(0))
             if isinstance(operand, Output) and operand.node.is_each:
@@ -133,8 +133,8 @@ class _Reader:
         return node
 
 
-def _is_keyword(form: Form) -> bool:
-    return isinstance(form, str) and form.startswith(":")
+def _is_keyword(expr: Sexpr) -> bool:
+    return isinstance(expr, str) and expr.startswith(":")
 
 
 def _variable(text: str) -> Variable:

@@ -15,14 +15,10 @@ from onnx.reference.op_run import OpRun
 
 from xflowrl._engine import Graph
 from xflowrl.onnx_io import Model, StoredWeights, export_onnx
+from xflowrl.operators import OPERATORS
 
 Array = NDArray[Any]
 
-# Functions whose values are rounded. Each may be replaced by an arbitrary one that is exact.
-INEXACT = frozenset(
-    {"Sigmoid", "Tanh", "HardSwish", "Softplus", "Softsign", "Mish", "Erf", "Exp", "Log", "Elu"}
-    | {"Celu", "Selu", "Sin", "Cos"}
-)
 _PRIME = 11
 
 
@@ -85,7 +81,8 @@ class Pad(OpRun):
 
 @cache
 def _arbitrary_functions() -> tuple[type[OpRun], ...]:
-    return tuple(_arbitrary(name, number) for number, name in enumerate(sorted(INEXACT)))
+    names = sorted(name for name, row in OPERATORS.items() if row.is_inexact)
+    return tuple(_arbitrary(name, number) for number, name in enumerate(names))
 
 
 def _arbitrary(name: str, number: int) -> type[OpRun]:

@@ -24,7 +24,7 @@ _WAYS = ("taso", "valid", "distinct")
 
 
 @dataclass(frozen=True)
-class Places:
+class Counts:
     """How many places one rule, or all rules together, have in a graph.
 
     Attributes:
@@ -54,21 +54,21 @@ class Complexity:
     graph: str
     rules: str
     is_faithful: bool
-    places: dict[int, Places]
+    places: dict[int, Counts]
     names: dict[int, str]
 
     @property
-    def num_rules(self) -> Places:
+    def num_rules(self) -> Counts:
         """How many rules apply at all."""
         return self._total(lambda count: int(count > 0))
 
     @property
-    def num_places(self) -> Places:
+    def num_places(self) -> Counts:
         """How many places there are in all."""
         return self._total(lambda count: count)
 
-    def _total(self, measure: Any) -> Places:
-        return Places(
+    def _total(self, measure: Any) -> Counts:
+        return Counts(
             **{way: sum(measure(getattr(p, way)) for p in self.places.values()) for way in _WAYS}
         )
 
@@ -96,7 +96,7 @@ def count_places(graph: Graph, rules: RuleSet) -> Complexity:
         graph=graph.name,
         rules=rules.name,
         is_faithful=rules.faithful,
-        places={i: Places(**{way: counts[way][i] for way in _WAYS}) for i in applicable},
+        places={i: Counts(**{way: counts[way][i] for way in _WAYS}) for i in applicable},
         names={i: rules.rules[i].name for i in applicable},
     )
 
@@ -119,7 +119,7 @@ def table(complexity: Complexity) -> str:
     return "\n".join([*lines, *(_row(text, places, width) for text, places in totals)])
 
 
-def _row(text: str, places: Places, width: int) -> str:
+def _row(text: str, places: Counts, width: int) -> str:
     return f"{text.ljust(width)}  {places.taso:8} {places.valid:8} {places.distinct:8}"
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from xflowrl._engine import Graph, GraphBuilder
+from xflowrl._engine import Graph, GraphBuilder, inferable_operators
 from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.onnx_io import Model, export_onnx, load_onnx
 from xflowrl.onnx_io.model import StoredWeights
@@ -49,10 +49,7 @@ _OPERAND_ATTRIBUTES = {
     "Split": "split",
     "Squeeze": "axes",
     "Unsqueeze": "axes",
-    **{
-        f"Reduce{kind}": "axes"
-        for kind in ("Max", "Mean", "Min", "Prod", "Sum", "L1", "L2", "SumSquare")
-    },
+    **{op: "axes" for op in inferable_operators() if op.startswith("Reduce")},
 }
 
 # What its importer skips, with everything behind it, and attributes that it ignores.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xflowrl._engine import RuleSet
@@ -46,21 +45,29 @@ def load_taso(path: str, faithful: bool = False) -> RuleSet:
         faithful: take the rules as TASO has them, unsound ones included, and match them on
             constants too. The set says so (`RuleSet.faithful`); what it rewrites must not be used.
 
+    A comment inside each rule that is wrong as TASO has it says why.
+
     Raises:
         ValueError: the file cannot be read or is wrong; one line naming file, rule and operator.
     """
     file_rules = read_taso_file(path)
-    lines = ["(rules taso :faithful)" if faithful else "(rules taso)"]
+    remedies = dict(BUILTIN)
     guards = {} if faithful else {number: remedy.guards for number, remedy in BUILTIN.items()}
-    lines += builtin_rules(epsilon=not faithful, guards=guards)
+    texts = builtin_rules(epsilon=not faithful, guards=guards)
     for index, rule in enumerate(file_rules):
-        remedy = None if faithful else _remedy_of(rule)
+        remedy = _BY_DIGEST.get(_digest(rule))
+        if remedy:
+            remedies[FIRST_ID + index] = remedy
+        extra = remedy.guards if remedy and not faithful else ()
         try:
-            text = rule_text(rule, _name(index, rule), remedy.guards if remedy else ())
+            texts.append(rule_text(rule, _name(index, rule), extra))
         except ValueError as error:
             raise ValueError(f"{place_of(path, index)}, {error}") from None
-        lines.append(text)
-    rules = RuleSet.parse("\n".join(lines), path)
+    for number, remedy in remedies.items():
+        comment = f"{'unsound' if faithful else 'remedied'}: {remedy.reason}"
+        texts[number] = f"{texts[number][:-1]} ; {comment}\n)"
+    header = "(rules taso :faithful)" if faithful else "(rules taso)"
+    rules = RuleSet.parse("\n".join([header, *texts]), path)
     if not faithful and _digest(*file_rules) != _SHIPPED_DIGEST:
         _log.warning(
             "%s is not the rule file of TASO's master f11782c: a rule that is not in that one gets "
@@ -68,25 +75,6 @@ def load_taso(path: str, faithful: bool = False) -> RuleSet:
             path,
         )
     return rules
-
-
-def remedies(path: str) -> dict[str, Remedy]:
-    """What the rules of `load_taso(path)` got, by name; in order of their ids.
-
-    Raises:
-        ValueError: as `load_taso`.
-    """
-    names = load_taso(path, faithful=True).names  # without a second warning
-    return dict(_remedies(read_taso_file(path), names))
-
-
-def _remedies(file_rules: list[TasoRule], names: list[str]) -> Iterator[tuple[str, Remedy]]:
-    for number, remedy in sorted(BUILTIN.items()):
-        yield names[number], remedy
-    for number, rule in enumerate(file_rules, FIRST_ID):
-        found = _remedy_of(rule)
-        if found:
-            yield names[number], found
 
 
 def _name(index: int, rule: TasoRule) -> str:
@@ -106,10 +94,6 @@ def _digest(*rules: TasoRule) -> str:
         for rule in rules
     ]
     return hashlib.sha256(repr(content).encode()).hexdigest()[:8]
-
-
-def _remedy_of(rule: TasoRule) -> Remedy | None:
-    return _BY_DIGEST.get(_digest(rule))
 
 
 _GROUPS = "grouped convolutions are merged as if each output read all channels"

@@ -214,15 +214,6 @@ def test_several_problems_share_a_policy(relu_problem: MakeProblem) -> None:
     assert results[0].stop_reason is StopReason.NO_MATCH
 
 
-def test_patience_ends_training(relu_problem: MakeProblem) -> None:
-    log = Log()
-    agent = PPO(
-        train_iterations=100, train_patience=2, num_samples=0, policy=SMALL, learning=learning()
-    )
-    agent.optimize([relu_problem(2)], log)  # the optimum is one rewrite away
-    assert 3 <= len(log.training) < 20
-
-
 def test_a_step_cost_is_no_part_of_the_logged_return(relu_problem: MakeProblem) -> None:
     log = Log()
     agent = PPO(train_iterations=1, num_samples=0, policy=SMALL, learning=learning(step_cost=100.0))
@@ -265,13 +256,3 @@ def test_options_are_checked() -> None:
         LearningSettings(num_envs=0)
     with pytest.raises(ValueError, match="gae_lambda 2"):
         LearningSettings(gae_lambda=2.0)
-
-
-def test_schedules() -> None:
-    def rates(schedule: Any) -> list[float]:
-        settings = LearningSettings(schedule=schedule, learning_rate=1.0, final_learning_rate=0.0)
-        return [settings.rate(progress) for progress in (0.0, 0.25, 0.5, 1.0)]
-
-    assert rates("constant") == [1.0] * 4
-    assert rates("linear") == [1.0, 0.75, 0.5, 0.0]
-    assert rates("cosine") == pytest.approx([1.0, 0.8536, 0.5, 0.0], abs=1e-4)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xflowrl._engine import RuleSet
+from xflowrl._engine import RuleSet, activation_names, operator_names
 from xflowrl.agents.ppo.checkpoint import load_policy, new_policy, save_policy
 from xflowrl.agents.ppo.features import make_batch
 from xflowrl.agents.ppo.policy import PolicySettings
@@ -80,3 +80,22 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a policy's weights"):
         load_policy(tmp_path / "evil.pt", rule_set("a"))
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_record_of_the_first_format_is_read(tmp_path: Path) -> None:
+    """Made by hand: what files hold that people have."""
+    rules = rule_set("a")
+    size = {"hidden_size": 8, "num_layers": 1, "head": "flat", "initial_stop": 0.5}
+    policy = new_policy(PolicySettings(**size), rules)  # type: ignore[arg-type]
+    record = {
+        "format": "xflowrl-ppo-1",
+        "policy": size,
+        "rule_set": "toys",
+        "rules": ["a"],
+        "operators": list(operator_names()),
+        "activations": list(activation_names()),
+        "weights": policy.state_dict(),
+    }
+    torch.save(record, tmp_path / "best.pt")
+    weights = load_policy(tmp_path / "best.pt", rules).state_dict()
+    assert all(torch.equal(weights[name], w) for name, w in policy.state_dict().items())

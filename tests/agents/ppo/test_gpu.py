@@ -30,7 +30,7 @@ def no_log(metrics: Mapping[str, float], step: int) -> None:
 
 
 def ppo(**options: Any) -> PPO:
-    return PPO(accelerator="gpu", policy=SMALL, learning=LEARNING, **options)
+    return PPO(trainer={"accelerator": "gpu"}, policy=SMALL, learning=LEARNING, **options)
 
 
 def test_trains_and_decodes(relu_problem: MakeProblem) -> None:
@@ -70,3 +70,14 @@ def test_the_same_distribution_as_on_the_cpu(relu_problem: MakeProblem) -> None:
             [policy(moved)[0].log_prob(action.view(1).to("cuda")) for action in actions]
         )
     torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-4, atol=1e-4)
+
+
+def test_trains_in_bfloat16(relu_problem: MakeProblem) -> None:
+    agent = PPO(
+        train_iterations=8,
+        trainer={"accelerator": "gpu", "precision": "bf16-mixed"},
+        policy=SMALL,
+        learning=LEARNING,
+    )
+    (result,) = agent.optimize([relu_problem(6)], no_log)
+    assert result.num_nodes_best == 1

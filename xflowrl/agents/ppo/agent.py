@@ -7,22 +7,19 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from xflowrl.agents.attempt import Attempt, attempt_each
-from xflowrl.agents.ppo.checkpoint import (
-    check_resumable,
-    load_policy,
-    new_policy,
-    save_policy,
-)
+from xflowrl.agents.ppo.checkpoint import check_resumable, load_policy, new_policy, save_policy
 from xflowrl.agents.ppo.decoding import decode, take_again
-from xflowrl.agents.ppo.module import Best, PPOModule
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
 from xflowrl.agents.ppo.settings import MIN_EPISODE_STEPS, LearningSettings
+from xflowrl.agents.ppo.training import Best, PPOModule, end_above
 from xflowrl.env import VectorRewriteEnv, reward_from_name
 from xflowrl.problem import Budget, Log, Problem, Result
 
@@ -56,7 +53,7 @@ class PPO:
         reward_weights: dict[str, float] | None = None,
         policy: PolicySettings | None = None,
         learning: LearningSettings | None = None,
-        accelerator: Literal["cpu", "gpu", "auto"] = "cpu",
+        trainer: dict[str, Any] | None = None,
         num_threads: int = 1,
     ) -> None:
         if not train and checkpoint is None and resume is None:
@@ -80,7 +77,7 @@ class PPO:
         self._reward_fn = reward_from_name(reward, reward_weights)
         self._policy_settings = policy or PolicySettings()
         self._learning = learning or LearningSettings()
-        self._accelerator = accelerator
+        self._trainer = {"accelerator": "cpu", "devices": 1} | (trainer or {})
         self._num_threads = num_threads
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
@@ -114,27 +111,27 @@ class PPO:
 
         Returns the best graph seen by id of problem.
         """
-        learning = self._learning
-        envs = VectorRewriteEnv(
-            [replace(problem, budget=_episode_budget(problem, learning)) for problem in problems],
-            learning.num_envs,
-            reward_fn=self._reward_fn,
-        )
+        learning, cut = self._learning, []
+        for problem in problems:
+            nodes = max(len(problem.model.graph), MIN_EPISODE_STEPS)
+            budget = Budget(max_iterations=learning.max_episode_steps or nodes)
+            cut.append(replace(problem, budget=budget))
+        envs = VectorRewriteEnv(cut, learning.num_envs, reward_fn=self._reward_fn)
         module = PPOModule(
             policy,
             envs,
             learning,
             num_iterations=self._train_iterations,
-            seed=problems[0].seed,
             bootstraps=not getattr(self._reward_fn, "pays_at_end", False),
             log_fn=log,
-            over_fn=self._after_iteration,
         )
         if self._resume is not None:
             check_resumable(self._resume, policy, problems[0].rules)
-        trainer = self._trainer()
+        trainer = self._make_trainer()
         try:
             trainer.fit(module, ckpt_path=self._resume, weights_only=True)
+        except MisconfigurationException as error:  # an option that fits no manual optimisation
+            raise ValueError(f"agent.trainer {self._trainer}: {error}") from None
         except (KeyboardInterrupt, SystemExit):
             logger.warning("training interrupted after %d iterations", module.iteration)
         self.train_s = module.seconds
@@ -143,52 +140,46 @@ class PPO:
             policy.load_state_dict(module.best_weights)
         return {id(problem): best for problem, best in zip(problems, module.best, strict=True)}
 
-    def _after_iteration(self, module: PPOModule) -> bool:
-        """Saves what is due; True if training is to end."""
-        if module.is_best:
-            self._save(module, "best.pt")
-        out_of_time = self._max_train_s is not None and module.seconds >= self._max_train_s
-        idle = module.iteration - module.improved_at
-        out_of_patience = self._train_patience is not None and idle >= self._train_patience
-        return out_of_time or out_of_patience
-
     def _save(self, module: PPOModule, name: str) -> None:
         if self._folder is not None:
-            rules = module.envs.envs[0].problem.rules
-            save_policy(module.policy, rules, self._folder / name)
+            save_policy(module.policy, module.problems[0].rules, self._folder / name)
 
-    def _trainer(self) -> pl.Trainer:
+    def _make_trainer(self) -> pl.Trainer:
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists.*")
-        callbacks: list[Any] = []
+        expected = ".*(many workers|Checkpoint directory|dirpath has changed|callbacks used to).*"
+        warnings.filterwarnings("ignore", expected)
+        callbacks: list[pl.Callback] = [LambdaCallback(on_train_epoch_end=self._keep_best)]
+        if self._max_train_s is not None:
+            callbacks.append(end_above("seconds", self._max_train_s))
+        if self._train_patience is not None:
+            callbacks.append(end_above("idle_iterations", self._train_patience - 1))
         if self._folder is not None:
-            callbacks.append(_KeepResumable(self._folder / "resume.ckpt", self._checkpoint_every))
-        return pl.Trainer(
-            accelerator=self._accelerator,
-            devices=1,
-            max_epochs=self._train_iterations,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=callbacks,
-        )
+            every = {"every_n_epochs": self._checkpoint_every, "enable_version_counter": False}
+            callbacks.append(ModelCheckpoint(self._folder, "resume", **every))
+        given = f"agent.trainer {self._trainer}"
+        try:
+            trainer = pl.Trainer(
+                **self._trainer,
+                max_epochs=self._train_iterations,
+                logger=False,
+                enable_checkpointing=self._folder is not None,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                callbacks=callbacks,
+            )
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise ValueError(f"{given}: {' '.join(str(error).split())}") from None
+        if trainer.strategy.launcher is not None:
+            # Processes of its own would roll out, count and stop each for itself.
+            raise ValueError(
+                f"{given}: training is one process on one device; give devices=1 strategy=auto, "
+                f"and use further devices for further runs"
+            )
+        if trainer.precision not in ("32-true", "bf16-mixed"):
+            # Gradients would be clipped while they are scaled, or inputs not be of weights' type.
+            raise ValueError(f"{given}: precision is 32-true or bf16-mixed here")
+        return trainer
 
-
-class _KeepResumable(pl.Callback):
-    """Saves all of the training's state every so many iterations, to go on from there exactly."""
-
-    def __init__(self, path: Path, every: int) -> None:
-        self._path = path
-        self._every = every
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Between two iterations."""
-        if (trainer.current_epoch + 1) % self._every == 0:
-            trainer.save_checkpoint(self._path)
-
-
-def _episode_budget(problem: Problem, learning: LearningSettings) -> Budget:
-    steps = learning.max_episode_steps
-    return Budget(max_iterations=steps or max(len(problem.model.graph), MIN_EPISODE_STEPS))
+    def _keep_best(self, trainer: pl.Trainer, module: PPOModule) -> None:
+        if module.is_best:
+            self._save(module, "best.pt")

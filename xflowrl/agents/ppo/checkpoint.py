@@ -49,10 +49,12 @@ def load_policy(path: str | Path, rules: RuleSet) -> Policy:
 
 def describe_training(policy: Policy, rules: RuleSet) -> dict[str, Any]:
     """What a policy was trained for, and its size: what a file says beside the weights."""
+    about = {"format": FORMAT, "policy": asdict(policy.settings), "rule_set": rules.name}
+    return about | _vocabulary(rules)
+
+
+def _vocabulary(rules: RuleSet) -> dict[str, list[str]]:
     return {
-        "format": FORMAT,
-        "policy": asdict(policy.settings),
-        "rule_set": rules.name,
         "rules": list(rules.names),
         "operators": list(operator_names()),
         "activations": list(activation_names()),
@@ -102,31 +104,18 @@ def _read(path: str | Path, option: str, expected: str) -> dict[str, Any]:
 
 def _check(source: str, record: dict[str, Any], rules: RuleSet) -> None:
     """Raises ValueError unless the record's rules and operators are those present."""
-    named = (record["rule_set"], rules.name)
-    _require_same(source, "rules", record["rules"], rules.names, named)
-    _require_same(source, "operators", record["operators"], operator_names())
-    _require_same(source, "activations", record["activations"], activation_names())
-
-
-def _require_same(
-    source: str,
-    what: str,
-    trained: list[str],
-    present: list[str],
-    named: tuple[str, str] = ("", ""),
-) -> None:
-    if list(trained) == list(present):
-        return
-    only_trained = [name for name in trained if name not in set(present)]
-    only_present = [name for name in present if name not in set(trained)]
-    details = [" ".join(f"{len(trained)} {what} {named[0]}, not {len(present)} {named[1]}".split())]
-    if only_trained:
-        details.append(f"{only_trained[0]!r} is missing here")
-    if only_present:
-        details.append(f"{only_present[0]!r} is new here")
-    if not only_trained and not only_present:
-        details.append("the order differs")
-    raise ValueError(
-        f"{source} was trained with other {what}: {'; '.join(details)}. Choose the {what} it was "
-        f"trained with, or train again"
-    )
+    for what, present in _vocabulary(rules).items():
+        trained = record[what]
+        if trained == present:
+            continue
+        sets = (record["rule_set"], rules.name) if what == "rules" else ("", "")
+        counts = f"{len(trained)} {what} {sets[0]}, not {len(present)} {sets[1]}"
+        missing = [f"{name!r} is missing here" for name in trained if name not in present]
+        new = [f"{name!r} is new here" for name in present if name not in trained]
+        details = [" ".join(counts.split()), *missing[:1], *new[:1]]
+        if not missing and not new:
+            details.append("the order differs")
+        raise ValueError(
+            f"{source} was trained with other {what}: {'; '.join(details)}. Choose the {what} it "
+            f"was trained with, or train again"
+        )

@@ -117,7 +117,7 @@ class Policy(nn.Module):
                 embedding.weight.mul_(0.5)
 
     def forward(self, batch: GraphBatch) -> tuple[ActionDistribution, torch.Tensor]:
-        """The distribution over actions, and the values [G]."""
+        """The distribution over actions, and the values [G]; f32 under every precision."""
         h_NH = self.encode(batch)
         g_GH = self.graph(
             torch.cat(
@@ -131,7 +131,7 @@ class Policy(nn.Module):
             + self.rule(batch.match_rule)
             + g_GH[batch.match_graph]
         ).relu()
-        scores_M = self.match_score(m_MH).squeeze(1)
+        scores_M = self.match_score(m_MH).squeeze(1).float()
         pooled_GH = _mean(m_MH, batch.match_graph, batch.num_graphs)
         context_G = torch.cat([g_GH, pooled_GH], dim=1)
         if self.settings.head == "flat":
@@ -143,20 +143,20 @@ class Policy(nn.Module):
                 0, rows_MH, m_MH, "amax"
             )
             log_go_on_M, rank_M = distribution.hierarchical(
-                self.rule_score(torch.cat([mean_KH, top_KH], dim=1)).squeeze(1),
+                self.rule_score(torch.cat([mean_KH, top_KH], dim=1)).squeeze(1).float(),
                 scores_M,
                 group_graph_K=batch.group_graph,
                 match_group_M=batch.match_group,
                 num_graphs=batch.num_graphs,
             )
         actions = distribution.action_distribution(
-            stop_logits_G=self.stop(context_G).squeeze(1) + self._stop_odds(batch),
+            stop_logits_G=self.stop(context_G).squeeze(1).float() + self._stop_odds(batch),
             log_go_on_M=log_go_on_M,
             rank_M=rank_M,
             match_graph_M=batch.match_graph,
             num_matches_G=batch.num_matches,
         )
-        return actions, self.value(context_G).squeeze(1)
+        return actions, self.value(context_G).squeeze(1).float()
 
     def _stop_odds(self, batch: GraphBatch) -> torch.Tensor:
         """Log odds of STOP before training, [G]."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +10,7 @@ MIN_EPISODE_STEPS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class LearningSettings:
-    """How PPO learns; sources stand at each trick in `PPOModule`.
+    """How PPO learns; sources stand at each trick in `algorithm.py`.
 
     Attributes:
         num_envs: environments stepped together.
@@ -52,17 +51,3 @@ class LearningSettings:
             raise ValueError(
                 f"agent.learning: gamma {self.gamma}, gae_lambda {self.gae_lambda}: give 0 to 1"
             )
-
-    def entropy_weight(self, progress: float) -> float:
-        """The weight of the entropy bonus, which falls linearly; progress goes from 0 to 1."""
-        first, last = self.entropy_coefficient, self.final_entropy_coefficient
-        return first + progress * (last - first)
-
-    def rate(self, progress: float) -> float:
-        """The learning rate; progress goes from 0 to 1."""
-        share = {
-            "constant": 1.0,
-            "linear": 1.0 - progress,
-            "cosine": 0.5 + 0.5 * math.cos(math.pi * progress),
-        }[self.schedule]
-        return self.final_learning_rate + share * (self.learning_rate - self.final_learning_rate)

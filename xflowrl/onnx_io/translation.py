@@ -45,7 +45,7 @@ _MAX_KNOWN_FLOATS = 64
 _ONNX = ("", "ai.onnx")
 
 
-class Lowering:
+class Translation:
     """One model on its way to opset 18; `run` does it.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Reading and writing forms, and the values that a source asks of attributes."""
+"""Reading and writing expressions, and the values that a source asks of attributes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import pytest
 from xflowrl.rules import load_core
 from xflowrl.soundness.check import rule_set
 from xflowrl.soundness.expressions import Bindings, NoValue, Unbound, evaluate
-from xflowrl.soundness.text import read_forms, read_rule, replace_at, subforms, write_form
+from xflowrl.soundness.sexpr import read_rule, read_sexprs, replace_at, subexpressions, write_sexpr
 
 
 def test_forms_are_written_as_they_are_read() -> None:
     text = '(rule a (Relu [?b] ?xs... :mode "a b; c" :min -inf) => @k.1)'
-    assert write_form(read_forms(f"; a comment\n{text} ; another")[0]) == text
+    assert write_sexpr(read_sexprs(f"; a comment\n{text} ; another")[0]) == text
 
 
 @pytest.mark.parametrize("text", ["(a", "a)", "(a))("])
 def test_brackets_must_match(text: str) -> None:
     with pytest.raises(ValueError, match="rule text"):
-        read_forms(text)
+        read_sexprs(text)
 
 
 def test_every_built_in_rule_survives_reading_and_writing() -> None:
@@ -30,8 +30,8 @@ def test_every_built_in_rule_survives_reading_and_writing() -> None:
 
 
 def test_parts_are_found_and_replaced_by_path() -> None:
-    (form,) = read_forms("(a (b c) d)")
-    paths = {write_form(part): path for path, part in subforms(form)}
+    (expr,) = read_sexprs("(a (b c) d)")
+    paths = {write_sexpr(part): path for path, part in subexpressions(expr)}
     assert paths == {
         "(a (b c) d)": (),
         "a": (0,),
@@ -40,8 +40,8 @@ def test_parts_are_found_and_replaced_by_path() -> None:
         "c": (1, 1),
         "d": (2,),
     }
-    assert write_form(replace_at(form, (1, 1), "e")) == "(a (b e) d)"
-    assert write_form(replace_at(form, (1,), None)) == "(a d)"
+    assert write_sexpr(replace_at(expr, (1, 1), "e")) == "(a (b e) d)"
+    assert write_sexpr(replace_at(expr, (1,), None)) == "(a d)"
 
 
 KNOWN = Bindings({"?k": 1, "?s": [3, 4]}, {"?x": (2, 7)}, {"?xs": [(2, 3), (2, 4)]})
@@ -62,7 +62,7 @@ KNOWN = Bindings({"?k": 1, "?s": [3, 4]}, {"?x": (2, 7)}, {"?xs": [(2, 3), (2, 4
     ],
 )
 def test_values_of_expressions(text: str, value: object) -> None:
-    assert evaluate(read_forms(text)[0], KNOWN) == value
+    assert evaluate(read_sexprs(text)[0], KNOWN) == value
 
 
 @pytest.mark.parametrize(
@@ -77,4 +77,4 @@ def test_values_of_expressions(text: str, value: object) -> None:
 )
 def test_expressions_without_value(text: str, error: type[Exception]) -> None:
     with pytest.raises(error):
-        evaluate(read_forms(text)[0], KNOWN)
+        evaluate(read_sexprs(text)[0], KNOWN)

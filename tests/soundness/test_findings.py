@@ -1,4 +1,4 @@
-"""What is kept of the checker's verdicts, and what loading a rule file makes of them."""
+"""What is kept of the checker's findings, and what loading a rule file makes of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from xflowrl.rules import load_core, load_file
+from xflowrl.rules import load_file
 from xflowrl.rules.__main__ import main
-from xflowrl.soundness.verdict import Verdict
-from xflowrl.soundness.verdicts import Verdicts, default_path
+from xflowrl.soundness.findings import Finding, Findings, default_path
 
 SOUND = "(rule relu-twice (Relu (Relu ?x)) => (Relu ?x))"
 WRONG = "(rule relu-lost (Relu (Neg ?x)) => (Neg ?x))"
@@ -29,12 +28,12 @@ def rule_file(folder: Path, *rules: str) -> str:
 
 
 def test_verdict_is_found_by_the_rule_whatever_its_layout(cache: Path) -> None:
-    verdict = Verdict("relu-twice", "unsound", 3, "because")
-    Verdicts().put(SOUND, verdict, is_commutative=True)
+    finding = Finding("relu-twice", "unsound", 3, "because")
+    Findings().put(SOUND, finding, is_commutative=True)
     other_layout = SOUND.replace(" => ", "\n  ; a comment\n  =>\n ")
-    assert Verdicts().get(other_layout, is_commutative=True) == verdict
-    assert Verdicts().get(other_layout, is_commutative=False) is None
-    assert Verdicts().get(SOUND.replace("Relu ?x", "Abs ?x"), is_commutative=True) is None
+    assert Findings().get(other_layout, is_commutative=True) == finding
+    assert Findings().get(other_layout, is_commutative=False) is None
+    assert Findings().get(SOUND.replace("Relu ?x", "Abs ?x"), is_commutative=True) is None
     assert [path.name for path in cache.parent.iterdir()] == [cache.name]
 
 
@@ -42,7 +41,7 @@ def test_broken_file_of_verdicts_is_refused(cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text("[1, 2", encoding="utf-8")
     with pytest.raises(ValueError, match="delete it"):
-        Verdicts().get(SOUND, is_commutative=True)
+        Findings().get(SOUND, is_commutative=True)
 
 
 def test_unchecked_rules_load_with_a_warning(
@@ -75,18 +74,6 @@ def test_rule_known_to_be_unsound_is_not_loaded(
     assert "1 sound, 1 unsound, 0 unchecked" in out
     with pytest.raises(ValueError, match=r'rule "relu-lost" \(.*mine.rules:3\) is unsound'):
         load_file(path)
-
-
-def test_list_prints_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(load_core())
-
-
-def test_list_of_one_rule(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list", "--rule", "Neg-Neg"]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("elimination.rules:")
-    assert out.endswith(": (rule Neg-Neg (Neg (Neg ?x)) => ?x)\n")
 
 
 @pytest.mark.parametrize(

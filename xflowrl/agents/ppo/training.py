@@ -1,0 +1,239 @@
+"""Training as Lightning sees it: one training step is one iteration of the algorithm."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from torch.utils.data import DataLoader
+
+from xflowrl.agents.ppo import algorithm
+from xflowrl.agents.ppo.checkpoint import describe_training
+from xflowrl.agents.ppo.distribution import ActionDistribution
+from xflowrl.agents.ppo.features import make_batch
+from xflowrl.agents.ppo.policy import Policy
+from xflowrl.agents.ppo.settings import LearningSettings
+from xflowrl.env import Position, VectorRewriteEnv, observe
+from xflowrl.problem import Log
+
+# A mean return or a cost counts as better from this share of the initial cost on: progress that
+# noise makes must not keep a training alive.
+_PROGRESS = 1e-3
+
+# What a resume needs beside weights, optimiser, environments and random numbers.
+_RESUMED = (
+    *("iteration", "num_env_steps", "seconds", "measure_s"),
+    *("best_return", "improved_at", "recent_returns", "best_weights"),
+)
+
+
+@dataclass
+class Best:
+    """The cheapest graph of a problem seen so far, and the matches that lead there by index."""
+
+    cost_ms: float
+    actions: tuple[int, ...] = ()
+
+
+class PPOModule(pl.LightningModule):
+    """One training step is one iteration: a rollout, then several epochs of updates on it.
+
+    Attributes:
+        seconds: of training so far, without `measure_s`, those that timing operators took.
+        best_weights: of the policy that had the best mean return; `is_best` if it is the last.
+        improved_at: the last iteration with a better mean return or a cheaper graph.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        envs: VectorRewriteEnv,
+        settings: LearningSettings,
+        *,
+        num_iterations: int,
+        bootstraps: bool = True,
+        log_fn: Log,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.policy = policy
+        self.envs = envs
+        self.settings = settings
+        self.num_iterations = num_iterations
+        self.iteration = 0
+        self.num_env_steps = 0
+        self.seconds = 0.0
+        self.measure_s = 0.0
+        self.best_return = -float("inf")
+        self.recent_returns: list[float] = []
+        self.best_weights: dict[str, torch.Tensor] = {}
+        self.improved_at = 0
+        self.problems = envs.envs[0].problems
+        self.best = [Best(problem.initial_state().cost.ms) for problem in self.problems]
+        self._bootstraps = bootstraps
+        self._log_fn = log_fn
+        self._generator = torch.Generator().manual_seed(self.problems[0].seed)
+        self._envs_snapshot: dict[str, Any] | None = None
+
+    def forward(self, positions: Sequence[Position]) -> tuple[ActionDistribution, torch.Tensor]:
+        """The policy at some positions, on this module's device."""
+        batch = make_batch([observe(position) for position in positions]).to(self.device)
+        answer: tuple[ActionDistribution, torch.Tensor] = self.policy(batch)
+        return answer
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam with epsilon 1e-5 (Huang et al. 2022, core detail 3)."""
+        return torch.optim.Adam(self.policy.parameters(), lr=self.settings.learning_rate, eps=1e-5)
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """One batch an epoch: an epoch is an iteration, so that checkpoints fall between them."""
+        return DataLoader(range(1), batch_size=None)  # type: ignore[arg-type]
+
+    def on_train_start(self) -> None:
+        """Begins the episodes, or takes them up where a checkpoint left them."""
+        if self._envs_snapshot is None:
+            self.envs.reset(seed=self.problems[0].seed)
+        else:
+            self.envs.restore(self._envs_snapshot)
+
+    def training_step(self, batch: int, batch_idx: int) -> None:
+        """One iteration."""
+        began_s, measured_s = time.perf_counter(), self._measured_s()
+        settings, generator = self.settings, self._generator
+        progress = self.iteration / self.num_iterations
+        rollout = algorithm.collect(
+            self, self.envs, settings=settings, generator=generator, note_fn=self._note_cheapest
+        )
+        collect_s = time.perf_counter() - began_s
+        next_values_TB = algorithm.next_values(self, rollout, bootstraps=self._bootstraps)
+        advantages_TB = algorithm.advantages(
+            rollout, next_values_TB, gamma=settings.gamma, lambda_=settings.gae_lambda
+        )
+        optimizer: Any = self.optimizers()
+        for group in optimizer.param_groups:
+            group["lr"] = algorithm.learning_rate(settings, progress)
+        updates = algorithm.update(
+            self,
+            optimizer,
+            rollout=rollout,
+            advantages_TB=advantages_TB,
+            settings=settings,
+            generator=generator,
+            entropy_weight=algorithm.entropy_weight(settings, progress),
+            backward_fn=self.manual_backward,
+        )
+        self.iteration += 1
+        self.num_env_steps += advantages_TB.size
+        metrics = _update_metrics(updates) | self._note_episodes(rollout.infos)
+        # Timing operators is not counted, so that training ends at the same place with a warm and
+        # with a cold op-cost database.
+        measured_s = self._measured_s() - measured_s
+        seconds = time.perf_counter() - began_s - measured_s
+        self.seconds += seconds
+        self.measure_s += measured_s
+        values_TB, returns_TB = rollout.values_TB, rollout.values_TB + advantages_TB
+        metrics |= {
+            "train/explained_variance": algorithm.explained_variance(values_TB, returns_TB),
+            "train/iteration": self.iteration,
+            "train/max_iterations": self.num_iterations,
+            "train/env_steps": self.num_env_steps,
+            "train/seconds": self.seconds,
+            "train/measure_s": self.measure_s,
+            "train/steps_per_s": advantages_TB.size / seconds,
+            "train/rollout_steps_per_s": advantages_TB.size / collect_s,
+            "train/learning_rate": optimizer.param_groups[0]["lr"],
+        }
+        for problem, best in zip(self.problems, self.best, strict=True):
+            name = "best_cost_ms" if len(self.best) == 1 else f"{problem.name}/best_cost_ms"
+            metrics[f"train/{name}"] = best.cost_ms
+        self._log_fn(metrics, self.iteration)
+        limited = {"seconds": self.seconds, "idle_iterations": self.iteration - self.improved_at}
+        self.log_dict(limited, on_step=False, on_epoch=True, batch_size=1)
+
+    def _measured_s(self) -> float:
+        objectives = {id(problem.objective): problem.objective for problem in self.problems}
+        return sum(objective.measure_s for objective in objectives.values())
+
+    def _note_cheapest(self, infos: dict[str, Any]) -> None:
+        for env, info, final in zip(self.envs.envs, infos["env"], infos["final"], strict=True):
+            best = self.best[info["problem"]]
+            saved_ms = best.cost_ms - info["cost_ms"]
+            if saved_ms > 1e-9 * best.cost_ms:
+                best.cost_ms = info["cost_ms"]
+                best.actions = env.actions if final is None else final["actions"]
+                if saved_ms > _PROGRESS * best.cost_ms:
+                    self.improved_at = self.iteration + 1
+
+    def _note_episodes(self, infos_T: list[dict[str, Any]]) -> dict[str, float]:
+        """Metrics of a rollout's actions and ended episodes.
+
+        The weights are kept where the last episodes, two an environment, had the best mean return.
+        """
+        taken = [info["rule"] for infos in infos_T for info in infos["env"]]
+        finals = [final for infos in infos_T for final in infos["final"]]
+        metrics = {f"rules/{rule}": n / len(taken) for rule, n in sorted(Counter(taken).items())}
+        metrics["train/share_stop"] = metrics.pop("rules/", 0.0)
+        ended = [(rule, final) for rule, final in zip(taken, finals, strict=True) if final]
+        returns = [final["episode_return"] for _, final in ended]
+        if ended:
+            metrics |= {
+                "train/episode_return": float(np.mean(returns)),
+                "train/episode_length": float(np.mean([f["episode_length"] for _, f in ended])),
+                "train/episodes_stopped": float(np.mean([rule == "" for rule, _ in ended])),
+                "train/episodes": len(ended),
+            }
+        window = 2 * self.envs.num_envs
+        self.recent_returns = (self.recent_returns + returns)[-window:]
+        full = bool(ended) and len(self.recent_returns) == window
+        mean = float(np.mean(self.recent_returns)) if full else -float("inf")
+        self.is_best = mean > self.best_return + _PROGRESS
+        if self.is_best:
+            self.best_return, self.improved_at = mean, self.iteration
+            self.best_weights = {k: v.clone() for k, v in self.policy.state_dict().items()}
+        return metrics
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what a resume needs, as plain data."""
+        checkpoint["ppo"] = {
+            **describe_training(self.policy, self.problems[0].rules),
+            **{name: getattr(self, name) for name in _RESUMED},
+            "best": [(best.cost_ms, list(best.actions)) for best in self.best],
+            "generator": self._generator.get_state(),
+            "envs": self.envs.snapshot(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes that up again; the environments follow in `on_train_start`."""
+        saved = checkpoint["ppo"]
+        for name in _RESUMED:
+            setattr(self, name, saved[name])
+        self.best = [Best(cost_ms, tuple(actions)) for cost_ms, actions in saved["best"]]
+        self._generator.set_state(saved["generator"])
+        self._envs_snapshot = saved["envs"]
+
+
+def end_above(name: str, limit: float) -> EarlyStopping:
+    """Ends training after the iteration in which a number that the module logs exceeds `limit`.
+
+    Lightning's `Timer` counts the timing of operators too; `EarlyStopping`'s own patience knows one
+    quantity, and a resume takes the saved patience for the given one. So the module counts, and of
+    `EarlyStopping` only the threshold is used.
+    """
+    return EarlyStopping(name, mode="max", stopping_threshold=limit, patience=sys.maxsize)
+
+
+def _update_metrics(updates: list[dict[str, float]]) -> dict[str, float]:
+    """Means over the updates of an iteration; of the divergence the last."""
+    mean = {name: float(np.mean([each[name] for each in updates])) for name in updates[0]}
+    metrics = {f"loss/{name}": mean[name] for name in ("policy", "value", "total")}
+    metrics |= {f"train/{name}": mean[name] for name in ("entropy", "clipfrac", "gradient_norm")}
+    last = {"train/approx_kl": updates[-1]["approx_kl"], "train/num_updates": len(updates)}
+    return metrics | last
