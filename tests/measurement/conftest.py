@@ -11,6 +11,6 @@ from xflowrl.measurement import device
 def a_device_of_our_own(tmp_path_factory, monkeypatch) -> Iterator[None]:
     """Tests wait for no run of this machine, and no run waits for them."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("locks")))
-    device._device_lock.cache_clear()
+    device._lock_at.cache_clear()
     yield
-    device._device_lock.cache_clear()
+    device._lock_at.cache_clear()

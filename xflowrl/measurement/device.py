@@ -10,7 +10,7 @@ import platform
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,6 +139,10 @@ class DeviceLock:
         finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
 
+    def __reduce__(self) -> tuple[Callable[[Path], DeviceLock], tuple[Path]]:
+        """A copy is the lock of the process that it is read in."""
+        return _lock_at, (self._path,)
+
     def _open(self) -> None:
         """Opens the files; anew in a forked child, which would share its parent's hold."""
         if self._process == os.getpid():
@@ -156,12 +160,12 @@ class DeviceLock:
 
 def device_lock(device: str = "cpu") -> DeviceLock:
     """The lock of a device of this machine, one object per process."""
-    return _device_lock(device)
+    return _lock_at(Path(tempfile.gettempdir()) / f"xflowrl-{device}.lock")
 
 
-@functools.cache  # to which an argument left out and its default are two different calls
-def _device_lock(device: str) -> DeviceLock:
-    return DeviceLock(Path(tempfile.gettempdir()) / f"xflowrl-{device}.lock")
+@functools.cache
+def _lock_at(path: Path) -> DeviceLock:
+    return DeviceLock(path)
 
 
 def _open_file(path: Path) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,10 @@ class OpDatabase:
         self._process = -1
         with self._open() as connection:
             connection.execute("SELECT count(*) FROM op_cost WHERE device = ''").fetchone()
+
+    def __reduce__(self) -> tuple[Callable[..., OpDatabase], tuple[Path | None, str, str]]:
+        """A copy opens the file itself; one in memory begins empty."""
+        return _open_again, (self.path, self.device, self.runtime)
 
     def get(self, keys: Iterable[str]) -> dict[str, OpCost]:
         """The costs known of `keys`, by key."""
@@ -157,6 +161,10 @@ class OpDatabase:
             connection.close()
             raise sqlite3.DatabaseError(f"schema {version}, this version reads {_SCHEMA_VERSION}")
         return connection
+
+
+def _open_again(path: Path | None, device: str, runtime: str) -> OpDatabase:
+    return OpDatabase(path, device=device, runtime=runtime)
 
 
 def _turn_on_write_ahead_log(connection: sqlite3.Connection) -> None:
