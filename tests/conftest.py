@@ -61,7 +61,7 @@ def relu_problem() -> Callable[..., Any]:
         return Problem(
             model=Model(graph, DrawnWeights(graph, 0)),
             rules=rules,
-            objective=objective or Objective("listed", table, device="none"),
+            objective=objective or Objective(table, device="none"),
             budget=Budget(**limits),
             seed=seed,
         )

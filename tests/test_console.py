@@ -59,6 +59,7 @@ def test_table_tells_what_came_out() -> None:
     [
         ({"kept_original": True}, "the original"),
         ({"best_onnx": None, "verified": {"status": "different"}}, "NOT EQUAL"),
+        ({"best_onnx": None, "verified": {"status": "undecided"}}, "undecided"),
         ({"cost_initial_ms": 0.0, "cost_best_ms": 0.0}, "-"),
     ],
 )

@@ -114,7 +114,7 @@ def test_what_an_objective_measures_is_counted_and_timed_apart(relu_problem: Mak
     from xflowrl.measurement import Objective
 
     pricer = OneMillisecondEach()
-    objective = Objective("fake", CostTable.measured(), device="d", pricer=pricer)
+    objective = Objective(CostTable.measured(), device="d", pricer=pricer)
     problem = relu_problem(3, objective=objective)
     meter, _, _ = make_meter()
     with meter.measuring(objective):

@@ -6,11 +6,21 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from xflowrl.judge import Judgement
 from xflowrl.problem import Problem, replay
-from xflowrl.run_folder import git_commit, read_traces, trace_record, versions, write_json
+from xflowrl.run_folder import (
+    git_commit,
+    read_traces,
+    result_entry,
+    trace_record,
+    versions,
+    write_json,
+)
+from xflowrl.verify import Verdict
 
 MakeProblem = Callable[..., Problem]
 
@@ -49,6 +59,23 @@ def test_json_is_strict_and_written_whole(tmp_path: Path) -> None:
         write_json(path, {"a": object()})
     assert json.loads(path.read_text())["a"] == [None, 1.0]
     assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_the_measurement_that_decides_is_marked(relu_problem: MakeProblem) -> None:
+    from xflowrl.agents.greedy import Greedy
+
+    (result,) = Greedy().optimize([relu_problem(3)], lambda metrics, step: None)
+    real = tuple(SimpleNamespace(entry=lambda name=n: {"runtime": name}) for n in ("a", "b"))
+    verdict = Verdict("equal", 0.5, 0.25, "3 draws agree")
+    judgement = Judgement(verdict, real, real[1], model=result.model)  # type: ignore[arg-type]
+    entry = result_entry(result, judgement, labels={}, best_onnx="best.onnx")
+    assert entry["real"] == [{"runtime": "a", "decides": False}, {"runtime": "b", "decides": True}]
+    assert entry["verified"] == {
+        "status": "equal",
+        "max_abs_error": 0.5,
+        "max_rel_error": 0.25,
+        "detail": "3 draws agree",
+    }
 
 
 def test_versions_name_what_results_depend_on() -> None:

@@ -92,7 +92,7 @@ def test_rounding_is_no_progress() -> None:
         (tensor,) = builder.add_node(op_type, [tensor], [op_type.lower()])
     builder.set_outputs([tensor])
     graph = builder.build()
-    objective = Objective("listed", CostTable.measured(), device="none", pricer=Listed())
+    objective = Objective(CostTable.measured(), device="none", pricer=Listed())
     problem = Problem(
         model=Model(graph, DrawnWeights(graph, 0)),
         rules=RuleSet.parse(UNDOING),

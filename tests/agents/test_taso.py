@@ -74,7 +74,7 @@ def test_operators_of_a_measured_table_are_timed(relu_problem: MakeProblem) -> N
             return [1.0] * len(signatures)
 
     table = CostTable.measured()
-    objective = Objective("fake", table, device="d", pricer=OneMillisecondEach())
+    objective = Objective(table, device="d", pricer=OneMillisecondEach())
     (result,) = Taso().optimize([relu_problem(4, objective=objective)], no_log)
     assert (result.cost_initial_ms, result.cost_best_ms) == (4.0, 1.0)
 

@@ -67,8 +67,8 @@ def test_spaces_follow_the_state(relu_problem: MakeProblem) -> None:
 def test_real_measurements_execute_the_graphs(relu_problem: MakeProblem) -> None:
     env = HierarchicalRewriteEnv(relu_problem(40), real_measurements=True)
     env.reset()
-    cost_model_reward = 1 / 40
+    priced_reward = 1 / 40
     rewards = [env.step((0, 0))[1] for _ in range(39)]
-    # Latency of a forty-fold relu against one: much is saved, and not what the model says.
+    # Latency of a forty-fold relu against one: much is saved, and not what the prices say.
     assert sum(rewards) > 0.3
-    assert rewards != pytest.approx([cost_model_reward] * 39)
+    assert rewards != pytest.approx([priced_reward] * 39)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import pickle
 import time
 from pathlib import Path
 
@@ -153,3 +154,12 @@ def test_an_interrupt_while_waiting_or_timing_leaves_no_lock(tmp_path, monkeypat
     with lock.exclusive(max_wait_s=0.0) as alone, other.exclusive(max_wait_s=0.0) as both:
         assert alone
         assert not both
+
+
+def test_a_copy_is_the_lock_of_the_process_that_reads_it(tmp_path) -> None:
+    lock = device_lock()
+    assert pickle.loads(pickle.dumps(lock)) is lock
+    other = pickle.loads(pickle.dumps(DeviceLock(tmp_path / "lock")))
+    with other.exclusive(max_wait_s=0.0) as alone:
+        assert alone
+    assert (tmp_path / "lock").exists()

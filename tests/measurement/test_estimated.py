@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import importlib
 import logging
 import sqlite3
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
 from xflowrl._engine import Cost, Graph, GraphBuilder, RuleSet, TensorType
 from xflowrl.measurement import Objective, estimated
-from xflowrl.measurement.device import cpu_name
+from xflowrl.measurement.device import DeviceLock, cpu_name
 
 
 def graph_with(op_type: str = "Relu", domain: str = ""):
@@ -106,6 +109,19 @@ def test_the_default_database_is_in_the_cache_folder(monkeypatch, tmp_path) -> N
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     estimated()
     assert (tmp_path / "xflowrl" / "op_costs.sqlite").exists()
+
+
+def test_an_interrupt_while_timing_gives_the_device_back(path, monkeypatch) -> None:
+    def interrupted(*args: object, **keywords: object) -> None:
+        raise KeyboardInterrupt
+
+    module = importlib.import_module("xflowrl.measurement.estimated")
+    monkeypatch.setattr(module, "time_operator", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        price(estimated(database=path), graph_with())
+    stranger = DeviceLock(Path(tempfile.gettempdir()) / "xflowrl-cpu.lock")
+    with stranger.exclusive(max_wait_s=0.0) as alone:
+        assert alone
 
 
 def test_timing_stays_within_its_limit(path) -> None:

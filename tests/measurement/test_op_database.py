@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sqlite3
 import subprocess
@@ -189,3 +190,9 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path) -> None:
         database(tmp_path / "file" / "costs.sqlite")
     with pytest.raises(ValueError, match=r"measurement\.database"):
         database(tmp_path)
+
+
+def test_a_copy_opens_the_same_file(tmp_path) -> None:
+    database = OpDatabase(tmp_path / "costs.sqlite", device="d", runtime="r")
+    kept = database.put("key", OpCost(1.0, 1.0, 1.0, 1))
+    assert pickle.loads(pickle.dumps(database)).get(["key"]) == {"key": kept}

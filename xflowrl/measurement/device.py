@@ -59,9 +59,6 @@ class DeviceLock:
         self._wait_in_vain = False
         self._mutex = threading.RLock()
 
-    def __reduce__(self) -> tuple[Callable[[Path], DeviceLock], tuple[Path]]:
-        return _lock_at, (self._path,)
-
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Held by a run from beginning to end; nests."""
@@ -142,6 +139,10 @@ class DeviceLock:
             fcntl.flock(self._main, fcntl.LOCK_SH)
         finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def __reduce__(self) -> tuple[Callable[[Path], DeviceLock], tuple[Path]]:
+        """A copy is the lock of the process that it is read in."""
+        return _lock_at, (self._path,)
 
     def _open(self) -> None:
         """Opens the files; anew in a forked child, which would share its parent's hold."""

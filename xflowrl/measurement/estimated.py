@@ -67,7 +67,6 @@ def estimated(
         path, device=executing.device, runtime=f"{executing.version}, protocol {_PROTOCOL}"
     )
     return Objective(
-        "estimated",
         CostTable.measured(),
         device=executing.device,
         runtime=executing.name,

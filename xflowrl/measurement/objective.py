@@ -30,7 +30,6 @@ class Objective:
     without gaps: what is missing is priced in one batch, and the state is priced anew.
 
     Attributes:
-        name: where costs come from: "roofline", "taso", "estimated".
         device: the device the costs speak of.
         runtime: the runtime operators are timed in; None for a price list.
         measure_s: seconds spent timing so far, or waiting while another run did; shown apart from
@@ -39,7 +38,6 @@ class Objective:
 
     def __init__(
         self,
-        name: str,
         table: CostTable,
         *,
         device: str,
@@ -47,7 +45,6 @@ class Objective:
         pricer: OperatorPricer | None = None,
         lock: DeviceLock | None = None,
     ) -> None:
-        self.name = name
         self.device = device
         self.runtime = runtime
         self.measure_s = 0.0
@@ -70,7 +67,8 @@ class Objective:
         Call it once an iteration: it is also where a run that holds the device lock lets others
         time.
         """
-        return _repriced(state) if self.answer() else state
+        self.answer()
+        return state if state.is_priced else state.repriced()
 
     def matches(self, state: State) -> list[Match]:
         """Every match in `state`, in a deterministic order, with known costs."""
@@ -81,15 +79,15 @@ class Objective:
         cost = state.cost
         return self.complete(state).cost if math.isnan(cost.ms) else cost
 
-    def answer(self) -> bool:
-        """Prices every operator that the engine has asked for; False if it knows all.
+    def answer(self) -> None:
+        """Prices every operator that the engine has asked for and does not know, in one batch.
 
         For the engine's own searches, which stop before a graph that asks and then go on.
         """
         self.measure_s += self._lock.give_way()
         unknown = self._table.unknown()
         if not unknown:
-            return False
+            return
         assert self._pricer is not None, "a price list knows every signature"
         started_s = time.perf_counter()
         try:
@@ -98,10 +96,3 @@ class Objective:
             self.measure_s += time.perf_counter() - started_s
         for signature, cost_ms in zip(unknown, costs_ms, strict=True):
             self._table.set(signature.key, cost_ms)
-        return True
-
-
-def _repriced(state: State) -> State:
-    """The same graph, priced with what the table knows now."""
-    len(state)  # the engine prices a state anew, in place, when it is asked something
-    return state

@@ -45,7 +45,7 @@ def roofline(prices: str = "a100_fp32") -> Objective:
     """
     found = price_list(prices)
     table = CostTable.roofline(found.flops_per_s, found.bytes_per_s, found.overhead_ms)
-    return Objective("roofline", table, device=prices)
+    return Objective(table, device=prices)
 
 
 def price_list(name: str) -> PriceList:

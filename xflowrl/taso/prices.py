@@ -17,4 +17,4 @@ def taso(prices: str = "a100_fp32") -> Objective:
     """
     found = price_list(prices)
     table = CostTable.taso(found.flops_per_s, found.bytes_per_s, found.overhead_ms)
-    return Objective("taso", table, device=prices)
+    return Objective(table, device=prices)

@@ -41,7 +41,8 @@ def _episode(attempt: Attempt, policy: Policy, generator: torch.Generator | None
     seen: set[str | int] = {state.hash}
     while True:
         matches = attempt.matches(state)
-        observation = observe(Position(state, attempt.initial))
+        priced = attempt.problem.objective.complete(state)
+        observation = observe(Position(priced, attempt.initial))
         sight = _digest(observation)
         stops = not matches or (generator is None and sight in seen)
         action = len(matches) if stops else _choose(policy, observation, generator)
