@@ -77,6 +77,27 @@ def test_options_of_an_object_are_refused(relu_problem: MakeProblem) -> None:
         xflowrl.optimize(relu_problem(2).model, agent=Greedy(), alpha=1.0)
 
 
+def test_the_command_line_solves_the_same_problem(shared_dir: Path, tmp_path: Path) -> None:
+    """TASO's rules want open Gemms, of which VGG-16 has three."""
+    from xflowrl.options import build_option
+    from xflowrl.run_folder import read_result
+
+    path = str(shared_dir / "taso" / "graph_subst.pb")
+    rules = build_option("rules", "taso", {"path": path, "faithful": True})
+    model = build_option("graph", "vgg16")
+    result = xflowrl.optimize(model, rules=rules, measurement="roofline", verify=False)
+    command = [sys.executable, "-m", "xflowrl.run", "graph=vgg16", "rules=taso"]
+    command += [f"rules.path={path}", "measurement=roofline", "agent=greedy", "judge.draws=1"]
+    command += ["judge.measure=false", "wandb.mode=disabled", "rules.faithful=true"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.glob("multirun/*/*/0")
+    (entry,) = read_result(folder).results
+    assert result.num_nodes_initial == entry.num_nodes_initial == 42
+    assert result.cost_initial_ms == entry.cost_initial_ms
+    assert result.cost_best_ms == entry.cost_best_ms
+
+
 def test_networks_are_reached_from_the_package() -> None:
     code = "import xflowrl; print(len(xflowrl.graphs.bert.build_graph_bert().graph) > 100)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -20,7 +20,9 @@ _PROBLEM = {*_MODEL, "measurement", "problem"}
 # A part is a module or a package; one named apart from its package has a line of its own.
 MAY_IMPORT = {
     "_engine": set[str](),
-    "config_types": set(),
+    "interrupts": set(),
+    "metrics": set(),
+    "provenance": set(),
     "weights": {"_engine"},
     "onnx_io": {"_engine", "weights"},
     "graphs": _MODEL,
@@ -35,16 +37,17 @@ MAY_IMPORT = {
     "agents": {*_PROBLEM, "env"},
     "taso.native": {*_PROBLEM, "agents"},
     "judge": {*_PROBLEM, "verify"},
-    "tracking": {"problem"},
-    "console": {"problem"},
-    "run_folder": {"problem", "judge"},
+    "run_folder": {"problem", "provenance", "measurement", "verify"},
+    "tracking": {"problem", "run_folder"},
+    "console": {"problem", "run_folder"},
+    "report": {"run_folder"},
+    "options": {*_PROBLEM, "taso"},
     "run": {
         *_PROBLEM,
-        *("agents", "graphs", "rules", "taso", "verify", "judge"),
-        *("tracking", "console", "run_folder", "config_types"),
+        *("options", "interrupts", "judge", "tracking", "console", "run_folder"),
     },
     "taso.complexity": {"_engine", "taso", "run", "run_folder"},
-    "api": {*_PROBLEM, "run", "verify"},
+    "api": {*_PROBLEM, "options", "verify"},
     "__init__": {"api", "onnx_io", "problem"},
 }
 
@@ -57,8 +60,9 @@ FENCES = {
     "onnxruntime": {"measurement", "verify"},
     "onnx": {"onnx_io", "verify", "soundness.reference"},
     "wandb": {"tracking"},
-    "hydra": {"run"},
-    "omegaconf": {"run"},
+    "hydra": {"run", "options"},
+    "omegaconf": {"run", "options"},
+    "pydantic": {"options", "run_folder"},
     "rich": {"console"},
     "google": {"onnx_io", "taso.rule_file"},
 }

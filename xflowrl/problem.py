@@ -226,10 +226,12 @@ class Problem:
 
     def initial_state(self, meter: Meter | None = None) -> State:
         """The original graph under this problem's rules and costs, its cost known."""
-        state = State(self.model.graph, self.rules, self.cost_model.table)
-        if self.fill(meter):
-            state = State(self.model.graph, self.rules, self.cost_model.table)
-        return state
+        state = self.unpriced_state()
+        return self.unpriced_state() if self.fill(meter) else state
+
+    def unpriced_state(self) -> State:
+        """The same, with the prices known so far: where one lacks, its cost is nan."""
+        return State(self.model.graph, self.rules, self.cost_model.table)
 
     def matches(self, state: State, meter: Meter | None = None) -> list[Match]:
         """Every match in `state`, in a deterministic order, with known costs.

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -69,7 +69,7 @@ class Verdict:
     detail: str
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Literal["equal", "different", "undecided"]:
         """ "equal", "different" or "undecided"."""
         if self.equal:
             return "equal"

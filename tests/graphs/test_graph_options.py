@@ -13,7 +13,7 @@ import yaml
 from graph_counts import multiply_adds
 
 from xflowrl._engine import Graph
-from xflowrl.config_types import check_config
+from xflowrl.options import check
 
 FOLDER = Path(__file__).parents[2] / "conf" / "graph"
 OPTIONS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -70,7 +70,7 @@ def test_every_argument_is_spelled_with_its_default(option: str) -> None:
     for name, parameter in parameters.items():
         if name not in GIVEN.get(option, ()):
             assert arguments[name] == parameter.default, name
-    check_config({"graph": yaml.safe_load((FOLDER / f"{option}.yaml").read_text())})
+    check({"graph": yaml.safe_load((FOLDER / f"{option}.yaml").read_text())})
 
 
 @pytest.mark.parametrize("option", BUILT_IN)

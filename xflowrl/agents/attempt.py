@@ -7,6 +7,7 @@ that their figures can be compared.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from xflowrl.problem import Improvement, Log, Meter, Problem, Result, Step, Stop
 
 if TYPE_CHECKING:
     from xflowrl._engine import Match, State
+
+logger = logging.getLogger(__name__)
 
 # A cost counts as lower only beyond what rounding can do to a sum of operator costs; without it
 # two rewrites that undo each other could take turns at "improving" the graph for ever.
@@ -27,10 +30,10 @@ class Attempt:
     state taken from it; `over`, which logs the iteration and says whether a limit is reached.
     """
 
-    def __init__(self, problem: Problem, log: Log) -> None:
+    def __init__(self, problem: Problem, log: Log, *, initial: State | None = None) -> None:
         self.problem = problem
         self.meter = Meter(problem.budget)
-        self.initial = problem.initial_state(self.meter)
+        self.initial = problem.initial_state(self.meter) if initial is None else initial
         self.best = self.initial
         self.origin = Trace(problem.model.graph.hash)
         self.best_trace = self.origin
@@ -145,16 +148,20 @@ def attempt_each(
     """Makes one attempt at each problem.
 
     Ctrl-C ends the attempt it falls into with its best so far, and the problems after it with
-    their originals.
+    their originals, whose cost is nan where it is not known: nothing is timed any more.
     """
-    results = []
-    interrupted = False
-    for problem in problems:
-        attempt = Attempt(problem, log)
-        try:
-            if not interrupted and not attempt.over():
+    results: list[Result] = []
+    attempt: Attempt | None = None
+    try:
+        for problem in problems:
+            attempt = Attempt(problem, log)
+            if not attempt.over():
                 attempt_fn(attempt)
-        except KeyboardInterrupt:
-            interrupted = True
-        results.append(attempt.result(StopReason.INTERRUPTED if interrupted else None))
+            results.append(attempt.result())
+    except KeyboardInterrupt:
+        logger.warning("interrupted: %d of %d graphs are finished", len(results), len(problems))
+    for problem in problems[len(results) :]:
+        if attempt is None or attempt.problem is not problem:
+            attempt = Attempt(problem, log, initial=problem.unpriced_state())
+        results.append(attempt.result(StopReason.INTERRUPTED))
     return results
