@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Optional
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from xflowrl.options import check, check_value, parameters_of
 
@@ -163,22 +163,62 @@ def test_heavy_targets_are_imported_only_where_chosen() -> None:
     assert done.stdout.split() == ["False", "False"]
 
 
-def option_files() -> list[Path]:
-    """The file of every option that stands for an object."""
-    files = sorted((Path(__file__).parents[1] / "conf").glob("*/*.yaml"))
-    return [file for file in files if "_target_" in OmegaConf.load(file)]
+CONF = Path(__file__).parents[1] / "conf"
+
+# Values that differ from the code's defaults: a cell is what tells these two options apart.
+NOT_THE_DEFAULT = {
+    f"graph-{cell}.{key}"
+    for cell in ("nasbench_3x3", "nasbench_inception")
+    for key in ("matrix", "ops", "name")
+}
 
 
-@pytest.mark.parametrize("file", option_files(), ids=lambda file: f"{file.parent.name}-{file.stem}")
-def test_every_parameter_is_an_option(file: Path) -> None:
+def targets(name: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every part of a file that has a `_target_`, at any depth, with its place."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield name, node
+        for key, value in node.items():
+            if key != "hydra":
+                yield from targets(f"{name}.{key}", value)
+
+
+CALLS = [
+    call
+    for file in sorted(CONF.rglob("*.yaml"))
+    for call in targets(
+        "-".join(file.relative_to(CONF).with_suffix("").parts),
+        OmegaConf.to_container(OmegaConf.load(file)),
+    )
+]
+
+
+@pytest.mark.parametrize(("name", "config"), CALLS, ids=[name for name, _ in CALLS])
+def test_options_are_the_parameters_with_their_defaults(name: str, config: dict[str, Any]) -> None:
     """A parameter that its file does not name could not be given on the command line."""
+    parameters = parameters_of(config["_target_"])
+    assert config.keys() - {"_target_"} == parameters.keys()
+    for key, parameter in parameters.items():
+        value = config[key]
+        if value == "???":
+            assert parameter.default is parameter.empty
+        elif isinstance(value, str) and "${" in value:
+            assert parameter.default == {"seed": 0, "folder": None}[key]
+        elif isinstance(value, dict) and "_target_" in value:
+            assert parameter.default is None  # which means the target with its own defaults
+        elif f"{name}.{key}" not in NOT_THE_DEFAULT:
+            default = parameter.default
+            assert value == (list(default) if isinstance(default, tuple) else default), key
 
-    def check(node: Any) -> None:
-        if not isinstance(node, DictConfig) or "_target_" not in node:
-            return
-        names = set(node) - {"_target_"}
-        assert names == set(parameters_of(node._get_node("_target_")._value()))
-        for name in names:
-            check(node._get_node(name))
 
-    check(OmegaConf.load(file))
+def test_calls_are_found_in_every_group() -> None:
+    groups = {name.split("-")[0].split(".")[0] for name, _ in CALLS}
+    assert groups == {"agent", "budget", "config", "graph", "measurement", "rules"}
+    assert {"config.judge", "config.wandb", "agent-ppo.policy"} <= {name for name, _ in CALLS}
+
+
+def test_exceptions_are_needed() -> None:
+    found = dict(CALLS)
+    for place in NOT_THE_DEFAULT:
+        name, key = place.split(".")
+        assert found[name][key] != parameters_of(found[name]["_target_"])[key].default
