@@ -18,15 +18,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-from tables import write_csv
 
-from xflowrl import run
 from xflowrl.agents.ppo.agent import PPO
 from xflowrl.agents.ppo.checkpoint import new_policy
 from xflowrl.agents.ppo.features import make_batch
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
 from xflowrl.env import Observation, RewriteEnv
+from xflowrl.options import build_option, make_problems
 from xflowrl.problem import Budget, Problem, resident_bytes
+from xflowrl.report import write_csv
 
 MAX_EPISODE_STEPS = 300
 REPEATS = 20
@@ -42,12 +42,14 @@ def row(graph: str, what: str, value: float, unit: str) -> Row:
 
 def problem_of(graph: str, **options: object) -> Problem:
     """A built-in graph under the core rules and the default price list."""
-    return Problem(
-        model=run.build(run.load_option("graph", graph, options, seed=0)),
-        rules=run.build(run.load_option("rules", "core", {}, seed=0)),
-        objective=run.build(run.load_option("measurement", "roofline", {}, seed=0)),
-        budget=Budget(max_iterations=MAX_EPISODE_STEPS),
+    (problem,) = make_problems(
+        [build_option("graph", graph, options)],
+        build_option("rules", "core"),
+        build_option("measurement", "roofline"),
+        Budget(max_iterations=MAX_EPISODE_STEPS),
+        seed=0,
     )
+    return problem
 
 
 def environment(problem: Problem, num_steps: int) -> list[Row]:

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tables import write_csv
+from xflowrl.report import write_csv
 
 
 @dataclass(frozen=True)
@@ -101,20 +101,18 @@ def peak_since_reset() -> int:
 
 def measure(case: Case) -> dict[str, float | str]:
     """One search in this process: what it took and what it found."""
-    from xflowrl.problem import Budget, Problem
-    from xflowrl.run import build, load_option
-    from xflowrl.taso.open_gemms import read_by
+    from xflowrl.options import build_option, make_problems
+    from xflowrl.problem import Budget
 
-    made = build(load_option("graph", case.graph, case.graph_options, seed=0))
-    model = made[0] if isinstance(made, list) else made
-    rules = build(load_option("rules", case.rules, case.rule_options, seed=0))
-    problem = Problem(
-        model=model.with_graph(read_by(rules, model.graph)),
-        rules=rules,
-        objective=build(load_option("measurement", case.measurement, {}, seed=0)),
-        budget=Budget(max_iterations=case.iterations),
+    made = build_option("graph", case.graph, case.graph_options)
+    (problem,) = make_problems(
+        made if isinstance(made, list) else [made],
+        build_option("rules", case.rules, case.rule_options),
+        build_option("measurement", case.measurement),
+        Budget(max_iterations=case.iterations),
+        seed=0,
     )
-    agent = build(load_option("agent", "taso", {"alpha": case.alpha}, seed=0))
+    agent = build_option("agent", "taso", {"alpha": case.alpha})
     before, cpu_s = reset_peak(), time.process_time()
     (result,) = agent.optimize([problem], lambda metrics, step: None)
     cpu_s, grown_mb = time.process_time() - cpu_s, (peak_since_reset() - before) / 2**20

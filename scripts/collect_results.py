@@ -8,11 +8,11 @@ Every folder below the given ones that holds a `result.json` is read, in the ord
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from tables import read_runs, write_csv
+from xflowrl.report import read_runs, write_csv
+from xflowrl.run_folder import read_result
 
 COLUMNS = (
     "graph",
@@ -37,23 +37,23 @@ RUNTIMES = ("onnxruntime_plain", "onnxruntime")
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     """One row for every graph of a run."""
-    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    record = read_result(folder)
     table = []
-    for entry in record["results"]:
-        row = {name: entry[name] for name in COLUMNS}
-        row["equal"] = entry["verified"]["status"] == "equal"
-        row["max_rel_error"] = entry["verified"]["max_rel_error"]
-        row["train_s"] = record["train_s"]
-        row["git_commit"] = record["git_commit"]
+    for entry in record.results:
+        row = {name: getattr(entry, name) for name in COLUMNS}
+        row["equal"] = entry.verified.status == "equal"
+        row["max_rel_error"] = entry.verified.max_rel_error
+        row["train_s"] = record.train_s
+        row["git_commit"] = record.git_commit
         # A path is of one machine alone.
-        row["overrides"] = " ".join(o for o in record["overrides"] if ".path=" not in o)
-        for real in entry["real"]:
-            if real["runtime"] in RUNTIMES:
-                prefix = real["runtime"]
-                row[f"{prefix}_initial_ms"] = real["initial_ms"]["median"]
-                row[f"{prefix}_best_ms"] = real["best_ms"]["median"]
-                row[f"{prefix}_speedup"] = real["speedup"]
-                row[f"{prefix}_noise"] = real["noise"]
+        row["overrides"] = " ".join(o for o in record.overrides if ".path=" not in o)
+        for real in entry.real:
+            if real.runtime in RUNTIMES:
+                prefix = real.runtime
+                row[f"{prefix}_initial_ms"] = real.initial_ms.median
+                row[f"{prefix}_best_ms"] = real.best_ms.median
+                row[f"{prefix}_speedup"] = real.speedup
+                row[f"{prefix}_noise"] = real.noise
         table.append(row)
     return table
 

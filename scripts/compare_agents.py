@@ -18,8 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tables import write_csv
-
 from xflowrl.agents.beam import Beam
 from xflowrl.agents.greedy import Greedy
 from xflowrl.agents.ppo.agent import PPO
@@ -28,6 +26,7 @@ from xflowrl.agents.taso import Taso
 from xflowrl.graphs.random_networks import random_network
 from xflowrl.measurement import roofline
 from xflowrl.problem import Agent, Budget, Problem, Result
+from xflowrl.report import write_csv
 from xflowrl.rules import load_core
 
 AGENTS: dict[str, Agent] = {

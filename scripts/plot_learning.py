@@ -10,12 +10,15 @@ the others are to be compared with: it is drawn dashed.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
-from tables import metrics, plotting, read_runs, write_csv
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from xflowrl.report import metric_rows, read_runs, write_csv
+from xflowrl.run_folder import read_result
 
 COLUMNS = {
     "iteration": "train/iteration",
@@ -33,10 +36,9 @@ COLUMNS = {
 
 def curve(folder: Path) -> list[dict[str, Any]]:
     """The rows of one run: graph, seed and the training metrics of each iteration."""
-    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    entry = record["results"][0]
-    run = {"graph": entry["graph"], "seed": entry["seed"]}
-    return [run | values for values in metrics(folder, COLUMNS, needed="episode_return")]
+    entry = read_result(folder).results[0]
+    run = {"graph": entry.graph, "seed": entry.seed}
+    return [run | row for row in metric_rows(folder, COLUMNS, needed="episode_return")]
 
 
 def is_untrained(rows: list[dict[str, Any]]) -> bool:
@@ -57,7 +59,8 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 def draw(curves: list[list[dict[str, Any]]], path: Path) -> None:
     """Return against environment steps, and best cost against seconds of training."""
-    figure, (left, right) = plotting().subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     for rows in curves:
         seed = rows[0]["seed"]
         style: dict[str, Any] = {"color": f"C{seed}", "label": f"seed {seed}"}
@@ -71,7 +74,8 @@ def draw(curves: list[list[dict[str, Any]]], path: Path) -> None:
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
-    figure.savefig(path, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "xflowrl"}):  # the same figure is the same file
+        figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:

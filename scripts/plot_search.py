@@ -10,11 +10,14 @@ figure a run.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from tables import metrics, plotting, read_runs, write_csv
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from xflowrl.report import metric_rows, read_runs, write_csv
+from xflowrl.run_folder import read_result
 
 COLUMNS = {
     "iteration": "search/iteration",
@@ -28,18 +31,16 @@ COLUMNS = {
 
 def history(folder: Path) -> list[dict[str, Any]]:
     """The rows of one run of one graph; nothing if its agent keeps no queue."""
-    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     unsaid = ("agent=", "budget.", "graph=", "judge.", "rules.path=", "wandb.")
-    options = [option for option in record["overrides"] if not option.startswith(unsaid)]
+    options = [option for option in read_result(folder).overrides if not option.startswith(unsaid)]
     run = {"run": " ".join(options)}
-    return [run | values for values in metrics(folder, COLUMNS, needed="queue_length")]
+    return [run | row for row in metric_rows(folder, COLUMNS, needed="queue_length")]
 
 
 def draw(histories: list[list[dict[str, Any]]], first: int, path: Path) -> None:
     """Costs against iterations: the first ones, and all."""
-    figure, grid = plotting().subplots(
-        len(histories), 2, figsize=(9, 3.2 * len(histories)), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(9, 3.2 * len(histories)), layout="constrained")
+    grid = figure.subplots(len(histories), 2, squeeze=False)
     for (left, right), rows in zip(grid, histories, strict=True):
         for axes, shown in ((left, [r for r in rows if r["iteration"] <= first]), (right, rows)):
             iterations = [r["iteration"] for r in shown]
@@ -50,7 +51,8 @@ def draw(histories: list[list[dict[str, Any]]], first: int, path: Path) -> None:
         left.set_title(rows[0]["run"], fontsize=8, loc="left")
         right.set_xlabel(f"iteration, all {rows[-1]['iteration']}")
         right.legend()
-    figure.savefig(path, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "xflowrl"}):  # the same figure is the same file
+        figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tables import write_csv
 
-from xflowrl import run
+from xflowrl.options import build_option, make_problems
 from xflowrl.problem import Agent, Budget, Problem, Result
+from xflowrl.report import write_csv
 
 TRAINED_ON = ["nasbench_3x3", "squeezenet"]
 UNSEEN: dict[str, tuple[str, dict[str, Any]]] = {
@@ -38,25 +38,13 @@ COLUMNS = (
 )
 
 
-def option(group: str, name: str, changes: Mapping[str, Any] | None = None, *, seed: int) -> Any:
-    """What `group=name group.key=value ...` gives."""
-    return run.build(run.load_option(group, name, changes or {}, seed=seed))
-
-
 def problems_of(models: list[Any], *, seed: int, max_iterations: int) -> list[Problem]:
     """The core rules and the default price list for all."""
-    rules, objective = (
-        option("rules", "core", seed=seed),
-        option("measurement", "roofline", seed=seed),
-    )
-    budget = Budget(max_iterations=max_iterations)
-    return [
-        Problem(model=model, rules=rules, objective=objective, budget=budget, seed=seed)
-        for model in models
-    ]
+    rules, prices = build_option("rules", "core"), build_option("measurement", "roofline")
+    return make_problems(models, rules, prices, Budget(max_iterations=max_iterations), seed=seed)
 
 
-def optimise(agent: Agent, problems: list[Problem]) -> list[Result]:
+def optimize(agent: Agent, problems: list[Problem]) -> list[Result]:
     """Without a log."""
     return agent.optimize(problems, lambda metrics, step: None)
 
@@ -65,10 +53,10 @@ def train(folder: Path, options: argparse.Namespace, *, seed: int) -> tuple[str,
     """Trains a policy and keeps it in `folder`; its file, and the seconds of training."""
     changes = {"train_iterations": options.train_iterations, "train_s": options.train_s}
     given = {name: value for name, value in changes.items() if value is not None}
-    agent = option("agent", "ppo", {"folder": str(folder), **given}, seed=seed)
-    networks = option("graph", "networks", {"names": TRAINED_ON}, seed=seed)
+    agent = build_option("agent", "ppo", {"folder": str(folder), **given}, seed=seed)
+    networks = build_option("graph", "networks", {"names": TRAINED_ON}, seed=seed)
     # Without a budget there is nothing but training.
-    optimise(agent, problems_of(networks, seed=seed, max_iterations=0))
+    optimize(agent, problems_of(networks, seed=seed, max_iterations=0))
     best, last = (folder / "checkpoints" / name for name in ("best.pt", "last.pt"))
     return str(best if best.is_file() else last), agent.train_s
 
@@ -76,18 +64,19 @@ def train(folder: Path, options: argparse.Namespace, *, seed: int) -> tuple[str,
 def rows(folder: Path, options: argparse.Namespace, *, seed: int) -> Iterator[dict[str, Any]]:
     """Yields a row for every unseen network and agent."""
     checkpoint, train_s = train(folder, options, seed=seed)
+    trained = {"train": False, "checkpoint": checkpoint}
     agents = {
-        "greedy": option("agent", "greedy", seed=seed),
-        "taso": option("agent", "taso", {"alpha": 1.05}, seed=seed),
-        "trained": option("agent", "ppo", {"train": False, "checkpoint": checkpoint}, seed=seed),
-        "untrained": option("agent", "ppo", {"train": False}, seed=seed),
+        "greedy": build_option("agent", "greedy", seed=seed),
+        "taso": build_option("agent", "taso", {"alpha": 1.05}, seed=seed),
+        "trained": build_option("agent", "ppo", trained, seed=seed),
+        "untrained": build_option("agent", "ppo", {"train": False}, seed=seed),
     }
     for network, (graph, changes) in UNSEEN.items():
-        model = option("graph", graph, changes, seed=seed)
+        model = build_option("graph", graph, changes, seed=seed)
         problems = problems_of([model], seed=seed, max_iterations=MAX_ITERATIONS)
         greedy_ms = 0.0
         for name, agent in agents.items():
-            (result,) = optimise(agent, problems)
+            (result,) = optimize(agent, problems)
             saved_ms = result.cost_initial_ms - result.cost_best_ms
             greedy_ms = saved_ms if name == "greedy" else greedy_ms
             yield {

@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 import xflowrl
+from xflowrl.options import build_option
 from xflowrl.problem import Problem
+from xflowrl.run_folder import GraphRecord, read_result
 
 MakeProblem = Callable[..., Problem]
 
@@ -75,6 +78,59 @@ def test_options_of_an_object_are_refused(relu_problem: MakeProblem) -> None:
 
     with pytest.raises(ValueError, match="agent is an object: set alpha in it"):
         xflowrl.optimize(relu_problem(2).model, agent=Greedy(), alpha=1.0)
+
+
+def command_line(folder: Path, *arguments: str) -> GraphRecord:
+    """The same by the command line: what it recorded for its only graph."""
+    command = [sys.executable, "-m", "xflowrl.run", "agent=greedy", "judge.draws=1"]
+    command += ["measurement=roofline", "judge.measure=false", "wandb.mode=disabled", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (run,) = folder.glob("multirun/*/*/0")
+    (entry,) = read_result(run).results
+    return entry
+
+
+def assert_same(result: xflowrl.Result, entry: GraphRecord) -> None:
+    assert result.num_nodes_initial == entry.num_nodes_initial
+    assert result.cost_initial_ms == entry.cost_initial_ms
+    assert result.num_nodes_best == entry.num_nodes_best
+    assert result.cost_best_ms == entry.cost_best_ms
+
+
+def test_the_command_line_opens_the_same_gemms(tmp_path: Path) -> None:
+    """A rule set called as TASO's wants a Gemm as a product and a sum."""
+    weights = [
+        onnx.numpy_helper.from_array(np.ones(shape, np.float32), name)
+        for name, shape in (("w", (4, 4)), ("b", (4,)))
+    ]
+    make = onnx.helper.make_tensor_value_info
+    x, y = (make(name, onnx.TensorProto.FLOAT, [1, 4]) for name in "xy")
+    nodes = [
+        onnx.helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
+        onnx.helper.make_node("Relu", ["h"], ["r"]),
+        onnx.helper.make_node("Relu", ["r"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "gemm", [x], [y], weights)
+    opset = onnx.helper.make_opsetid("", 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    onnx.save(model, tmp_path / "gemm.onnx")
+    (tmp_path / "my.rules").write_text("(rules taso)\n(rule r (Relu (Relu ?x)) => (Relu ?x))\n")
+    rules = build_option("rules", "file", {"path": str(tmp_path / "my.rules")})
+    result = xflowrl.optimize(tmp_path / "gemm.onnx", rules=rules, measurement="roofline")
+    assert (result.num_nodes_initial, result.num_nodes_best) == (4, 3)
+    options = ("graph=onnx", "graph.path=gemm.onnx", "rules=file", "rules.path=my.rules")
+    assert_same(result, command_line(tmp_path, *options))
+
+
+def test_the_command_line_finds_the_same_with_tasos_rules(shared_dir: Path, tmp_path: Path) -> None:
+    path = str(shared_dir / "taso" / "graph_subst.pb")
+    rules = build_option("rules", "taso", {"path": path, "faithful": True})
+    model = build_option("graph", "vgg16")
+    result = xflowrl.optimize(model, rules=rules, measurement="roofline", verify=False)
+    assert result.num_nodes_initial == 42
+    options = ("graph=vgg16", "rules=taso", f"rules.path={path}", "rules.faithful=true")
+    assert_same(result, command_line(tmp_path, *options))
 
 
 def test_networks_are_reached_from_the_package() -> None:

@@ -31,7 +31,7 @@ def refused(
         options = ("measurement=roofline", "wandb.mode=disabled", "agent=greedy")
         monkeypatch.setattr(sys, "argv", ["xflowrl.run", *options, *arguments])
         with pytest.raises(SystemExit) as end:
-            run.main(run.optimise)
+            run.main(run.optimize)
         if isinstance(end.value.code, str):  # what the interpreter prints, exiting with 1
             print(end.value.code, file=sys.stderr)
         else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,45 +13,45 @@ from rich.console import Console
 
 from xflowrl.console import ProgressBar, real_table, result_table, share_spent
 from xflowrl.problem import Budget, Problem
+from xflowrl.run_folder import GraphRecord, Quartiles, Real, Verified, read_result
 
-ENTRY: dict[str, Any] = {
-    "graph": "squeezenet",
-    "agent": "greedy",
-    "cost_initial_ms": 0.4,
-    "cost_best_ms": 0.3,
-    "num_nodes_initial": 60,
-    "num_nodes_best": 40,
-    "num_kernels_initial": 58,
-    "num_kernels_best": 38,
-    "iterations": 20,
-    "best_iteration": 19,
-    "optimisation_s": 1.25,
-    "stop_reason": "exhausted",
-    "verified": {"status": "equal"},
-    "kept_original": False,
-    "best_onnx": "best.onnx",
-    "real": [
-        {
-            "runtime": "onnxruntime",
-            "initial_ms": {"median": 4.0},
-            "best_ms": {"median": 2.0},
-            "speedup": 2.0,
-            "noise": 0.01,
-            "decides": True,
-        }
-    ],
-}
+MEASURED = Real(
+    device="cpu",
+    runtime="onnxruntime",
+    decides=True,
+    initial_ms=Quartiles(median=4.0, q1=4.0, q3=4.0),
+    best_ms=Quartiles(median=2.0, q1=2.0, q3=2.0),
+    speedup=2.0,
+    noise=0.01,
+)
+EQUAL = Verified(status="equal", max_abs_error=0.0, max_rel_error=0.0, detail="agree")
 
 
-def render(entry: dict[str, Any]) -> str:
+@pytest.fixture
+def entry() -> GraphRecord:
+    """Of a run of schema 1, with round numbers."""
+    folder = Path(__file__).parent / "run_folder_schema_1"
+    return replace(
+        read_result(folder).results[0],
+        graph="squeezenet",
+        cost_initial_ms=0.4,
+        cost_best_ms=0.3,
+        num_nodes_initial=60,
+        num_nodes_best=40,
+        real=(MEASURED,),
+        verified=EQUAL,
+    )
+
+
+def render(entry: GraphRecord) -> str:
     console = Console(width=200, file=io.StringIO(), record=True)
     console.print(result_table([entry]))
     console.print(real_table([entry]))
     return console.export_text()
 
 
-def test_table_tells_what_came_out() -> None:
-    text = render(ENTRY)
+def test_table_tells_what_came_out(entry: GraphRecord) -> None:
+    text = render(entry)
     for part in ("squeezenet", "25.0%", "60 > 40", "exhausted", "equal", "2.000", "yes"):
         assert part in text
 
@@ -58,13 +60,18 @@ def test_table_tells_what_came_out() -> None:
     ("changes", "shown"),
     [
         ({"kept_original": True}, "the original"),
-        ({"best_onnx": None, "verified": {"status": "different"}}, "NOT EQUAL"),
-        ({"best_onnx": None, "verified": {"status": "undecided"}}, "undecided"),
-        ({"cost_initial_ms": 0.0, "cost_best_ms": 0.0}, "-"),
+        ({"best_onnx": None}, "not written"),
+        ({"verified": replace(EQUAL, status="different")}, "NOT EQUAL"),
+        ({"verified": replace(EQUAL, status="undecided")}, "undecided"),
+        ({"cost_initial_ms": 0.0, "cost_best_ms": 0.0}, " - "),
+        ({"cost_initial_ms": None, "cost_best_ms": None}, " - "),
     ],
 )
-def test_table_tells_what_went_wrong(changes: dict[str, Any], shown: str) -> None:
-    assert shown in render(ENTRY | changes)
+def test_table_tells_what_went_wrong(
+    entry: GraphRecord, changes: dict[str, Any], shown: str
+) -> None:
+    assert shown not in render(entry)
+    assert shown in render(replace(entry, **changes))
 
 
 def test_share_is_that_of_the_tightest_limit() -> None:

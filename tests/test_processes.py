@@ -49,7 +49,7 @@ def outcome(result: Result) -> dict[str, Any]:
 
 
 def test_a_spawned_process_finds_the_same_result() -> None:
-    problem = Problem(model=squeezenet(), rules=load_core(), cost_model=roofline(), seed=3)
+    problem = Problem(model=squeezenet(), rules=load_core(), objective=roofline(), seed=3)
     nowhere = operator.is_  # takes a log's arguments, and can be pickled
     (ours,) = Greedy().optimize([problem], nowhere)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -62,7 +62,7 @@ def test_a_spawned_process_finds_the_same_result() -> None:
 
 
 def test_a_problem_can_be_copied() -> None:
-    problem = Problem(model=squeezenet(), rules=load_core(), cost_model=roofline())
+    problem = Problem(model=squeezenet(), rules=load_core(), objective=roofline())
     twin = copy.deepcopy(problem)
     (ours,), (theirs,) = (Greedy().optimize([p], operator.is_) for p in (problem, twin))
     assert outcome(theirs) == outcome(ours)
@@ -154,7 +154,7 @@ def relu(size: int) -> tuple[Graph, OpSignature]:
     return graph, graph.nodes()[0].signature
 
 
-def test_the_database_of_a_cost_model_is_opened_again(tmp_path: Path) -> None:
+def test_the_database_of_an_objective_is_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "costs.sqlite"
     model = estimated(database=str(path))
     database: OpDatabase = model._pricer._database  # type: ignore[union-attr]

@@ -52,7 +52,7 @@ def run_here(
         monkeypatch.setattr(sys, "argv", ["xflowrl.run", *arguments])
         code = 0
         try:
-            run_module.main(run_module.optimise)
+            run_module.main(run_module.optimize)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
             if isinstance(end.code, str):
@@ -91,7 +91,7 @@ def test_a_run_leaves_a_complete_folder(tmp_path: Path) -> None:
         *(".hydra", "best.onnx", "metrics.jsonl", "result.json", "run.log", "trace.json")
     }
     record = result_of(folder)
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert {"train_s", "peak_rss_mb", "versions", "git_commit", "overrides"} <= record.keys()
     (entry,) = record["results"]
     assert entry.keys() >= ENTRY_KEYS
@@ -109,21 +109,17 @@ def test_a_run_leaves_a_complete_folder(tmp_path: Path) -> None:
 
 
 def test_trace_of_a_run_replays(run_here: Callable[..., Any], tmp_path: Path) -> None:
-    from xflowrl import run as run_module
+    from xflowrl.options import build_option
     from xflowrl.problem import Problem, replay
     from xflowrl.run_folder import read_traces
 
     assert run_here(*QUICK, "agent=greedy", "judge.measure=false")[0] == 0
     (folder,) = run_folders(tmp_path)
-    (trace,) = read_traces(folder / "trace.json").values()
-
-    def option(group: str, name: str) -> Any:
-        return run_module.build(run_module.load_option(group, name, {}, seed=0))
-
+    (trace,) = read_traces(folder).values()
     problem = Problem(
-        model=option("graph", "tiny"),
-        rules=option("rules", "core"),
-        objective=option("measurement", "roofline"),
+        model=build_option("graph", "tiny"),
+        rules=build_option("rules", "core"),
+        objective=build_option("measurement", "roofline"),
     )
     entry = result_of(folder)["results"][0]
     assert replay(problem, trace).cost.ms == pytest.approx(entry["cost_best_ms"])
@@ -199,11 +195,11 @@ def test_built_in_networks_are_graphs_of_one_run(
 
 
 def test_networks_are_those_of_their_options() -> None:
-    from xflowrl.run import build, load_option, networks
+    from xflowrl.options import build_option, networks
 
     models = networks(names=["random", "nasbench_3x3"], seed=3)
     for model, name in zip(models, ("random", "nasbench_3x3"), strict=True):
-        alone = build(load_option("graph", name, {}, seed=3))
+        alone = build_option("graph", name, seed=3)
         assert model.graph.hash == alone.graph.hash
     assert models[0].graph.hash != networks(names=["random"], seed=4)[0].graph.hash
 
@@ -226,11 +222,11 @@ def test_one_policy_is_trained_on_all_networks(
 
 def test_best_onnx_computes_the_original(run_here: Callable[..., Any], tmp_path: Path) -> None:
     from xflowrl.onnx_io import export_onnx
-    from xflowrl.run import build, load_option
+    from xflowrl.options import build_option
 
     assert run_here(*QUICK, "agent=taso", "agent.alpha=1.5", "judge.measure=false")[0] == 0
     (folder,) = run_folders(tmp_path)
-    original = build(load_option("graph", "tiny", {}, seed=0))
+    original = build_option("graph", "tiny")
     generator = np.random.default_rng(0)
     feeds = {
         name: generator.standard_normal(original.graph.tensor_type(name).shape).astype("float32")

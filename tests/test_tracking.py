@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from xflowrl.run_folder import read_result
 from xflowrl.tracking import Tracker, WandbSettings
 
 
@@ -51,10 +52,10 @@ def test_offline_run_lies_in_the_run_folder(
     (tmp_path / "best.onnx").write_bytes(b"model")
     step = SimpleNamespace(rule="conv-relu-fuse", tensors=("a", "b"), cost_ms=1.0)
     result: Any = SimpleNamespace(graph="a graph", trace=SimpleNamespace(steps=[step]))
-    entry = {"cost_best_ms": 1.0, "best_onnx": "best.onnx", "real": []}
+    record = read_result(Path(__file__).parent / "run_folder_schema_1")
     with Tracker(tmp_path, WandbSettings(), {"seed": 7}) as tracker:
         tracker.log({"search/best_cost_ms": 1.5, "search/seconds": 0.1}, 1)
-        tracker.finish([result], {"results": [entry]}, tmp_path)
+        tracker.finish([result], record, tmp_path)
     (record,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     expected = [b"search/best_cost_ms", b"by_time/best_cost_ms", b"cost_best_ms", b"best-a_graph"]
     assert wait_for(expected, record) == []

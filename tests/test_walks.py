@@ -10,8 +10,8 @@ from recompute import random_walk
 
 from xflowrl import _engine
 from xflowrl.onnx_io import Model, export_onnx
+from xflowrl.options import build_option
 from xflowrl.rules import load_core
-from xflowrl.run import build, load_option
 from xflowrl.verify import verify
 
 # Options that keep a walk's verification short, and the number of walks: 300 in all.
@@ -62,7 +62,7 @@ COSTS = _engine.CostTable.roofline(19.5e12, 1.555e12, 0.005)
 
 def load(name: str, options: dict[str, object]) -> Model:
     """Returns the model of a graph source."""
-    model = build(load_option("graph", name, options, seed=0))
+    model = build_option("graph", name, options)
     assert isinstance(model, Model)
     return model
 

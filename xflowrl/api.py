@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from xflowrl.problem import Agent, Budget, Problem, Result
+from xflowrl.problem import Agent, Budget, Result
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -40,22 +40,22 @@ def optimize(
         ValueError: a name or option that does not exist, a model that cannot be read, or (with
             `verify`) a result that is not proven equal.
     """
-    from xflowrl import run
     from xflowrl.onnx_io import Model, load_onnx
+    from xflowrl.options import build_option, make_problems
 
     def option(group: str, choice: Any, changes: Mapping[str, Any]) -> Any:
         if not isinstance(choice, str):
             if changes:
                 raise ValueError(f"{group} is an object: set {', '.join(changes)} in it")
             return choice
-        return run.build(run.load_option(group, choice, changes, seed=seed))
+        return build_option(group, choice, changes, seed=seed)
 
     limits: Any = budget if isinstance(budget, Mapping) else {}
-    problem = Problem(
-        model=model if isinstance(model, Model) else load_onnx(model),
-        rules=option("rules", rules, {}),
-        objective=option("measurement", measurement, {}),
-        budget=budget if isinstance(budget, Budget) else option("budget", "default", limits),
+    (problem,) = make_problems(
+        [model if isinstance(model, Model) else load_onnx(model)],
+        option("rules", rules, {}),
+        option("measurement", measurement, {}),
+        budget if isinstance(budget, Budget) else option("budget", "default", limits),
         seed=seed,
     )
     chosen: Agent = option("agent", agent, options)

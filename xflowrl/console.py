@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from xflowrl.problem import Problem
+from xflowrl.run_folder import GraphRecord
 
 
 class ProgressBar:
@@ -91,7 +92,7 @@ def share_spent(
     return max(shares, default=0.0)
 
 
-def result_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+def result_table(entries: Sequence[GraphRecord]) -> Table:
     """What was found, from the `results` of `result.json`."""
     table = Table(title="Results", title_justify="left")
     for column in ("graph", "agent"):
@@ -101,30 +102,25 @@ def result_table(entries: Sequence[Mapping[str, Any]]) -> Table:
     for column in ("stopped by", "verified", "best.onnx"):
         table.add_column(column)
     for entry in entries:
-        before, after = entry["cost_initial_ms"], entry["cost_best_ms"]
+        before, after = entry.cost_initial_ms, entry.cost_best_ms
         table.add_row(
-            entry["graph"],
-            entry["agent"],
-            f"{before:.4g}",
-            f"{after:.4g}",
-            f"{1 - after / before:.1%}" if before else "-",
-            f"{entry['num_nodes_initial']} > {entry['num_nodes_best']}",
-            f"{entry['num_kernels_initial']} > {entry['num_kernels_best']}",
-            str(entry["iterations"]),
-            f"{entry['optimisation_s']:.2f}",
-            entry["stop_reason"],
-            _verdict(entry["verified"]),
+            entry.graph,
+            entry.agent,
+            "-" if before is None else f"{before:.4g}",
+            "-" if after is None else f"{after:.4g}",
+            f"{1 - after / before:.1%}" if before and after is not None else "-",
+            f"{entry.num_nodes_initial} > {entry.num_nodes_best}",
+            f"{entry.num_kernels_initial} > {entry.num_kernels_best}",
+            str(entry.iterations),
+            f"{entry.optimisation_s:.2f}",
+            entry.stop_reason,
+            "NOT EQUAL" if entry.verified.status == "different" else entry.verified.status,
             _written(entry),
         )
     return table
 
 
-def _verdict(verified: Mapping[str, Any]) -> str:
-    status: str = verified["status"]
-    return "NOT EQUAL" if status == "different" else status
-
-
-def real_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+def real_table(entries: Sequence[GraphRecord]) -> Table:
     """What was measured on this machine, from the `results` of `result.json`."""
     table = Table(title="Measured here, interleaved", title_justify="left")
     for column in ("graph", "runtime"):
@@ -133,30 +129,30 @@ def real_table(entries: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(column, justify="right")
     table.add_column("decides")
     for entry in entries:
-        for real in entry["real"]:
+        for real in entry.real:
             table.add_row(
-                entry["graph"],
-                real["runtime"],
-                f"{real['initial_ms']['median']:.4g}",
-                f"{real['best_ms']['median']:.4g}",
-                f"{real['speedup']:.3f}",
-                f"{real['noise']:.1%}",
-                "yes" if real["decides"] else "no",
+                entry.graph,
+                real.runtime,
+                f"{real.initial_ms.median:.4g}",
+                f"{real.best_ms.median:.4g}",
+                f"{real.speedup:.3f}",
+                f"{real.noise:.1%}",
+                "yes" if real.decides else "no",
             )
     return table
 
 
-def print_tables(entries: Sequence[Mapping[str, Any]]) -> None:
+def print_tables(entries: Sequence[GraphRecord]) -> None:
     """Prints to standard output, in full width where that is no terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=max(console.width, 160))
     console.print(result_table(entries))
-    if any(entry["real"] for entry in entries):
+    if any(entry.real for entry in entries):
         console.print(real_table(entries))
 
 
-def _written(entry: Mapping[str, Any]) -> str:
-    if entry["best_onnx"] is None:
+def _written(entry: GraphRecord) -> str:
+    if entry.best_onnx is None:
         return "not written"
-    return "the original" if entry["kept_original"] else "written"
+    return "the original" if entry.kept_original else "written"

@@ -250,6 +250,10 @@ class Problem:
         """The original graph under this problem's rules, its prices complete."""
         return self.objective.state(self.model.graph, self.rules)
 
+    def unpriced_state(self) -> State:
+        """The same with the prices known so far: where one lacks, its cost is NaN."""
+        return self.objective.unpriced(self.model.graph, self.rules)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:

@@ -1,6 +1,7 @@
-"""The files of a run folder that others read: `result.json` and `trace.json`.
+"""The records of a run folder, written and read: `result.json`, `trace.json`, `metrics.jsonl`.
 
-Both are interfaces: their keys are documented in the README, stable, and carry `schema: 1`.
+They are interfaces: their keys are the fields below, which docs/run_folder.md is made from. They
+are stable and carry the number of their schema; the reader takes earlier ones too.
 """
 
 from __future__ import annotations
@@ -8,127 +9,317 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from importlib import metadata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from xflowrl.problem import Result, Step, Trace, peak_resident_bytes
+from xflowrl.problem import Improvement, Result, Step, Trace, peak_resident_bytes
+from xflowrl.provenance import git_commit, versions
 
 if TYPE_CHECKING:
-    from xflowrl.judge import Judgement
+    from xflowrl.measurement.compare import RealMeasurement
+    from xflowrl.verify import Verdict
 
-SCHEMA = 1
-
-_VERSIONED = (
-    *("xflowrl", "numpy", "onnx", "onnxruntime"),
-    *("torch", "torch-geometric", "pytorch-lightning", "gymnasium", "hydra-core", "wandb"),
-)
+SCHEMA = 2
 
 
-def result_entry(
-    result: Result, judgement: Judgement, *, labels: Mapping[str, Any], best_onnx: str | None
-) -> dict[str, Any]:
+def _key(meaning: str) -> Any:
+    """A key of a record."""
+    return field(metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """Whether a result computes what its original computes: `verified`."""
+
+    status: Literal["equal", "different", "undecided"] = _key(
+        "`equal`, `different`, or `undecided`: not proven; only what is equal is delivered"
+    )
+    max_abs_error: float | None = _key("largest difference, over all outputs and draws of weights")
+    max_rel_error: float | None = _key("the same in units of the output's standard deviation")
+    detail: str = _key("one line: what was compared, what differs, or why it is undecided")
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> Verified:
+        """What the check found."""
+        return cls(
+            status=verdict.verdict,
+            max_abs_error=verdict.max_abs_error,
+            max_rel_error=verdict.max_rel_error,
+            detail=verdict.detail,
+        )
+
+
+def undecided(detail: str) -> Verified:
+    """What was not looked at, and why."""
+    return Verified(status="undecided", max_abs_error=None, max_rel_error=None, detail=detail)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quartiles:
+    """Of repeated timings, in milliseconds: `initial_ms`, `best_ms`."""
+
+    median: float = _key("the middle one")
+    q1: float = _key("a quarter is below")
+    q3: float = _key("a quarter is above")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Real:
+    """Original and result measured side by side, on one device in one runtime: `real`."""
+
+    device: str = _key("what they ran on")
+    runtime: str = _key("what ran them")
+    decides: bool = _key("whether the original is kept where the result is slower there")
+    initial_ms: Quartiles = _key("time of the original")
+    best_ms: Quartiles = _key("time of the result")
+    speedup: float = _key("ratio of the medians")
+    noise: float = _key("how far such a ratio of the original to itself is from 1")
+
+    @classmethod
+    def of(cls, measured: RealMeasurement, *, decides: bool) -> Real:
+        """What was measured."""
+        return cls(
+            device=measured.device,
+            runtime=measured.runtime,
+            decides=decides,
+            initial_ms=Quartiles(**measured.initial.quartiles()),
+            best_ms=Quartiles(**measured.best.quartiles()),
+            speedup=measured.speedup,
+            noise=measured.noise,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphRecord:
+    """What came out for one graph: an entry of `results`."""
+
+    graph: str = _key("its name")
+    agent: str = _key("the option chosen in the group `agent`")
+    rules: str = _key("the option chosen in the group `rules`")
+    measurement: str = _key("the option chosen in the group `measurement`")
+    seed: int = _key("of everything random")
+    cost_initial_ms: float | None = _key(
+        "cost of the original; null if the run was interrupted before it was known"
+    )
+    cost_best_ms: float | None = _key("cost of the best graph found; null likewise")
+    iterations: int = _key("states whose matches were listed")
+    candidates: int = _key("matches whose cost was asked for")
+    measurements: int = _key("operators timed")
+    measure_s: float = _key("seconds it took to time them")
+    best_iteration: int = _key("when the best was found")
+    best_seconds: float = _key("the same in seconds of searching")
+    optimisation_s: float = _key(
+        "seconds of matching, costs and search: no import, export, logging, operator timing or "
+        "final measurement"
+    )
+    memory_mb: float = _key("growth of resident memory during the search")
+    stop_reason: str = _key(
+        "`exhausted` (nothing left to try), `no_match` (no rule matches the original), "
+        "`iterations`, `candidates`, `seconds`, `measurements`, `real_measurements`, "
+        "`memory`, `patience` (limits), "
+        "`interrupted`"
+    )
+    num_unexpanded: int | None = _key(
+        "`taso`, `exhaustive`: graphs reached whose matches were not listed any more; "
+        "`exhaustive` with 0: the best is optimal"
+    )
+    num_dropped: int = _key("`taso`: of those, given up to stay below `budget.max_memory_mb`")
+    num_nodes_initial: int = _key("operators of the original, constants not counted")
+    num_nodes_best: int = _key("operators of the best graph")
+    num_kernels_initial: int = _key("operators of the original that cost something")
+    num_kernels_best: int = _key("operators of the best graph that cost something")
+    num_steps: int = _key("applied rewrites")
+    real: tuple[Real, ...] = _key("the final measurement, below, once for every runtime")
+    verified: Verified = _key("the proof, below")
+    kept_original: bool = _key("the result was really slower, so `best_onnx` is the original")
+    best_onnx: str | None = _key("the model's file name; null if none was written")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The content of `result.json`."""
+
+    schema: int = _key(str(SCHEMA))
+    results: tuple[GraphRecord, ...] = _key("one entry a graph, below")
+    train_s: float = _key("seconds spent training, which no budget counts")
+    peak_rss_mb: float = _key("the most memory the process held")
+    versions: Mapping[str, str] = _key("of Python and of packages")
+    git_commit: str | None = _key(
+        "of the source tree, `-dirty` if changed; null if installed without one"
+    )
+    overrides: tuple[str, ...] = _key("what the command line changed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphTrace:
+    """The way to one graph's result: an entry of `traces`."""
+
+    graph: str = _key("its name")
+    graph_hash: str = _key("of the graph it starts from")
+    steps: tuple[Step, ...] = _key("`rule`, the `tensors` it binds, `cost_ms` after it")
+    improvements: tuple[Improvement, ...] = _key(
+        "`iteration`, `seconds` and `cost_ms` of every new best"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceRecord:
+    """The content of `trace.json`."""
+
+    schema: int = _key(str(SCHEMA))
+    traces: tuple[GraphTrace, ...] = _key("one entry a graph, below")
+
+
+Record = TypeVar("Record", RunRecord, TraceRecord)
+
+
+def graph_record(
+    result: Result,
+    verified: Verified,
+    *,
+    labels: Mapping[str, Any],
+    real: Sequence[RealMeasurement] = (),
+    decisive: RealMeasurement | None = None,
+    kept_original: bool = False,
+    best_onnx: str | None = None,
+) -> GraphRecord:
     """One entry of `results` in `result.json`.
 
     Args:
         labels: agent, rules, measurement, seed.
+        decisive: the one of `real` that decides.
         best_onnx: the model's file name in the run folder; None if it was not written.
     """
-    verdict = judgement.verdict
-    return {
-        "graph": result.graph,
+    return GraphRecord(
         **labels,
-        "cost_initial_ms": result.cost_initial_ms,
-        "cost_best_ms": result.cost_best_ms,
-        "iterations": result.iterations,
-        "candidates": result.candidates,
-        "measurements": result.measurements,
-        "best_iteration": result.best_iteration,
-        "best_seconds": result.best_seconds,
-        "optimisation_s": result.optimisation_s,
-        "measure_s": result.measure_s,
-        "memory_mb": result.memory_mb,
-        "stop_reason": str(result.stop_reason),
-        "num_unexpanded": result.num_unexpanded,
-        "num_dropped": result.num_dropped,
-        "num_nodes_initial": result.num_nodes_initial,
-        "num_nodes_best": result.num_nodes_best,
-        "num_kernels_initial": result.num_kernels_initial,
-        "num_kernels_best": result.num_kernels_best,
-        "num_steps": len(result.trace.steps),
-        "real": [
-            measured.entry() | {"decides": measured is judgement.decisive}
-            for measured in judgement.real
-        ],
-        "verified": {
-            "status": verdict.status,
-            "max_abs_error": verdict.max_abs_error,
-            "max_rel_error": verdict.max_rel_error,
-            "detail": verdict.detail,
-        },
-        "kept_original": judgement.kept_original,
-        "best_onnx": best_onnx,
-    }
+        graph=result.graph,
+        cost_initial_ms=_known(result.cost_initial_ms),
+        cost_best_ms=_known(result.cost_best_ms),
+        iterations=result.iterations,
+        candidates=result.candidates,
+        measurements=result.measurements,
+        measure_s=result.measure_s,
+        best_iteration=result.best_iteration,
+        best_seconds=result.best_seconds,
+        optimisation_s=result.optimisation_s,
+        memory_mb=result.memory_mb,
+        stop_reason=str(result.stop_reason),
+        num_unexpanded=result.num_unexpanded,
+        num_dropped=result.num_dropped,
+        num_nodes_initial=result.num_nodes_initial,
+        num_nodes_best=result.num_nodes_best,
+        num_kernels_initial=result.num_kernels_initial,
+        num_kernels_best=result.num_kernels_best,
+        num_steps=len(result.trace.steps),
+        real=tuple(Real.of(each, decides=each is decisive) for each in real),
+        verified=verified,
+        kept_original=kept_original,
+        best_onnx=best_onnx,
+    )
 
 
-def result_record(
-    entries: Sequence[Mapping[str, Any]], *, train_s: float, overrides: Sequence[str]
-) -> dict[str, Any]:
+def run_record(
+    results: Sequence[GraphRecord], *, train_s: float, overrides: Sequence[str]
+) -> RunRecord:
     """The content of `result.json`."""
-    return {
-        "schema": SCHEMA,
-        "results": [dict(entry) for entry in entries],
-        "train_s": train_s,
-        "peak_rss_mb": peak_resident_bytes() / 2**20,
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "overrides": list(overrides),
-    }
+    return RunRecord(
+        schema=SCHEMA,
+        results=tuple(results),
+        train_s=train_s,
+        peak_rss_mb=peak_resident_bytes() / 2**20,
+        versions=versions(),
+        git_commit=git_commit(),
+        overrides=tuple(overrides),
+    )
 
 
-def trace_record(results: Sequence[Result]) -> dict[str, Any]:
+def trace_record(results: Sequence[Result]) -> TraceRecord:
     """The content of `trace.json`."""
-    return {
-        "schema": SCHEMA,
-        "traces": [
-            {
-                "graph": result.graph,
-                "graph_hash": result.trace.graph_hash,
-                "steps": [asdict(step) for step in result.trace.steps],
-                "improvements": [asdict(improvement) for improvement in result.improvements],
-            }
-            for result in results
-        ],
-    }
+    traces = (
+        GraphTrace(
+            graph=result.graph,
+            graph_hash=result.trace.graph_hash,
+            steps=result.trace.steps,
+            improvements=tuple(i for i in result.improvements if math.isfinite(i.cost_ms)),
+        )
+        for result in results
+    )
+    return TraceRecord(schema=SCHEMA, traces=tuple(traces))
 
 
-def read_traces(path: Path) -> dict[str, Trace]:
-    """The traces of a `trace.json`, by graph.
+def read_result(folder: Path) -> RunRecord:
+    """The `result.json` of a run folder.
 
     Raises:
-        ValueError: the file is not a trace file of a schema this version reads.
+        ValueError: it is none, or of a schema this version does not read.
+        OSError: there is none.
     """
+    return _read(folder / "result.json", RunRecord)
+
+
+def read_traces(folder: Path) -> dict[str, Trace]:
+    """The traces of a run folder's `trace.json`, by graph.
+
+    Raises:
+        ValueError: it is none, or of a schema this version does not read.
+        OSError: there is none.
+    """
+    record = _read(folder / "trace.json", TraceRecord)
+    return {entry.graph: Trace(entry.graph_hash, entry.steps) for entry in record.traces}
+
+
+def read_metrics(folder: Path) -> Iterator[dict[str, float | None]]:
+    """Yields the rows of a run folder's `metrics.jsonl`."""
+    with (folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def find_runs(folders: Sequence[Path]) -> list[Path]:
+    """The run folders that are or lie below these, each one's in the order of the paths."""
+    return [path.parent for folder in folders for path in sorted(folder.rglob("result.json"))]
+
+
+def _read(path: Path, kind: type[Record]) -> Record:
+    from pydantic import TypeAdapter, ValidationError
+
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        schema = record["schema"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema = content["schema"]
+        if schema == 1:
+            content = _from_schema_1(content)
+        elif schema != SCHEMA:
+            raise ValueError(
+                f"{path} has schema {schema}: this version reads schemas 1 to {SCHEMA}"
+            )
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{path} is no {path.name} of a run: {place}: {first['msg']}") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a trace file: {error}") from error
-    if schema != SCHEMA:
-        raise ValueError(f"{path} has schema {schema}: this version reads schema {SCHEMA}")
-    return {
-        entry["graph"]: Trace(
-            entry["graph_hash"],
-            tuple(
-                Step(step["rule"], tuple(step["tensors"]), step["cost_ms"])
-                for step in entry["steps"]
-            ),
-        )
-        for entry in record["traces"]
-    }
+        raise ValueError(f"{path} is no {path.name} of a run: {error}") from None
+
+
+def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
+    """It had `equal` and `caught_mutant` in place of `verified.status`."""
+    for entry in content.get("results", ()):
+        verified = entry["verified"]
+        different = "undecided" if verified["detail"].startswith("undecided") else "different"
+        verified["status"] = "equal" if verified["equal"] else different
+    return content | {"schema": SCHEMA}
+
+
+def write_record(folder: Path, record: RunRecord | TraceRecord) -> None:
+    """Writes `result.json` or `trace.json`, whole or not at all."""
+    name = "result.json" if isinstance(record, RunRecord) else "trace.json"
+    write_json(folder / name, asdict(record))
+
+
+def _known(cost_ms: float) -> float | None:
+    return cost_ms if math.isfinite(cost_ms) else None
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -140,31 +331,6 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages a result may depend on; what is absent is left out."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for package in _VERSIONED:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def git_commit() -> str | None:
-    """The commit of the source tree this package runs from, "-dirty" if changed; None if none."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty"]
-    command += ["--exclude", "*"]  # the commit itself, never a tag's name
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _finite(value: Any) -> Any:

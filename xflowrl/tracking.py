@@ -7,13 +7,14 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
     from xflowrl.problem import Result
+    from xflowrl.run_folder import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class Tracker:
         if self._run is not None:
             self._run.log({"step": step, **metrics, **_by_time(metrics)})
 
-    def finish(self, results: Sequence[Result], record: Mapping[str, Any], folder: Path) -> None:
+    def finish(self, results: Sequence[Result], record: RunRecord, folder: Path) -> None:
         """Hands over what only the end knows: summary, applied rules, the best models.
 
         Args:
@@ -75,21 +76,22 @@ class Tracker:
             return
         import wandb
 
-        for result, entry in zip(results, record["results"], strict=True):
+        for result, entry in zip(results, record.results, strict=True):
             prefix = f"{result.graph}/" if len(results) > 1 else ""
-            for name, value in entry.items():
+            values = asdict(entry)
+            for name, value in values.items():
                 if isinstance(value, str | int | float | bool):
                     self._run.summary[prefix + name] = value
-            self._run.summary[prefix + "real"] = entry["real"]
+            self._run.summary[prefix + "real"] = values["real"]
             rows = [
                 [index, step.rule, " ".join(step.tensors), step.cost_ms]
                 for index, step in enumerate(result.trace.steps)
             ]
             table = wandb.Table(columns=["index", "rule", "tensors", "cost_ms"], data=rows)
             self._run.log({f"{prefix}applied_rules": table})
-            if entry["best_onnx"]:
+            if entry.best_onnx:
                 artifact = wandb.Artifact(_artifact_name(result.graph), type="model")
-                artifact.add_file(str(folder / entry["best_onnx"]))
+                artifact.add_file(str(folder / entry.best_onnx))
                 self._run.log_artifact(artifact)
 
 

@@ -67,10 +67,10 @@ def test_published_counts_of_nasbench(path: str, name: str, num_places: int) -> 
 
 
 def nasbench_graph(name: str) -> Graph:
-    from xflowrl.run import build, load_option
+    from xflowrl.options import build_option
 
     option = {"inception": "nasbench_inception"}.get(name, name)
-    graph: Graph = build(load_option("graph", option, {}, seed=0)).graph
+    graph: Graph = build_option("graph", option).graph
     return graph
 
 

@@ -7,6 +7,7 @@ that their figures can be compared.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from xflowrl.problem import Improvement, Log, Meter, Problem, Result, Step, Stop
 
 if TYPE_CHECKING:
     from xflowrl._engine import Match, State
+
+logger = logging.getLogger(__name__)
 
 # A cost counts as lower only beyond what rounding can do to a sum of operator costs; without it
 # two rewrites that undo each other could take turns at "improving" the graph for ever.
@@ -27,11 +30,11 @@ class Attempt:
     state taken from it; `over`, which logs the iteration and says whether a limit is reached.
     """
 
-    def __init__(self, problem: Problem, log: Log) -> None:
+    def __init__(self, problem: Problem, log: Log, *, initial: State | None = None) -> None:
         self.problem = problem
         self.meter = Meter(problem.budget)
         with self.meter.measuring(problem.objective):
-            self.initial = problem.initial_state()
+            self.initial = problem.initial_state() if initial is None else initial
         self.best = self.initial
         self.origin = Trace(problem.model.graph.hash)
         self.best_trace = self.origin
@@ -143,21 +146,36 @@ class Attempt:
 
 
 def attempt_each(
-    problems: Sequence[Problem], log: Log, attempt_fn: Callable[[Attempt], None]
+    problems: Sequence[Problem],
+    log: Log,
+    attempt_fn: Callable[[Attempt], None],
+    *,
+    recall_fn: Callable[[Attempt], None] = lambda attempt: None,
+    is_interrupted: bool = False,
 ) -> list[Result]:
     """Makes one attempt at each problem.
 
-    Ctrl-C ends the attempt it falls into with its best so far, and the problems after it with
-    their originals.
+    Ctrl-C ends the attempt it falls into with its best so far, and the problems after it with what
+    was known of them before: their originals, whose cost is NaN where it is not known, for nothing
+    is timed any more; or what `recall_fn` comes to.
+
+    Args:
+        recall_fn: takes an interrupted attempt to the best that the agent has seen elsewhere.
+        is_interrupted: Ctrl-C fell into what went before.
     """
-    results = []
-    interrupted = False
-    for problem in problems:
-        attempt = Attempt(problem, log)
-        try:
-            if not interrupted and not attempt.over():
+    results: list[Result] = []
+    attempt: Attempt | None = None
+    try:
+        for problem in () if is_interrupted else problems:
+            attempt = Attempt(problem, log)
+            if not attempt.over():
                 attempt_fn(attempt)
-        except KeyboardInterrupt:
-            interrupted = True
-        results.append(attempt.result(StopReason.INTERRUPTED if interrupted else None))
+            results.append(attempt.result())
+    except KeyboardInterrupt:
+        logger.warning("interrupted: %d of %d graphs are finished", len(results), len(problems))
+    for problem in problems[len(results) :]:
+        if attempt is None or attempt.problem is not problem:
+            attempt = Attempt(problem, log, initial=problem.unpriced_state())
+        recall_fn(attempt)
+        results.append(attempt.result(StopReason.INTERRUPTED))
     return results

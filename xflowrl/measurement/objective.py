@@ -61,6 +61,10 @@ class Objective:
         """A graph under rules and these costs, complete."""
         return self.complete(State(graph, rules, self._table, taso_hash=taso_hash))
 
+    def unpriced(self, graph: Graph, rules: RuleSet) -> State:
+        """The same with the prices known so far; nothing is timed."""
+        return State(graph, rules, self._table)
+
     def complete(self, state: State) -> State:
         """The state with every price known, of its graph and of what its matches would add.
 

@@ -1,0 +1,83 @@
+"""Writes docs/run_folder.md from the records' fields and the table of metrics.
+
+python scripts/document_run_folder.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from xflowrl.metrics import SEARCH, TRAINING
+from xflowrl.run_folder import (
+    GraphRecord,
+    GraphTrace,
+    Quartiles,
+    Real,
+    RunRecord,
+    TraceRecord,
+    Verified,
+)
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "run_folder.md"
+
+TEXT = """\
+# The run folder
+
+Made by `python scripts/document_run_folder.py`; change the texts there, or at the fields in
+`xflowrl/run_folder.py` and `xflowrl/metrics.py`.
+
+`result.json` and `trace.json` are interfaces: their keys are stable, and `schema` counts their
+versions. `xflowrl.run_folder` reads them (`read_result`, `read_traces`, `read_metrics`), those of
+schema 1 too, which had `verified.equal` and `verified.caught_mutant` in place of `verified.status`.
+Costs are those of the chosen measurement; times are in the unit that their name ends with.
+
+## Exit codes and interrupts
+
+0: the run came to its end and every result is proven. 1: an error, or a result is not proven.
+130 after Ctrl-C, 143 after SIGTERM, whatever was delivered.
+
+The first Ctrl-C or SIGTERM gives up what is in progress, and no more:
+
+- while graphs are read, nothing is finished and nothing is written;
+- a search, or the timing of operators for it, ends with the best so far, which is judged and
+  written; graphs whose search had not begun have `stop_reason` `interrupted` and 0 `iterations`;
+- a graph whose judging it falls into has `verified.status` `undecided`; all others that are
+  finished are judged and written;
+- in a sweep, the jobs after it do not run.
+
+The second one ends the process at once. Files are written whole or not at all, and `result.json`
+anew with every graph that is judged: it has all that was finished.
+
+"""
+
+
+def table(record: type[Any]) -> str:
+    """A record's keys."""
+    heading = (record.__doc__ or "").splitlines()[0]
+    return f"{heading}\n\n" + rows("key", {f.name: f.metadata["meaning"] for f in fields(record)})
+
+
+def rows(what: str, meanings: Mapping[str, str]) -> str:
+    """A table of names and meanings."""
+    lines = [f"| {what} | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in meanings.items()]
+    return "\n".join(lines) + "\n\n"
+
+
+def page() -> str:
+    """The whole page."""
+    text = TEXT + "## `result.json`\n\n"
+    text += "".join(map(table, (RunRecord, GraphRecord, Verified, Real, Quartiles)))
+    text += "## `trace.json`\n\n" + table(TraceRecord) + table(GraphTrace)
+    text += "## Metrics\n\nA row of `metrics.jsonl` has `step`, the iteration, and metrics. With "
+    text += "several graphs the names begin\nwith `search/<graph>/`. In Weights & Biases "
+    text += "`by_time/...` shows costs against seconds.\n\n" + rows("metric", SEARCH)
+    text += "`agent=ppo` logs its training too; `step` is then the training's iteration.\n\n"
+    return text + rows("metric", TRAINING).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
