@@ -140,21 +140,31 @@ class Attempt:
 
 
 def attempt_each(
-    problems: Sequence[Problem], log: Log, attempt_fn: Callable[[Attempt], None]
+    problems: Sequence[Problem],
+    log: Log,
+    attempt_fn: Callable[[Attempt], None],
+    *,
+    recall_fn: Callable[[Attempt], None] = lambda attempt: None,
+    is_interrupted: bool = False,
 ) -> list[Result]:
     """Makes one attempt at each problem.
 
-    Ctrl-C ends the attempt it falls into with its best so far, and the problems after it with
-    their originals.
+    Ctrl-C ends the attempt it falls into with its best so far, and the problems after it with what
+    was known of them before: their originals, or what `recall_fn` comes to.
+
+    Args:
+        recall_fn: takes an interrupted attempt to the best that the agent has seen elsewhere.
+        is_interrupted: Ctrl-C fell into what went before.
     """
     results = []
-    interrupted = False
     for problem in problems:
         attempt = Attempt(problem, log)
         try:
-            if not interrupted and not attempt.over():
+            if not is_interrupted and not attempt.over():
                 attempt_fn(attempt)
         except KeyboardInterrupt:
-            interrupted = True
-        results.append(attempt.result(StopReason.INTERRUPTED if interrupted else None))
+            is_interrupted = True
+        if is_interrupted:
+            recall_fn(attempt)
+        results.append(attempt.result(StopReason.INTERRUPTED if is_interrupted else None))
     return results

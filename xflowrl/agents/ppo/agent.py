@@ -33,7 +33,8 @@ class PPO:
     """Proximal policy optimisation with a graph neural network, trained on all problems at once.
 
     Training has limits of its own, apart from the budget of the problems, which covers inference:
-    a greedy episode and `num_samples` sampled ones. The answer is the best graph seen in either.
+    a greedy episode and `num_samples` sampled ones. The answer is the best graph seen in either;
+    Ctrl-C ends both.
     Deterministic in the seed, as long as `train_iterations` ends training and not `train_s`.
 
     Attributes:
@@ -90,17 +91,23 @@ class PPO:
         torch.set_num_threads(self._num_threads)
         policy = self._initial_policy(problems[0])
         best: dict[int, Best] = {}
+        is_interrupted = False
         if self._train and self._train_iterations > 0:
-            best = self._learn(policy, problems, log)
+            best, is_interrupted = self._learn(policy, problems, log)
         policy.eval()
 
-        def attempt_fn(attempt: Attempt) -> None:
+        def recall(attempt: Attempt) -> None:
             found = best.get(id(attempt.problem))
             if found is not None:
                 take_again(attempt, found.actions)
+
+        def attempt_fn(attempt: Attempt) -> None:
+            recall(attempt)
             decode(attempt, policy, num_samples=self._num_samples, seed=attempt.problem.seed)
 
-        return attempt_each(problems, log, attempt_fn)
+        return attempt_each(
+            problems, log, attempt_fn, recall_fn=recall, is_interrupted=is_interrupted
+        )
 
     def _initial_policy(self, problem: Problem) -> Policy:
         if self._checkpoint is not None:
@@ -109,10 +116,12 @@ class PPO:
             torch.manual_seed(problem.seed)
             return new_policy(self._policy_settings, problem.rules)
 
-    def _learn(self, policy: Policy, problems: Sequence[Problem], log: Log) -> dict[int, Best]:
+    def _learn(
+        self, policy: Policy, problems: Sequence[Problem], log: Log
+    ) -> tuple[dict[int, Best], bool]:
         """Trains `policy` in place, to the weights that had the best mean return.
 
-        Returns the best graph seen by id of problem.
+        Returns the best graph seen by id of problem, and whether Ctrl-C ended it.
         """
         learning = self._learning
         envs = VectorRewriteEnv(
@@ -133,15 +142,18 @@ class PPO:
         if self._resume is not None:
             check_resumable(self._resume, policy, problems[0].rules)
         trainer = self._trainer()
+        is_interrupted = False
         try:
             trainer.fit(module, ckpt_path=self._resume, weights_only=True)
         except (KeyboardInterrupt, SystemExit):
+            is_interrupted = True
             logger.warning("training interrupted after %d iterations", module.iteration)
         self.train_s = module.seconds
         self._save(module, "last.pt")
         if module.best_weights:
             policy.load_state_dict(module.best_weights)
-        return {id(problem): best for problem, best in zip(problems, module.best, strict=True)}
+        best = {id(problem): best for problem, best in zip(problems, module.best, strict=True)}
+        return best, is_interrupted
 
     def _after_iteration(self, module: PPOModule) -> bool:
         """Saves what is due; True if training is to end."""
