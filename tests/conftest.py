@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["graph_text"]  # the fixture `read_graph`
+pytest_plugins = ["graph_text", "taso_stand_in"]  # the fixtures `read_graph`, `install_taso`
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

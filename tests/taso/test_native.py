@@ -22,57 +22,6 @@ from xflowrl.rules import load_core
 from xflowrl.taso.native import TasoNative, make_readable, make_valid
 from xflowrl.verify import verify
 
-# Takes a relu of a relu for one; forgets names, epsilons and the operator set, as TASO does.
-STAND_IN = """
-import onnx
-CALLS = {calls!r}
-def load_onnx(path):
-    return onnx.load(path)
-def optimize(graph, alpha=1.0, budget=1000, print_subst=False):
-    with open(CALLS, "a") as file:
-        print(alpha, budget, file=file)
-    made = {{o: n for n in graph.graph.node for o in n.output}}
-    for node in graph.graph.node:
-        for i, x in enumerate(node.input):
-            if node.op_type == "Relu" and x in made and made[x].op_type == "Relu":
-                node.input[i] = made[x].input[0]
-    read = {{x for n in graph.graph.node for x in n.input}} | {{o.name for o in graph.graph.output}}
-    for node in [n for n in graph.graph.node if not read & set(n.output)]:
-        graph.graph.node.remove(node)
-    {more}
-    return graph
-def export_onnx(graph):
-    weights = {{t.name for t in graph.graph.initializer}}
-    for info in [*graph.graph.input, *graph.graph.output]:
-        for node in graph.graph.node:
-            for names in (node.input, node.output):
-                for i, name in enumerate(names):
-                    if name == info.name:
-                        names[i] = "op_" + name
-        info.name = "op_" + info.name
-    for node in graph.graph.node:
-        for attribute in [a for a in node.attribute if a.name == "epsilon"]:
-            assert node.op_type == "BatchNormalization" and attribute.f == 0
-            node.attribute.remove(attribute)
-    del graph.opset_import[:]
-    return graph
-"""
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Puts a stand-in on the path; `more` is what else its `optimize` does. Returns its calls."""
-
-    def put(more: str = "pass") -> Path:
-        folder = tmp_path / "site"
-        folder.mkdir()
-        calls = tmp_path / "calls"
-        (folder / "taso.py").write_text(STAND_IN.format(calls=str(calls), more=more))
-        monkeypatch.syspath_prepend(str(folder))
-        return calls
-
-    return put
-
 
 def no_log(metrics: Mapping[str, float], step: int) -> None:
     pass
@@ -101,8 +50,8 @@ def optimised(model: Model, log: Any = no_log, *, alpha: float = 1.05, **limits:
     return result
 
 
-def test_goes_there_and_back(install: Callable[..., Path]) -> None:
-    calls = install()
+def test_goes_there_and_back(install_taso: Callable[..., Path]) -> None:
+    calls = install_taso()
     last: dict[str, float] = {}
     model = network()
     result = optimised(model, lambda metrics, step: last.update(metrics), alpha=1.2)
@@ -117,9 +66,9 @@ def test_goes_there_and_back(install: Callable[..., Path]) -> None:
 
 
 def test_says_honestly_what_is_not_known(
-    install: Callable[..., Path], caplog: pytest.LogCaptureFixture
+    install_taso: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    install()
+    install_taso()
     with caplog.at_level(logging.INFO, "xflowrl.taso.native"):
         result = optimised(network())
     assert result.trace.steps == ()
@@ -132,8 +81,8 @@ def test_says_honestly_what_is_not_known(
     assert result.memory_mb > 10  # of the other process
 
 
-def test_a_dearer_graph_is_priced_and_not_taken(install: Callable[..., Path]) -> None:
-    install(
+def test_a_dearer_graph_is_priced_and_not_taken(install_taso: Callable[..., Path]) -> None:
+    install_taso(
         """
     last = graph.graph.node[-1]
     name, last.output[0] = last.output[0], "before"
@@ -154,9 +103,9 @@ def test_a_dearer_graph_is_priced_and_not_taken(install: Callable[..., Path]) ->
     assert result.model.graph.hash == model.graph.hash
 
 
-def test_a_wrong_result_does_not_verify(install: Callable[..., Path]) -> None:
+def test_a_wrong_result_does_not_verify(install_taso: Callable[..., Path]) -> None:
     """The check sees TASO's own weights, although the original has weights of those names."""
-    install(
+    install_taso(
         """
     for tensor in graph.graph.initializer:
         if tensor.name == "classifier/bias":
@@ -192,28 +141,30 @@ def test_without_taso_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
         ("graph.graph.node[0].op_type = 'Cnov'", "what TASO gave back cannot be read: .*Cnov"),
     ],
 )
-def test_what_goes_wrong_is_one_line(more: str, message: str, install: Callable[..., Path]) -> None:
-    install(more)
+def test_what_goes_wrong_is_one_line(
+    more: str, message: str, install_taso: Callable[..., Path]
+) -> None:
+    install_taso(more)
     with pytest.raises(ValueError, match=message) as caught:
         optimised(network())
     assert "\n" not in str(caught.value)
 
 
-def test_seconds_end_it_with_the_original(install: Callable[..., Path]) -> None:
-    install("import time; time.sleep(60)")
+def test_seconds_end_it_with_the_original(install_taso: Callable[..., Path]) -> None:
+    install_taso("import time; time.sleep(60)")
     result = optimised(network(), max_seconds=0.5)
     assert result.stop_reason is StopReason.SECONDS
     assert result.cost_best_ms == result.cost_initial_ms
 
 
-def test_needs_a_number_of_iterations(install: Callable[..., Path]) -> None:
-    install()
+def test_needs_a_number_of_iterations(install_taso: Callable[..., Path]) -> None:
+    install_taso()
     with pytest.raises(ValueError, match=r"needs budget\.max_iterations"):
         optimised(network(), max_iterations=None)
 
 
-def test_refuses_what_taso_would_skip_or_ignore(install: Callable[..., Path]) -> None:
-    install()
+def test_refuses_what_taso_would_skip_or_ignore(install_taso: Callable[..., Path]) -> None:
+    install_taso()
     net = LayerBuilder("skips")
     x = net.node("Sigmoid", [net.input("input", [4, 5])], "sigmoid")
     with pytest.raises(ValueError, match=r'Sigmoid "sigmoid": TASO skips it with everything'):
