@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
 
 from xflowrl.config_types import check_config, check_value, parameters_of
 
@@ -145,24 +144,3 @@ def test_checking_an_agent_does_not_import_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
-
-
-def option_files() -> list[Path]:
-    """The file of every option that stands for an object."""
-    files = sorted((Path(__file__).parents[1] / "conf").glob("*/*.yaml"))
-    return [file for file in files if "_target_" in OmegaConf.load(file)]
-
-
-@pytest.mark.parametrize("file", option_files(), ids=lambda file: f"{file.parent.name}-{file.stem}")
-def test_every_parameter_is_an_option(file: Path) -> None:
-    """A parameter that its file does not name could not be given on the command line."""
-
-    def check(node: Any) -> None:
-        if not isinstance(node, DictConfig) or "_target_" not in node:
-            return
-        names = set(node) - {"_target_"}
-        assert names == set(parameters_of(node._get_node("_target_")._value()).annotations)
-        for name in names:
-            check(node._get_node(name))
-
-    check(OmegaConf.load(file))
