@@ -40,6 +40,9 @@ SMALL: dict[str, dict[str, Any]] = {
 # A search outside: it tells no steps and no matches, as its docstring says.
 FOREIGN = {"taso_native"}
 
+# Metrics that no two runs have alike.
+TIMED = re.compile(r".*(seconds|_s|memory_mb)")
+
 METRIC = re.compile(r"(search|train|loss|rules)(/[\w-]+)+")
 
 MakeAgent = Callable[[], Agent]
@@ -165,6 +168,8 @@ def test_an_interrupt_loses_nothing(
 ) -> None:
     problems = three_problems()
     results, rows = run(make_agent, problems, raise_if)
+    logged = {name.rpartition("/")[0] for _, row in rows for name in row if "search/" in name}
+    assert logged <= {problems[0].log_as}, "the problems after it are not begun"
     assert [result.graph for result in results] == [problem.name for problem in problems]
     for problem, result in zip(problems, results, strict=True):
         assert result.stop_reason is StopReason.INTERRUPTED
@@ -189,7 +194,12 @@ def test_the_trace_leads_to_the_result(make_agent: MakeAgent, option: str) -> No
 
 
 def test_the_seed_decides(make_agent: MakeAgent) -> None:
-    first, second = (run(make_agent, three_problems())[0] for _ in range(2))
+    (first, rows), (second, other_rows) = (run(make_agent, three_problems()) for _ in range(2))
+    untimed, other_untimed = (
+        [{name: value for name, value in row.items() if not TIMED.fullmatch(name)} for _, row in x]
+        for x in (rows, other_rows)
+    )
+    assert untimed == other_untimed
     for one, other in zip(first, second, strict=True):
         assert one.trace == other.trace
         assert one.model.graph.hash == other.model.graph.hash
