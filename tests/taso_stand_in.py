@@ -1,4 +1,4 @@
-"""A package `taso` for tests: it has TASO's interface and its manners."""
+"""The fixture `install_taso`: a package `taso` with TASO's interface and its manners."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def export_onnx(graph):
 
 @pytest.fixture
 def install_taso(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Puts the stand-in on the path; `more` is what else its `optimize` does. Returns its calls."""
+    """Puts a stand-in on the path; `more` is what else its `optimize` does. Returns its calls."""
 
     def put(more: str = "pass") -> Path:
         folder = tmp_path / "site"

@@ -1,132 +1,239 @@
-"""What every agent keeps to: one test for each option of conf/agent, found by listing the folder.
-
-An agent that is added is tested without a word here.
-"""
+"""What holds for every agent: each file of `conf/agent` is built as its option and put to it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from xflowrl.metrics import meaning
-from xflowrl.options import build_option, conf_folder
-from xflowrl.problem import Agent, Problem, Result, StopReason, replay
+from xflowrl._engine import State
+from xflowrl.graphs.layers import LayerBuilder
+from xflowrl.graphs.random_networks import random_network
+from xflowrl.graphs.tiny import tiny
+from xflowrl.measurement import roofline
+from xflowrl.onnx_io import Model
+from xflowrl.problem import Agent, Budget, Problem, Result, StopReason, replay
+from xflowrl.rules import load_core
+from xflowrl.options import build, load_option
 
-MakeProblem = Callable[..., Problem]
+OPTIONS = sorted(
+    path.stem for path in (Path(__file__).parents[2] / "conf" / "agent").glob("*.yaml")
+)
 
-OPTIONS = sorted(path.stem for path in (conf_folder() / "agent").glob("*.yaml"))
+# Where the defaults would take minutes; everything else is as the option has it.
+SMALL: dict[str, dict[str, Any]] = {
+    "ppo": {
+        "train_iterations": 2,
+        "learning": {
+            "_target_": "xflowrl.agents.ppo.settings.LearningSettings",
+            "num_envs": 2,
+            "num_steps": 8,
+        },
+    }
+}
 
-# What keeps a learning agent short; others have no such options.
-BRIEF: dict[str, dict[str, Any]] = {"ppo": {"train_iterations": 2, "num_samples": 1}}
+# A search outside: it tells no steps and no matches, as its docstring says.
+FOREIGN = {"taso_native"}
 
-# TASO is a program of its own: it tells one result at the end, neither matches nor rewrites.
-WITHOUT_TRACE = {"taso_native"}
+# Metrics that no two runs have alike.
+TIMED = re.compile(r".*(seconds|_s|memory_mb)")
+
+METRIC = re.compile(r"(search|train|loss|rules)(/[\w-]+)+")
+
+MakeAgent = Callable[[], Agent]
+Rows = list[tuple[int, dict[str, float]]]
 
 
 @pytest.fixture(params=OPTIONS)
-def name(request: pytest.FixtureRequest, install_taso: Callable[..., Path]) -> str:
-    """An option of conf/agent; TASO's package is a stand-in that makes two relus one."""
-    option: str = request.param
-    if option == "taso_native":
-        install_taso()
-    return option
+def option(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
-def agent(name: str) -> Agent:
-    """The agent as its option makes it."""
-    made: Agent = build_option("agent", name, BRIEF.get(name))
-    return made
+def make_agent(option: str, install_taso: Callable[..., Path]) -> MakeAgent:
+    install_taso()
+    return lambda: build(load_option("agent", option, SMALL.get(option, {}), seed=0))
 
 
-class Log:
-    """Keeps what is logged; interrupts at the row whose number is given."""
+def relus(num_relus: int) -> Model:
+    """Relus in a row, which a rule makes one; of one relu nothing can be made."""
+    net = LayerBuilder(f"relus{num_relus}")
+    tensor = net.input("x", [8, 8])
+    for index in range(num_relus):
+        tensor = net.relu(tensor, f"relu{index}")
+    return net.model({"y": tensor}, seed=0)
 
-    def __init__(self, interrupt_at: int | None = None) -> None:
-        self.rows: list[dict[str, float]] = []
-        self._interrupt_at = interrupt_at
 
-    def __call__(self, metrics: Mapping[str, float], step: int) -> None:
-        self.rows.append(dict(metrics))
-        if len(self.rows) == self._interrupt_at:
+def make_problems(models: Sequence[Model], **limits: Any) -> list[Problem]:
+    rules, costs = load_core(), roofline()
+    return [
+        Problem(
+            model=model,
+            rules=rules,
+            objective=costs,
+            budget=Budget(**limits),
+            log_as=f"search/{model.graph.name}",
+        )
+        for model in models
+    ]
+
+
+def three_problems() -> list[Problem]:
+    """One that every agent improves, one with a local minimum, one too large for enumeration."""
+    families = {"dag": 1, "inception": 1, "residual": 1}  # TASO does not know all operators
+    network = random_network(num_nodes=50, families=families, channels=8, image_size=16)
+    return make_problems([relus(5), tiny(), network], max_iterations=25)
+
+
+def original_hash(problem: Problem) -> str:
+    """Of the original as states hash it: under the rules an addition's operands have no order."""
+    return problem.initial_state().graph.hash
+
+
+def price(problem: Problem, result: Result) -> float:
+    """What the result's graph costs, priced anew, in ms."""
+    return problem.objective.state(result.model.graph, problem.rules).cost.ms
+
+
+def best_logged_ms(problem: Problem, rows: Rows) -> float:
+    """The lowest cost logged for a problem; the original's if there is none."""
+    name = f"/{problem.name}/best_cost_ms"
+    logged = [value for _, row in rows for key, value in row.items() if key.endswith(name)]
+    return min(logged, default=problem.initial_state().cost.ms)
+
+
+def run(
+    make_agent: MakeAgent,
+    problems: Sequence[Problem],
+    raise_if: Callable[[Rows], bool] | None = None,
+) -> tuple[list[Result], Rows]:
+    """The results and what was logged; Ctrl-C, once, in the log at which `raise_if` is true."""
+    rows: Rows = []
+    is_interrupted = False
+
+    def log(metrics: Mapping[str, float], step: int) -> None:
+        nonlocal is_interrupted
+        rows.append((step, dict(metrics)))
+        if raise_if is not None and not is_interrupted and raise_if(rows):
+            is_interrupted = True
             raise KeyboardInterrupt
 
-
-def check(problem: Problem, result: Result, name: str) -> None:
-    """A result never costs more than the original, and its trace leads to it."""
-    assert result.cost_best_ms <= result.cost_initial_ms
-    if name in WITHOUT_TRACE:
-        return
-    state = replay(problem, result.trace)
-    assert state.graph.hash == result.model.graph.hash
-    assert state.cost.ms == pytest.approx(result.cost_best_ms, rel=1e-9)
+    results = make_agent().optimize(problems, log)
+    assert raise_if is None or is_interrupted, "the moment of the interrupt never came"
+    return results, rows
 
 
-def test_no_match(agent: Agent, name: str, relu_problem: MakeProblem) -> None:
-    problem = relu_problem(1)
-    (result,) = agent.optimize([problem], Log())
-    assert result.stop_reason is (
-        StopReason.EXHAUSTED if name in WITHOUT_TRACE else StopReason.NO_MATCH
-    )
-    assert result.model.graph.hash == problem.model.graph.hash
+def test_no_problem_no_result(make_agent: MakeAgent) -> None:
+    assert run(make_agent, []) == ([], [])
+
+
+def test_no_match_gives_the_original_back(make_agent: MakeAgent, option: str) -> None:
+    (problem,) = make_problems([relus(1)])
+    (result,), _ = run(make_agent, [problem])
+    expected = StopReason.EXHAUSTED if option in FOREIGN else StopReason.NO_MATCH
+    assert result.stop_reason is expected
+    assert result.model.graph.hash == original_hash(problem)
     assert result.trace.steps == ()
+    assert result.cost_best_ms == result.cost_initial_ms
 
 
-def test_budget_of_nothing(agent: Agent, name: str, relu_problem: MakeProblem) -> None:
-    problem = relu_problem(5, max_iterations=0)
-    (result,) = agent.optimize([problem], Log())
-    assert result.stop_reason is StopReason.ITERATIONS
-    assert result.iterations == 0
-    if name not in BRIEF:  # what was found in training counts
-        assert result.model.graph.hash == problem.model.graph.hash
-    check(problem, result, name)
+@pytest.mark.parametrize("limit", Budget().limits())
+def test_a_budget_of_nothing_gives_the_original_back(make_agent: MakeAgent, limit: str) -> None:
+    (problem,) = make_problems([relus(4)], **{limit: 0})
+    (result,), _ = run(make_agent, [problem])
+    assert result.stop_reason == limit.removeprefix("max_").removesuffix("_mb")
+    assert (result.iterations, result.candidates, result.trace.steps) == (0, 0, ())
+    assert result.model.graph.hash == original_hash(problem)
+    assert result.cost_best_ms == result.cost_initial_ms
 
 
-def test_results_replay(agent: Agent, name: str, relu_problem: MakeProblem) -> None:
-    problems = [relu_problem(n) for n in (6, 3)]
-    results = agent.optimize(problems, Log())
+def is_better_than_at_first(rows: Rows) -> bool:
+    """Is a lower best cost logged, as a part of searching, than the first of that problem was?"""
+    named = [key for key in rows[-1][1] if re.fullmatch(r"search/.*/best_cost_ms", key)]
+    first = {key: value for _, row in reversed(rows) for key, value in row.items()}
+    return any(rows[-1][1][key] < first[key] for key in named)
+
+
+@pytest.mark.parametrize(
+    "raise_if", [lambda rows: True, is_better_than_at_first], ids=["first_log", "improved"]
+)
+def test_an_interrupt_loses_nothing(
+    make_agent: MakeAgent, option: str, raise_if: Callable[[Rows], bool]
+) -> None:
+    problems = three_problems()
+    results, rows = run(make_agent, problems, raise_if)
+    logged = {name.rpartition("/")[0] for _, row in rows for name in row if "search/" in name}
+    assert logged <= {problems[0].log_as}, "the problems after it are not begun"
+    assert [result.graph for result in results] == [problem.name for problem in problems]
     for problem, result in zip(problems, results, strict=True):
-        assert result.num_nodes_initial == len(problem.model.graph)
-        assert result.cost_best_ms < result.cost_initial_ms
-        check(problem, result, name)
+        assert result.stop_reason is StopReason.INTERRUPTED
+        assert result.cost_best_ms <= best_logged_ms(problem, rows) * (1 + 1e-12)
+        assert result.cost_best_ms == pytest.approx(price(problem, result), rel=1e-12)
+        if option not in FOREIGN or result.cost_best_ms == result.cost_initial_ms:
+            assert result.model.graph.hash == replay(problem, result.trace).graph.hash
 
 
-@pytest.mark.parametrize("row", [1, 2, 4])
-def test_interrupted(agent: Agent, name: str, relu_problem: MakeProblem, row: int) -> None:
-    problems = [relu_problem(9), relu_problem(8)]
-    log = Log(interrupt_at=row)
-    results = agent.optimize(problems, log)
-    assert len(log.rows) >= row
+def test_the_trace_leads_to_the_result(make_agent: MakeAgent, option: str) -> None:
+    problems = three_problems()
+    results, _ = run(make_agent, problems)
+    assert results[0].cost_best_ms < results[0].cost_initial_ms
     for problem, result in zip(problems, results, strict=True):
-        check(problem, result, name)
-    if not any(key.startswith("train/") for key in log.rows[row - 1]):
-        assert results[-1].stop_reason is StopReason.INTERRUPTED
+        assert result.cost_best_ms == pytest.approx(price(problem, result), rel=1e-12)
+        state = replay(problem, result.trace)
+        if option in FOREIGN:
+            assert result.trace.steps == ()
+            continue
+        assert state.graph.hash == result.model.graph.hash
+        assert state.cost.ms == pytest.approx(result.cost_best_ms, rel=1e-12)
 
 
-def test_same_seed_same_result(name: str, relu_problem: MakeProblem) -> None:
-    found = []
-    for _ in range(2):
-        agent = build_option("agent", name, BRIEF.get(name), seed=3)
-        (result,) = agent.optimize([relu_problem(7, seed=3, max_iterations=9)], Log())
-        found.append((result.trace, result.iterations, result.candidates, result.stop_reason))
-    assert found[0] == found[1]
+def test_the_seed_decides(make_agent: MakeAgent) -> None:
+    (first, rows), (second, other_rows) = (run(make_agent, three_problems()) for _ in range(2))
+    untimed, other_untimed = (
+        [{name: value for name, value in row.items() if not TIMED.fullmatch(name)} for _, row in x]
+        for x in (rows, other_rows)
+    )
+    assert untimed == other_untimed
+    for one, other in zip(first, second, strict=True):
+        assert one.trace == other.trace
+        assert one.model.graph.hash == other.model.graph.hash
+        assert one.cost_best_ms == other.cost_best_ms
+        assert (one.iterations, one.candidates) == (other.iterations, other.candidates)
 
 
-def test_metrics_are_finite_and_documented(agent: Agent, relu_problem: MakeProblem) -> None:
-    log = Log()
-    agent.optimize([relu_problem(5)], log)
-    assert log.rows
-    for row in log.rows:
-        for metric, value in row.items():
-            assert meaning(metric), f"{metric} is in no table of xflowrl.metrics"
-            assert math.isfinite(value), metric
+def test_one_result_a_problem_never_dearer(make_agent: MakeAgent) -> None:
+    problems = three_problems()
+    hashes = [problem.model.graph.hash for problem in problems]
+    results, _ = run(make_agent, problems)
+    assert [result.graph for result in results] == [problem.name for problem in problems]
+    assert [problem.model.graph.hash for problem in problems] == hashes
+    for problem, result in zip(problems, results, strict=True):
+        assert result.original is problem.model
+        assert result.cost_initial_ms == problem.initial_state().cost.ms
+        assert result.cost_best_ms <= result.cost_initial_ms
 
 
-def test_every_option_is_discovered() -> None:
-    folder = Path(__file__).parents[2] / "conf" / "agent"
-    assert {path.stem for path in folder.iterdir()} == set(OPTIONS)
-    assert {"greedy", "ppo", "taso"} <= set(OPTIONS)
+def test_metrics_are_numbers_with_names_that_go_one_way(make_agent: MakeAgent) -> None:
+    problems = three_problems()
+    _, rows = run(make_agent, problems)
+    series: dict[str, list[float]] = defaultdict(list)
+    for step, row in rows:
+        for name, value in row.items():
+            assert METRIC.fullmatch(name), name
+            assert isinstance(value, int | float), name
+            assert math.isfinite(value), name
+            series[name].append(value)
+            assert not name.endswith("/iteration") or value == step
+    for problem in problems:
+        costs, iterations = (
+            series[f"search/{problem.name}/{name}"] for name in ("best_cost_ms", "iteration")
+        )
+        assert costs == sorted(costs, reverse=True)
+        assert iterations == sorted(iterations)
+        assert len(iterations) > 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,20 @@ from xflowrl.problem import Budget, Log, Problem, Result
 
 logger = logging.getLogger(__name__)
 
+_ONE_PROCESS: Mapping[str, Any] = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "strategy": "auto",
+    "precision": "32-true",
+}
+
 
 class PPO:
     """Proximal policy optimisation with a graph neural network, trained on all problems at once.
 
     Training has limits of its own, apart from the budget of the problems, which covers inference:
-    a greedy episode and `num_samples` sampled ones. The answer is the best graph seen in either.
+    a greedy episode and `num_samples` sampled ones. The answer is the best graph seen in either;
+    Ctrl-C ends both.
     Deterministic in the seed, as long as `train_iterations` ends training and not `train_s`.
 
     Attributes:
@@ -53,7 +61,7 @@ class PPO:
         reward_weights: dict[str, float] | None = None,
         policy: PolicySettings | None = None,
         learning: LearningSettings | None = None,
-        trainer: dict[str, Any] | None = None,
+        trainer: Mapping[str, Any] = _ONE_PROCESS,
         num_threads: int = 1,
     ) -> None:
         if not train and checkpoint is None and resume is None:
@@ -77,7 +85,7 @@ class PPO:
         self._reward_fn = reward_from_name(reward, reward_weights)
         self._policy_settings = policy or PolicySettings()
         self._learning = learning or LearningSettings()
-        self._trainer = {"accelerator": "cpu", "devices": 1} | (trainer or {})
+        self._trainer = {**_ONE_PROCESS, **trainer}
         self._num_threads = num_threads
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
@@ -87,17 +95,23 @@ class PPO:
         torch.set_num_threads(self._num_threads)
         policy = self._initial_policy(problems[0])
         best: dict[int, Best] = {}
+        is_interrupted = False
         if self._train and self._train_iterations > 0:
-            best = self._learn(policy, problems, log)
+            best, is_interrupted = self._learn(policy, problems, log)
         policy.eval()
 
-        def attempt_fn(attempt: Attempt) -> None:
+        def recall(attempt: Attempt) -> None:
             found = best.get(id(attempt.problem))
             if found is not None:
                 take_again(attempt, found.actions)
+
+        def attempt_fn(attempt: Attempt) -> None:
+            recall(attempt)
             decode(attempt, policy, num_samples=self._num_samples, seed=attempt.problem.seed)
 
-        return attempt_each(problems, log, attempt_fn)
+        return attempt_each(
+            problems, log, attempt_fn, recall_fn=recall, is_interrupted=is_interrupted
+        )
 
     def _initial_policy(self, problem: Problem) -> Policy:
         if self._checkpoint is not None:
@@ -106,10 +120,12 @@ class PPO:
             torch.manual_seed(problem.seed)
             return new_policy(self._policy_settings, problem.rules)
 
-    def _learn(self, policy: Policy, problems: Sequence[Problem], log: Log) -> dict[int, Best]:
+    def _learn(
+        self, policy: Policy, problems: Sequence[Problem], log: Log
+    ) -> tuple[dict[int, Best], bool]:
         """Trains `policy` in place, to the weights that had the best mean return.
 
-        Returns the best graph seen by id of problem.
+        Returns the best graph seen by id of problem, and whether Ctrl-C ended it.
         """
         learning, cut = self._learning, []
         for problem in problems:
@@ -128,17 +144,20 @@ class PPO:
         if self._resume is not None:
             check_resumable(self._resume, policy, problems[0].rules)
         trainer = self._make_trainer()
+        is_interrupted = False
         try:
             trainer.fit(module, ckpt_path=self._resume, weights_only=True)
         except MisconfigurationException as error:  # an option that fits no manual optimisation
             raise ValueError(f"agent.trainer {self._trainer}: {error}") from None
         except (KeyboardInterrupt, SystemExit):
+            is_interrupted = True
             logger.warning("training interrupted after %d iterations", module.iteration)
         self.train_s = module.seconds
         self._save(module, "last.pt")
         if module.best_weights:
             policy.load_state_dict(module.best_weights)
-        return {id(problem): best for problem, best in zip(problems, module.best, strict=True)}
+        best = {id(problem): best for problem, best in zip(problems, module.best, strict=True)}
+        return best, is_interrupted
 
     def _save(self, module: PPOModule, name: str) -> None:
         if self._folder is not None:
