@@ -66,6 +66,21 @@ def test_a_reward_that_pays_at_the_end_is_not_bootstrapped(
     assert seen == [expected]
 
 
+def test_advantages_are_discounted_as_the_options_say(
+    relu_problem: MakeProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    advantages = algorithm.advantages
+
+    def spy(*arguments: Any, **discounts: float) -> Any:
+        seen.append(discounts)
+        return advantages(*arguments, **discounts)
+
+    monkeypatch.setattr(algorithm, "advantages", spy)
+    train(relu_problem(4), learning={"gamma": 0.9, "gae_lambda": 0.5}, train_iterations=1)
+    assert seen == [{"gamma": 0.9, "lambda_": 0.5}]
+
+
 # Limits -----------------------------------------------------------------------------------------
 
 
@@ -87,6 +102,18 @@ def test_a_cheaper_graph_is_progress_without_a_return(relu_problem: MakeProblem)
     assert ["train/episode_return" in row for row in rows] == [False] * 4 + [True, False]
     assert costs[4] == costs[5]
     assert all(costs[i] > costs[i + 1] for i in range(4))
+
+
+def test_a_higher_return_is_progress_without_a_cheaper_graph(
+    relu_problem: MakeProblem, tmp_path: Path
+) -> None:
+    # Under this reward the policy learns to stop at once.
+    options: Any = {"reward_weights": {"runtime": -1.0}, "folder": str(tmp_path)}
+    learning = {"num_steps": 32, "learning_rate": 1e-2}
+    options |= {"learning": learning, "train_iterations": 12, "checkpoint_every": 12}
+    costs = [row["train/best_cost_ms"] for row in train(relu_problem(8), **options)]
+    record = read(tmp_path / "checkpoints" / "resume.ckpt")["ppo"]
+    assert record["improved_at"] > 1 + costs.index(costs[-1])
 
 
 def test_timing_operators_is_no_training_time(relu_problem: MakeProblem) -> None:
