@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 
-from xflowrl._engine import State
 from xflowrl.graphs.layers import LayerBuilder
 from xflowrl.graphs.random_networks import random_network
 from xflowrl.graphs.tiny import tiny
 from xflowrl.measurement import roofline
 from xflowrl.onnx_io import Model
+from xflowrl.options import build, load_option
 from xflowrl.problem import Agent, Budget, Problem, Result, StopReason, replay
 from xflowrl.rules import load_core
-from xflowrl.options import build, load_option
 
 OPTIONS = sorted(
     path.stem for path in (Path(__file__).parents[2] / "conf" / "agent").glob("*.yaml")
