@@ -56,7 +56,7 @@ def test_a_fused_operator_is_never_cheaper_than_its_plain_form(path) -> None:
         builder.set_outputs(["y"])
         return builder.build()
 
-    model = estimated(database=path, max_ms_per_op=10.0)
+    model = estimated(database=path, max_ms_per_op=50.0)  # rounds enough on a busy machine
     fused_ms = price(model, product("Gelu")).ms
     assert model.num_measured == 2  # and its plain form
     assert price(model, product("")).ms < fused_ms
