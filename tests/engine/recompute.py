@@ -101,19 +101,19 @@ def assert_equals_scratch(
         np.testing.assert_allclose(values, computed_arrays[name], 1e-12, tolerance, err_msg=name)
 
 
-def assert_child_is_as_judged(parent: _engine.State, index: int, child: _engine.State) -> None:
-    """Asserts that a candidate's judgement, made without building it, came true."""
+def assert_child_is_as_promised(parent: _engine.State, index: int, child: _engine.State) -> None:
+    """Asserts that what a match says of its graph, without building it, comes true."""
     match = parent.matches()[index]
     arrays = parent.observe()
     assert child.hash == match.hash, match
     assert child.num_nodes == parent.num_nodes + match.size_difference, match
     for attribute in ("ms", "flops", "bytes"):
-        judged = getattr(parent.cost, attribute)
-        judged += float(
+        promised = getattr(parent.cost, attribute)
+        promised += float(
             arrays["match_cost_ms" if attribute == "ms" else f"match_{attribute}"][index]
         )
         actual = getattr(child.cost, attribute)
-        assert math.isclose(actual, judged, rel_tol=RELATIVE_TOLERANCE), (match, attribute)
+        assert math.isclose(actual, promised, rel_tol=RELATIVE_TOLERANCE), (match, attribute)
     kernels = parent.cost.num_kernels + int(arrays["match_kernels"][index])
     assert child.cost.num_kernels == kernels, match
     assert child.graph.inputs == parent.graph.inputs
@@ -171,7 +171,7 @@ def check_walk(
         # The snapshot of the parent was taken before its child was made.
         if parent is known[0]:
             assert snapshot(parent) == known[1], "apply changed its parent"
-        assert_child_is_as_judged(parent, index, child)
+        assert_child_is_as_promised(parent, index, child)
         assert_valid(child.graph)
         assert_equals_scratch(child, rules, costs)
         known = (child, snapshot(child))

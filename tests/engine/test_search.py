@@ -64,9 +64,9 @@ def plain_search(
                 continue
             seen.add(hash_of(child))
             num_queued += 1
-            # The engine orders by the judged cost; ties go to the first come.
-            judged = state.cost.ms + match.cost_difference_ms
-            heapq.heappush(queue, (judged, num_queued, child))
+            # The engine orders by the promised cost; ties go to the first come.
+            promised = state.cost.ms + match.cost_difference_ms
+            heapq.heappush(queue, (promised, num_queued, child))
         num_expanded += 1
     return Outcome(best.cost.ms, best.hash, num_candidates, num_expanded, len(queue))
 

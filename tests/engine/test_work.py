@@ -167,7 +167,7 @@ def test_taso_charges_pools_their_pseudo_weight_and_copies_nothing() -> None:
 
 
 def test_taso_does_not_charge_a_concat_that_a_rewrite_made() -> None:
-    """Wherever its name comes from, and judged as well as made."""
+    """Wherever its name comes from, and promised as well as made."""
     taso = CostTable.taso(FLOPS_PER_S, BYTES_PER_S, OVERHEAD_MS)
     net = Sketch()
     x, y = net.input(4, 4), net.input(4, 4)

@@ -131,10 +131,9 @@ Hash128 Graph::merkle_hash() const {
                                            : ids[index(t.node)][static_cast<size_t>(t.output)]);
     }
     for (size_t k = 0; k < n.outputs.size(); ++k) {
-      const bool is_named_leaf = n.is_leaf() && n.op != kLiteralOp;
       ids[index(id)].push_back(
-          is_named_leaf ? n.outputs[k].value_id
-                        : derived_value_id(n, operands, static_cast<int>(k), is_commutative_));
+          n.is_named_leaf() ? n.outputs[k].value_id
+                            : derived_value_id(n, operands, static_cast<int>(k), is_commutative_));
     }
   }
   Hasher hasher(4);

@@ -55,6 +55,8 @@ struct Node {
   Hash128 signature;  // operator, attributes, types and constness of the operands
 
   bool is_leaf() const { return op >= 0 && op < kFirstOperator; }
+  // Has its value id by its name: an input or a weight.
+  bool is_named_leaf() const { return is_leaf() && op != kLiteralOp; }
   std::string_view op_type() const { return custom ? custom->op_type : operator_info(op).name; }
 };
 using NodePtr = std::shared_ptr<const Node>;

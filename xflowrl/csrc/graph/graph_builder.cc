@@ -48,7 +48,6 @@ void GraphBuilder::add_weight(const std::string& name, const TensorType& type) {
 }
 
 void GraphBuilder::add_literal(const std::string& name, const TensorType& type, Floats values) {
-  constexpr int64_t kMaxLiteral = 64;
   if (type.num_elements() > kMaxLiteral ||
       type.num_elements() != static_cast<int64_t>(values.size()))
     fail("literal \"" + name + "\" has " + std::to_string(values.size()) + " values for type " +

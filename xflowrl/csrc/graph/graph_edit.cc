@@ -14,9 +14,8 @@ Graph copy_into(GraphEdit edit, const Graph& graph, bool keeps_ids) {
     for (TensorRef& t : copy.inputs) {
       if (t.node != kNoNode) t.node = new_id(t.node);
     }
-    const bool is_named_leaf = copy.is_leaf() && copy.op != kLiteralOp;
-    new_id(id) = keeps_ids || is_named_leaf ? edit.add_with_value_ids(std::move(copy))
-                                            : edit.add(std::move(copy));
+    new_id(id) = keeps_ids || copy.is_named_leaf() ? edit.add_with_value_ids(std::move(copy))
+                                                   : edit.add(std::move(copy));
   }
   for (const NodeId id : graph.inputs()) edit.add_graph_input(new_id(id));
   for (const GraphOutput& out : graph.outputs())

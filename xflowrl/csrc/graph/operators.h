@@ -21,6 +21,8 @@ inline constexpr OpIndex kInputOp = 0;
 inline constexpr OpIndex kWeightOp = 1;
 inline constexpr OpIndex kLiteralOp = 2;
 inline constexpr OpIndex kFirstOperator = 3;
+// The most elements of a literal.
+inline constexpr int64_t kMaxLiteral = 64;
 
 // How the time of an operator comes about.
 enum class Work {

@@ -146,8 +146,7 @@ class Builder {
       values = *reals;
       shape = {static_cast<int64_t>(reals->size())};
     }
-    constexpr size_t kMaxLiteral = 64;
-    if (values.empty() || values.size() > kMaxLiteral) return "a literal has 1 to 64 elements";
+    if (values.empty() || values.size() > at(kMaxLiteral)) return "a literal has 1 to 64 elements";
     Node node;
     node.op = kLiteralOp;
     node.literal = std::make_shared<const Floats>(std::move(values));
