@@ -94,12 +94,6 @@ def test_measuring_can_be_left_out(judging: Judging) -> None:
     assert judgement.model is result.model
 
 
-def test_a_refused_result_is_undecided() -> None:
-    judgement = Judge().refuse()
-    assert judgement.verdict.status == "undecided"
-    assert judgement.model is None
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from xflowrl.judge import Judgement
+from xflowrl.measurement import RealMeasurement
+from xflowrl.measurement.timer import Measurement
 from xflowrl.problem import Problem, replay
 from xflowrl.provenance import git_commit, versions
 from xflowrl.run_folder import (
+    Quartiles,
     RunRecord,
     find_runs,
     graph_record,
@@ -131,17 +133,16 @@ def test_the_measurement_that_decides_is_marked(relu_problem: MakeProblem) -> No
     from xflowrl.agents.greedy import Greedy
 
     (result,) = Greedy().optimize([relu_problem(3)], lambda metrics, step: None)
-    real = tuple(SimpleNamespace(entry=lambda name=n: {"runtime": name}) for n in ("a", "b"))
-    verdict = Verdict("equal", 0.5, 0.25, "3 draws agree")
-    judgement = Judgement(verdict, real, real[1], model=result.model)  # type: ignore[arg-type]
-    entry = result_entry(result, judgement, labels={}, best_onnx="best.onnx")
-    assert entry["real"] == [{"runtime": "a", "decides": False}, {"runtime": "b", "decides": True}]
-    assert entry["verified"] == {
-        "status": "equal",
-        "max_abs_error": 0.5,
-        "max_rel_error": 0.25,
-        "detail": "3 draws agree",
-    }
+    timed = Measurement(1.0, 0.9, 1.1, 5, "cpu", "r")
+    real = tuple(
+        RealMeasurement(device="cpu", runtime=name, initial=timed, best=timed, noise=0.01)
+        for name in ("a", "b")
+    )
+    record = graph_record(
+        result, undecided("not asked"), labels=LABELS, real=real, decisive=real[1]
+    )
+    assert [(each.runtime, each.decides) for each in record.real] == [("a", False), ("b", True)]
+    assert record.real[0].initial_ms == Quartiles(median=1.0, q1=0.9, q3=1.1)
 
 
 def test_versions_name_what_results_depend_on() -> None:

@@ -84,12 +84,6 @@ class Judge:
         model = result.original if is_slower else result.model
         return Judgement(verdict, real, decisive, kept_original=is_slower, model=model)
 
-    def refuse(self) -> Judgement:
-        """The judgement on a result of rules that are not all sound: it is not looked at."""
-        from xflowrl.verify import Verdict
-
-        return Judgement(Verdict("undecided", 0.0, 0.0, "rules.faithful=true, not exported"))
-
     def _real(self, result: Result) -> tuple[RealMeasurement, ...]:
         if not self._measure:
             return ()

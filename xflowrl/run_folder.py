@@ -44,7 +44,7 @@ class Verified:
     def of(cls, verdict: Verdict) -> Verified:
         """What the check found."""
         return cls(
-            status=verdict.verdict,
+            status=verdict.status,
             max_abs_error=verdict.max_abs_error,
             max_rel_error=verdict.max_rel_error,
             detail=verdict.detail,

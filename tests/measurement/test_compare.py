@@ -19,16 +19,11 @@ def measured(original: list[float], best: list[float], again: list[float]) -> Re
     return _measured(samples, device="d", runtime="r")
 
 
-def test_the_entry_has_the_documented_keys() -> None:
-    entry = measured([2.0] * 8, [1.0] * 8, [2.0] * 8).entry()
-    assert entry == {
-        "device": "d",
-        "runtime": "r",
-        "initial_ms": {"median": 2.0, "q1": 2.0, "q3": 2.0},
-        "best_ms": {"median": 1.0, "q1": 1.0, "q3": 1.0},
-        "speedup": 2.0,
-        "noise": 0.0,
-    }
+def test_quartiles_and_speed_up_are_those_of_the_samples() -> None:
+    result = measured([2.0] * 8, [1.0] * 8, [2.0] * 8)
+    assert result.initial.quartiles() == {"median": 2.0, "q1": 2.0, "q3": 2.0}
+    assert (result.initial.num_repeats, result.best.num_repeats) == (16, 8)
+    assert (result.speedup, result.noise) == (2.0, 0.0)
 
 
 def test_slower_means_beyond_the_noise() -> None:

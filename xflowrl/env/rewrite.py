@@ -232,7 +232,7 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         self._over = snapshot["over"]
         self._meter.iterations = snapshot["iterations"]
         self._meter.candidates = snapshot["candidates"]
-        self._meter.real_measurements = snapshot["real_measurements"]
+        self._meter.real_measurements = snapshot.get("real_measurements", 0)  # not kept before 0.2
         self.np_random.bit_generator.state = snapshot["random"]
 
     # Within -----------------------------------------------------------------------------------

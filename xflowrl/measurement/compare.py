@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,17 +42,6 @@ class RealMeasurement:
     def is_slower(self) -> bool:
         """Whether the result is slower than the original by more than the noise."""
         return self.speedup < 1.0 - self.noise
-
-    def entry(self) -> dict[str, Any]:
-        """What `real` in result.json says of it."""
-        return {
-            "device": self.device,
-            "runtime": self.runtime,
-            "initial_ms": self.initial.quartiles(),
-            "best_ms": self.best.quartiles(),
-            "speedup": self.speedup,
-            "noise": self.noise,
-        }
 
 
 def compare(

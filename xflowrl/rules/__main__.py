@@ -113,14 +113,14 @@ def _settings(arguments: Sequence[str], groups: Sequence[str]) -> dict[str, str]
 
 def _build(group: str, settings: dict[str, str], default: str = "core") -> Any:
     """What the settings of a group describe, read as the main command line reads them."""
-    from xflowrl.run import build, load_option
+    from xflowrl.options import build_option
 
     options = {
         key.partition(".")[2]: _value(text)
         for key, text in settings.items()
         if key.startswith(f"{group}.")
     }
-    return build(load_option(group, settings.get(group, default), options, seed=0))
+    return build_option(group, settings.get(group, default), options)
 
 
 def _value(text: str) -> Any:
