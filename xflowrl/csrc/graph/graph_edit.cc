@@ -3,6 +3,7 @@
 #include <algorithm>
 
 namespace xflowrl {
+
 GraphEdit GraphEdit::empty_like(const Graph& graph) {
   Graph empty;
   empty.name_ = graph.name_;
