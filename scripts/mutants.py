@@ -18,9 +18,9 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import tomllib
+import venv
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -79,7 +79,13 @@ class Scratch:
             if source.exists():  # else it is deleted, and not yet committed
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target)
-        (folder / "xflowrl" / "conf").symlink_to(folder / "conf")
+        # An environment of its own, so that processes that tests start are of the copy too. Paths
+        # alone, no installed package: an import hook of one would go before the copy.
+        venv.create(folder / "venv", with_pip=False)
+        self._python = str(folder / "venv" / "bin" / "python")
+        (site,) = (folder / "venv").glob("lib/python*/site-packages")
+        installed = [path for path in sys.path if path.endswith("site-packages")]
+        (site / "copy.pth").write_text("\n".join([str(folder), *installed]), encoding="utf-8")
 
     def build(self) -> bool:
         """Builds the engine, what changed of it; quickly, without optimisation."""
@@ -92,9 +98,8 @@ class Scratch:
 
     def test(self, test: str) -> subprocess.CompletedProcess[str]:
         """Runs a test, or several that a space parts."""
-        # Without site (-S): an installed package's import hook would go before the copy.
-        python = [sys.executable, "-P", "-S", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        return self._run([*python, "-rf", *test.split(" ")])
+        pytest = [self._python, "-m", "pytest", "-x", "-q", "-rf", "-p", "no:cacheprovider"]
+        return self._run([*pytest, *test.split(" ")])
 
     @contextmanager
     def changed(self, mutant: Mutant) -> Iterator[None]:
@@ -108,9 +113,8 @@ class Scratch:
             path.write_text(source, encoding="utf-8")
 
     def _run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        paths = [str(self.folder), sysconfig.get_path("purelib")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-        environment["PYTHONDONTWRITEBYTECODE"] = "1"  # sources change within a second
+        # Sources change within a second, which is all that compiled ones are told apart by.
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": ""}
         return subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
         )
