@@ -161,12 +161,6 @@ class Node:
         """Not in canonical form: kept and priced, matched by no rule."""
 
     @property
-    def value_ids(self) -> list[str]:
-        """
-        128-bit ids of the outputs, in hexadecimal; equal ids are equal functions.
-        """
-
-    @property
     def signature(self) -> OpSignature:
         """The key of its cost."""
 
@@ -247,9 +241,6 @@ class Graph:
         """
         Number of nodes, leaves and operators on constants included; `len` leaves both out.
         """
-
-    def rebuilt(self) -> Graph:
-        """The same graph built anew, node by node."""
 
     def __len__(self) -> int: ...
 

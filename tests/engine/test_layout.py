@@ -17,7 +17,8 @@ MAY_INCLUDE = {
     "cost": {"graph"},
     "taso": {"graph"},
     "search": {"graph", "rule", "rewrite", "cost", "taso"},
-    "bind": {"graph", "rule", "cost", "taso", "search"},
+    "pickle": {"graph", "rule", "cost"},
+    "bind": {"graph", "rule", "cost", "taso", "search", "pickle"},
 }
 FILES = sorted(path.relative_to(CSRC).as_posix() for path in CSRC.rglob("*.*"))
 

@@ -207,6 +207,7 @@ def test_a_state_whose_costs_are_unknown_is_priced_once_they_are_told() -> None:
     for table in (costs, other):
         for signature in table.unknown():
             table.set(signature.key, len(signature.key) / 1000)
+    ours, theirs = ours.repriced(), theirs.repriced()
     assert theirs.cost.ms == ours.cost.ms > 0
     assert [m.cost_difference_ms for m in theirs.matches()] == [
         m.cost_difference_ms for m in ours.matches()
@@ -232,6 +233,7 @@ def test_what_is_shared_within_a_pickle_stays_shared() -> None:
     first, second, shared = copied((state, state.apply(0), costs))
     for signature in shared.unknown():
         shared.set(signature.key, 1.0)
+    first, second = first.repriced(), second.repriced()
     assert first.cost.ms == first.cost.num_kernels
     assert second.cost.ms > 0
 

@@ -147,14 +147,6 @@ void bind_node(nb::module_& m) {
           "is_opaque", [](const NodeView& v) { return v.node().is_opaque; },
           "Not in canonical form: kept and priced, matched by no rule.")
       .def_prop_ro(
-          "value_ids",
-          [](const NodeView& v) {
-            std::vector<std::string> ids;
-            for (const Output& o : v.node().outputs) ids.push_back(o.value_id.hex());
-            return ids;
-          },
-          "128-bit ids of the outputs, in hexadecimal; equal ids are equal functions.")
-      .def_prop_ro(
           "signature",
           [](const NodeView& v) { return OpSignature(v.node(), v.graph->operands(v.node())); },
           "The key of its cost.")
@@ -275,7 +267,6 @@ void bind_graph_class(nb::module_& m) {
       .def_prop_ro("num_nodes", &Graph::num_nodes,
                    "Number of nodes, leaves and operators on constants included; `len` leaves "
                    "both out.")
-      .def("rebuilt", &rebuilt, "The same graph built anew, node by node.")
       .def("__len__", &Graph::num_operators)
       .def("__repr__", [](const Graph& g) {
         return "Graph(" + g.name() + ", " + std::to_string(g.num_operators()) + " operators)";

@@ -3,28 +3,6 @@
 #include <algorithm>
 
 namespace xflowrl {
-namespace {
-
-// Adds all of `graph` to `edit`; the ids that follow from operands are kept, or derived anew.
-Graph copy_into(GraphEdit edit, const Graph& graph, bool keeps_ids) {
-  std::vector<NodeId> moved(graph.num_slots(), kNoNode);
-  const auto new_id = [&](NodeId id) -> NodeId& { return moved[static_cast<size_t>(id)]; };
-  for (const NodeId id : graph.topological_order()) {
-    Node copy = graph.node(id);
-    for (TensorRef& t : copy.inputs) {
-      if (t.node != kNoNode) t.node = new_id(t.node);
-    }
-    new_id(id) = keeps_ids || copy.is_named_leaf() ? edit.add_with_value_ids(std::move(copy))
-                                                   : edit.add(std::move(copy));
-  }
-  for (const NodeId id : graph.inputs()) edit.add_graph_input(new_id(id));
-  for (const GraphOutput& out : graph.outputs())
-    edit.add_graph_output({new_id(out.tensor.node), out.tensor.output}, out.name);
-  return edit.finish();
-}
-
-}  // namespace
-
 GraphEdit GraphEdit::empty_like(const Graph& graph) {
   Graph empty;
   empty.name_ = graph.name_;
@@ -187,15 +165,24 @@ std::vector<NodeId> GraphEdit::touched() const {
   return ids;
 }
 
-Graph rebuilt(const Graph& graph) {
-  return copy_into(GraphEdit::empty_like(graph), graph, /*keeps_ids=*/true);
-}
-
 Graph with_commutative_hash(const Graph& graph, bool is_commutative) {
   if (is_commutative == graph.is_commutative()) return graph;
   GraphEdit edit = GraphEdit::empty_like(graph);
   edit.set_commutative(is_commutative);
-  return copy_into(std::move(edit), graph, /*keeps_ids=*/false);
+  std::vector<NodeId> moved(graph.num_slots(), kNoNode);
+  const auto new_id = [&](NodeId id) -> NodeId& { return moved[static_cast<size_t>(id)]; };
+  for (const NodeId id : graph.topological_order()) {
+    Node copy = graph.node(id);
+    for (TensorRef& t : copy.inputs) {
+      if (t.node != kNoNode) t.node = new_id(t.node);
+    }
+    new_id(id) =
+        copy.is_named_leaf() ? edit.add_with_value_ids(std::move(copy)) : edit.add(std::move(copy));
+  }
+  for (const NodeId id : graph.inputs()) edit.add_graph_input(new_id(id));
+  for (const GraphOutput& out : graph.outputs())
+    edit.add_graph_output({new_id(out.tensor.node), out.tensor.output}, out.name);
+  return edit.finish();
 }
 
 }  // namespace xflowrl

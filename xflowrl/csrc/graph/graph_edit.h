@@ -50,8 +50,6 @@ class GraphEdit {
   std::vector<NodeId> touched_;
 };
 
-// The same graph built anew, node by node: attributes, names and value ids are kept.
-Graph rebuilt(const Graph& graph);
 // The same graph with operands of commutative operators hashed in any order, or not.
 Graph with_commutative_hash(const Graph& graph, bool is_commutative);
 
