@@ -31,7 +31,9 @@ Made by `python scripts/document_run_folder.py`; change the texts there, or at t
 
 `result.json` and `trace.json` are interfaces: their keys are stable, and `schema` counts their
 versions. `xflowrl.run_folder` reads them (`read_result`, `read_traces`, `read_metrics`), those of
-schema 1 too, which had `verified.equal` and `verified.caught_mutant` in place of `verified.status`.
+schema 1 too, which had `verified.equal` and `verified.caught_mutant` in place of `verified.status`,
+and called the runtimes `onnxruntime_cpu` (now `onnxruntime_plain`) and `onnxruntime_cpu_optimised`
+(now `onnxruntime`).
 Costs are those of the chosen measurement; times are in the unit that their name ends with.
 
 ## Exit codes and interrupts

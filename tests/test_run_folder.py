@@ -79,6 +79,7 @@ def test_schema_1_is_read() -> None:
     assert (record.schema, entry.graph, entry.agent, entry.seed) == (2, "tiny", "taso", 3)
     assert entry.verified.status == "equal"
     assert entry.real[0].initial_ms.median == 2.057367
+    assert [real.runtime for real in entry.real] == ["onnxruntime_plain", "onnxruntime"]
     assert len(read_traces(SCHEMA_1)["tiny"].steps) == entry.num_steps == 3
 
 

@@ -55,7 +55,7 @@ TRAINING = {
 METRICS = SEARCH | TRAINING
 
 
-def meaning(name: str) -> str | None:
+def meaning_of(name: str) -> str | None:
     """What the metric `name` means; None if it is in no table."""
     for known, text in METRICS.items():
         pattern = known.replace("search/", "search/(.+/)?")

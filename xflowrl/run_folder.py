@@ -303,12 +303,21 @@ def _read(path: Path, kind: type[Record]) -> Record:
         raise ValueError(f"{path} is no {path.name} of a run: {error}") from None
 
 
+# Names of runtimes in schema 1 that are others now.
+_RUNTIMES_OF_SCHEMA_1 = {
+    "onnxruntime_cpu": "onnxruntime_plain",
+    "onnxruntime_cpu_optimised": "onnxruntime",
+}
+
+
 def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
-    """It had `equal` and `caught_mutant` in place of `verified.status`."""
+    """It had `equal` and `caught_mutant` in place of `verified.status`, and other runtimes."""
     for entry in content.get("results", ()):
         verified = entry["verified"]
         different = "undecided" if verified["detail"].startswith("undecided") else "different"
         verified["status"] = "equal" if verified["equal"] else different
+        for real in entry["real"]:
+            real["runtime"] = _RUNTIMES_OF_SCHEMA_1.get(real["runtime"], real["runtime"])
     return content | {"schema": SCHEMA}
 
 

@@ -15,6 +15,7 @@ from xflowrl.graphs.layers import LayerBuilder
 from xflowrl.graphs.random_networks import random_network
 from xflowrl.graphs.tiny import tiny
 from xflowrl.measurement import roofline
+from xflowrl.metrics import meaning_of
 from xflowrl.onnx_io import Model
 from xflowrl.options import build, load_option
 from xflowrl.problem import Agent, Budget, Problem, Result, StopReason, replay
@@ -225,6 +226,7 @@ def test_metrics_are_numbers_with_names_that_go_one_way(make_agent: MakeAgent) -
     for step, row in rows:
         for name, value in row.items():
             assert METRIC.fullmatch(name), name
+            assert meaning_of(name), f"{name} is not in xflowrl.metrics"
             assert isinstance(value, int | float), name
             assert math.isfinite(value), name
             series[name].append(value)
