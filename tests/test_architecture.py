@@ -70,7 +70,7 @@ MAY_IMPORT = {
 FENCES = {
     "torch": {"agents.ppo"},
     "torch_geometric": {"agents.ppo.policy"},
-    "pytorch_lightning": {"agents.ppo.agent", "agents.ppo.training"},
+    "pytorch_lightning": {"agents.ppo.training"},
     "gymnasium": {"env"},
     "onnxruntime": {"measurement.runtimes"},
     "onnx": {"onnx_io", "verify", "soundness.reference"},

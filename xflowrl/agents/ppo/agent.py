@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.agents.ppo.checkpoint import check_resumable, load_policy, new_policy, save_policy
 from xflowrl.agents.ppo.decoding import decode, take_again
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
 from xflowrl.agents.ppo.settings import MIN_EPISODE_STEPS, LearningSettings
-from xflowrl.agents.ppo.training import Best, PPOModule, end_above
 from xflowrl.env import VectorRewriteEnv, reward_from_name
 from xflowrl.problem import Budget, Log, Problem, Result
+
+if TYPE_CHECKING:
+    from xflowrl.agents.ppo.training import Best, PPOModule
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +125,8 @@ class PPO:
 
         Returns the best graph seen by id of problem, and whether Ctrl-C ended it.
         """
+        from xflowrl.agents.ppo.training import PPOModule, train  # Lightning takes seconds
+
         learning, cut = self._learning, []
         for problem in problems:
             nodes = max(len(problem.model.graph), MIN_EPISODE_STEPS)
@@ -143,12 +143,18 @@ class PPO:
         )
         if self._resume is not None:
             check_resumable(self._resume, policy, problems[0].rules)
-        trainer = self._make_trainer()
         is_interrupted = False
         try:
-            trainer.fit(module, ckpt_path=self._resume, weights_only=True)
-        except MisconfigurationException as error:  # an option that fits no manual optimisation
-            raise ValueError(f"agent.trainer {self._trainer}: {error}") from None
+            train(
+                module,
+                self._trainer,
+                max_s=self._max_train_s,
+                patience=self._train_patience,
+                folder=self._folder,
+                checkpoint_every=self._checkpoint_every,
+                resume=self._resume,
+                keep_best_fn=lambda: self._save(module, "best.pt"),
+            )
         except (KeyboardInterrupt, SystemExit):
             is_interrupted = True
             logger.warning("training interrupted after %d iterations", module.iteration)
@@ -162,43 +168,3 @@ class PPO:
     def _save(self, module: PPOModule, name: str) -> None:
         if self._folder is not None:
             save_policy(module.policy, module.problems[0].rules, self._folder / name)
-
-    def _make_trainer(self) -> pl.Trainer:
-        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-        expected = ".*(many workers|Checkpoint directory|dirpath has changed|callbacks used to).*"
-        warnings.filterwarnings("ignore", expected)
-        callbacks: list[pl.Callback] = [LambdaCallback(on_train_epoch_end=self._keep_best)]
-        if self._max_train_s is not None:
-            callbacks.append(end_above("seconds", self._max_train_s))
-        if self._train_patience is not None:
-            callbacks.append(end_above("idle_iterations", self._train_patience - 1))
-        if self._folder is not None:
-            every = {"every_n_epochs": self._checkpoint_every, "enable_version_counter": False}
-            callbacks.append(ModelCheckpoint(self._folder, "resume", **every))
-        given = f"agent.trainer {self._trainer}"
-        try:
-            trainer = pl.Trainer(
-                **self._trainer,
-                max_epochs=self._train_iterations,
-                logger=False,
-                enable_checkpointing=self._folder is not None,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                callbacks=callbacks,
-            )
-        except (MisconfigurationException, ValueError, TypeError) as error:
-            raise ValueError(f"{given}: {' '.join(str(error).split())}") from None
-        if trainer.strategy.launcher is not None:
-            # Processes of its own would roll out, count and stop each for itself.
-            raise ValueError(
-                f"{given}: training is one process on one device; give devices=1 strategy=auto, "
-                f"and use further devices for further runs"
-            )
-        if trainer.precision not in ("32-true", "bf16-mixed"):
-            # Gradients would be clipped while they are scaled, or inputs not be of weights' type.
-            raise ValueError(f"{given}: precision is 32-true or bf16-mixed here")
-        return trainer
-
-    def _keep_best(self, trainer: pl.Trainer, module: PPOModule) -> None:
-        if module.is_best:
-            self._save(module, "best.pt")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from xflowrl.agents.ppo import algorithm
@@ -218,6 +222,72 @@ class PPOModule(pl.LightningModule):
         self.best = [Best(cost_ms, tuple(actions)) for cost_ms, actions in saved["best"]]
         self._generator.set_state(saved["generator"])
         self._envs_snapshot = saved["envs"]
+
+
+def train(
+    module: PPOModule,
+    options: Mapping[str, Any],
+    *,
+    max_s: float | None,
+    patience: int | None,
+    folder: Path | None,
+    checkpoint_every: int,
+    resume: str | None,
+    keep_best_fn: Callable[[], None],
+) -> None:
+    """Trains until a limit is reached: iterations, seconds, or iterations without progress.
+
+    Args:
+        options: of Lightning's Trainer.
+        folder: where `resume.ckpt` is kept, every so many iterations; None: nowhere.
+        resume: such a file, of the training to go on with.
+        keep_best_fn: called after an iteration whose policy is the best so far.
+
+    Raises:
+        ValueError: an option that does not exist, or does not fit this training.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    expected = ".*(many workers|Checkpoint directory|dirpath has changed|callbacks used to).*"
+    warnings.filterwarnings("ignore", expected)
+
+    def keep_best(trainer: pl.Trainer, module: PPOModule) -> None:
+        if module.is_best:
+            keep_best_fn()
+
+    callbacks: list[pl.Callback] = [LambdaCallback(on_train_epoch_end=keep_best)]
+    if max_s is not None:
+        callbacks.append(end_above("seconds", max_s))
+    if patience is not None:
+        callbacks.append(end_above("idle_iterations", patience - 1))
+    if folder is not None:
+        every = {"every_n_epochs": checkpoint_every, "enable_version_counter": False}
+        callbacks.append(ModelCheckpoint(folder, "resume", **every))
+    given = f"agent.trainer {dict(options)}"
+    try:
+        trainer = pl.Trainer(
+            **options,
+            max_epochs=module.num_iterations,
+            logger=False,
+            enable_checkpointing=folder is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=callbacks,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise ValueError(f"{given}: {' '.join(str(error).split())}") from None
+    if trainer.strategy.launcher is not None:
+        # Processes of its own would roll out, count and stop each for itself.
+        raise ValueError(
+            f"{given}: training is one process on one device; give devices=1 strategy=auto, "
+            f"and use further devices for further runs"
+        )
+    if trainer.precision not in ("32-true", "bf16-mixed"):
+        # Gradients would be clipped while they are scaled, or inputs not be of weights' type.
+        raise ValueError(f"{given}: precision is 32-true or bf16-mixed here")
+    try:
+        trainer.fit(module, ckpt_path=resume, weights_only=True)
+    except MisconfigurationException as error:  # an option that fits no manual optimisation
+        raise ValueError(f"{given}: {error}") from None
 
 
 def end_above(name: str, limit: float) -> EarlyStopping:
