@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -26,6 +27,17 @@ def test_reaches_the_optimum_of_a_chain(relu_problem: MakeProblem) -> None:
     (result,) = Greedy().optimize([relu_problem(6)], no_log)
     assert result.num_nodes_best == 1
     assert result.stop_reason is StopReason.EXHAUSTED
+
+
+def test_the_steepest_step_is_taken_first(relu_problem: MakeProblem) -> None:
+    rules = RuleSet.parse(
+        "(rules toy)\n(rule two (Relu (Relu ?x)) => (Relu ?x))"
+        "\n(rule three (Relu (Relu (Relu ?x))) => (Relu ?x))"
+        "\n(rule four (Relu (Relu (Relu (Relu ?x)))) => (Tanh (Tanh ?x)))"
+    )
+    (result,) = Greedy().optimize([replace(relu_problem(6), rules=rules)], no_log)
+    # Two of six are saved by "three" and, of another kind, by "four": the first is taken.
+    assert [step.rule for step in result.trace.steps] == ["three", "three", "two"]
 
 
 def test_no_match_gives_the_original_back(relu_problem: MakeProblem) -> None:

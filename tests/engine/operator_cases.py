@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from xflowrl._engine import TensorType, inferable_operators
 
 Case = tuple[list[TensorType | None], dict[str, Any]]
-Draw = Any
+DrawFn = Any
 
 _SIZES = st.sampled_from([1, 1, 2, 3, 4, 6])
 
@@ -22,46 +22,46 @@ def shapes(smallest: int = 0, largest: int = 4) -> st.SearchStrategy[list[int]]:
     return st.lists(_SIZES, min_size=smallest, max_size=largest)
 
 
-def broadcastable(draw: Draw, shape: list[int]) -> list[int]:
+def broadcastable(draw: DrawFn, shape: list[int]) -> list[int]:
     """A shape that broadcasts with `shape`, in either direction."""
     taken = shape[draw(st.integers(0, len(shape))) :]
     taken = [draw(st.sampled_from([size, 1])) for size in taken]
     return taken if len(taken) < len(shape) else draw(shapes(0, 1)) + taken
 
 
-def same(draw: Draw, op: str) -> Case:
+def same(draw: DrawFn, op: str) -> Case:
     return [f32(draw(shapes()))], {}
 
 
-def boolean(draw: Draw, op: str) -> Case:
+def boolean(draw: DrawFn, op: str) -> Case:
     return [TensorType("bool", draw(shapes()))], {}
 
 
 def with_reals(*names: str) -> Any:
-    def case(draw: Draw, op: str) -> Case:
+    def case(draw: DrawFn, op: str) -> Case:
         values = st.sampled_from([0.01, 0.2, 0.5, 1.0])
         return [f32(draw(shapes()))], {name: draw(values) for name in names}
 
     return case
 
 
-def clip(draw: Draw, op: str) -> Case:
+def clip(draw: DrawFn, op: str) -> Case:
     bounds = draw(st.sampled_from([{}, {"min": 0.0}, {"max": 6.0}, {"min": -1.0, "max": 1.0}]))
     return [f32(draw(shapes()))], bounds
 
 
-def gelu(draw: Draw, op: str) -> Case:
+def gelu(draw: DrawFn, op: str) -> Case:
     return [f32(draw(shapes()))], {"approximate": draw(st.sampled_from(["none", "tanh"]))}
 
 
-def two(draw: Draw, op: str) -> Case:
+def two(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes())
     dtype = "bool" if op in ("And", "Or", "Xor") else "float32"
     types = [TensorType(dtype, shape), TensorType(dtype, broadcastable(draw, shape))]
     return list(draw(st.permutations(types))), {}
 
 
-def many(draw: Draw, op: str) -> Case:
+def many(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes())
     return [
         f32(shape),
@@ -69,19 +69,19 @@ def many(draw: Draw, op: str) -> Case:
     ], {}
 
 
-def where(draw: Draw, op: str) -> Case:
+def where(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes())
     condition = TensorType("bool", broadcastable(draw, shape))
     return [condition, f32(shape), f32(broadcastable(draw, shape))], {}
 
 
-def prelu(draw: Draw, op: str) -> Case:
+def prelu(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes(1))
     slope = [draw(st.sampled_from([1, size])) for size in shape[draw(st.integers(0, len(shape))) :]]
     return [f32(shape), f32(slope)], {}
 
 
-def window(draw: Draw, spatial: int) -> dict[str, Any]:
+def window(draw: DrawFn, spatial: int) -> dict[str, Any]:
     def each(values: list[int], count: int = spatial) -> list[int]:
         return [draw(st.sampled_from(values)) for _ in range(count)]
 
@@ -92,7 +92,7 @@ def window(draw: Draw, spatial: int) -> dict[str, Any]:
     }
 
 
-def conv(draw: Draw, op: str) -> Case:
+def conv(draw: DrawFn, op: str) -> Case:
     spatial = draw(st.integers(1, 3))
     group, per_group, out = (draw(st.sampled_from([1, 1, 2, 3])) for _ in range(3))
     image = [draw(st.integers(5, 9)) for _ in range(spatial)]
@@ -106,7 +106,7 @@ def conv(draw: Draw, op: str) -> Case:
     return types, {**window(draw, spatial), "group": group}
 
 
-def pool(draw: Draw, op: str) -> Case:
+def pool(draw: DrawFn, op: str) -> Case:
     spatial = draw(st.integers(1, 3))
     image = [draw(st.integers(5, 9)) for _ in range(spatial)]
     attributes = {**window(draw, spatial), "kernel_shape": [draw(st.integers(2, 3)) for _ in image]}
@@ -122,18 +122,18 @@ def pool(draw: Draw, op: str) -> Case:
     return [f32([draw(_SIZES), draw(_SIZES), *image])], attributes
 
 
-def global_pool(draw: Draw, op: str) -> Case:
+def global_pool(draw: DrawFn, op: str) -> Case:
     return [f32(draw(shapes(3, 5)))], {}
 
 
-def matmul(draw: Draw, op: str) -> Case:
+def matmul(draw: DrawFn, op: str) -> Case:
     inner, batch = draw(_SIZES), draw(shapes(0, 2))
     left = draw(st.sampled_from([[inner], [*batch, draw(_SIZES), inner]]))
     right = draw(st.sampled_from([[inner], [*broadcastable(draw, batch), inner, draw(_SIZES)]]))
     return [f32(left), f32(right)], {}
 
 
-def gemm(draw: Draw, op: str) -> Case:
+def gemm(draw: DrawFn, op: str) -> Case:
     m, n, k = (draw(_SIZES) for _ in range(3))
     attributes = {name: draw(st.integers(0, 1)) for name in ("transA", "transB")}
     left, right = [m, k], [k, n]
@@ -147,29 +147,29 @@ def gemm(draw: Draw, op: str) -> Case:
     return types, {**attributes, "alpha": 0.5, "beta": draw(st.sampled_from([0.0, 1.0, -2.0]))}
 
 
-def per_channel(draw: Draw, op: str) -> Case:
+def per_channel(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes(3, 4))
     count = 4 if op == "BatchNormalization" else 2
     return [f32(shape), *(f32([shape[1]]) for _ in range(count))], {"epsilon": 1e-3}
 
 
-def layer_norm(draw: Draw, op: str) -> Case:
+def layer_norm(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes(1))
     axis = draw(st.integers(0, len(shape) - 1))
     parameters = [f32(shape[axis:])] * draw(st.integers(1, 2))
     return [f32(shape), *parameters], {"axis": axis}
 
 
-def lrn(draw: Draw, op: str) -> Case:
+def lrn(draw: DrawFn, op: str) -> Case:
     return [f32(draw(shapes(3, 4)))], {"size": draw(st.integers(1, 5))}
 
 
-def on_axis(draw: Draw, op: str) -> Case:
+def on_axis(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes(1))
     return [f32(shape)], {"axis": draw(st.integers(0, len(shape) - 1))}
 
 
-def concat(draw: Draw, op: str) -> Case:
+def concat(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes(1))
     axis = draw(st.integers(0, len(shape) - 1))
     count = draw(st.integers(1, 3))
@@ -178,7 +178,7 @@ def concat(draw: Draw, op: str) -> Case:
     }
 
 
-def split(draw: Draw, op: str) -> Case:
+def split(draw: DrawFn, op: str) -> Case:
     sizes = draw(st.lists(st.integers(0, 3), min_size=1, max_size=4))
     shape = draw(shapes(1))
     axis = draw(st.integers(0, len(shape) - 1))
@@ -186,7 +186,7 @@ def split(draw: Draw, op: str) -> Case:
     return [f32(shape)], {"axis": axis, "split": sizes}
 
 
-def slice_(draw: Draw, op: str) -> Case:
+def slice_(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes(1))
     axes = draw(st.lists(st.integers(0, len(shape) - 1), unique=True, min_size=1))
     starts = [draw(st.integers(0, shape[axis])) for axis in axes]
@@ -195,36 +195,36 @@ def slice_(draw: Draw, op: str) -> Case:
     return [f32(shape)], {"starts": starts, "ends": ends, "axes": axes, "steps": steps}
 
 
-def pad(draw: Draw, op: str) -> Case:
+def pad(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes(1))
     pads = [draw(st.integers(-(size // 2), 3)) for size in [*shape, *shape]]
     return [f32(shape)], {"pads": pads, "mode": "constant", "value": 1.0}
 
 
-def transpose(draw: Draw, op: str) -> Case:
+def transpose(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes())
     return [f32(shape)], {"perm": draw(st.permutations(range(len(shape))))}
 
 
-def reshape(draw: Draw, op: str) -> Case:
+def reshape(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes())
     result = list(draw(st.permutations(shape))) + [1] * draw(st.integers(0, 2))
     return [f32(shape)], {"shape": result}
 
 
-def flatten(draw: Draw, op: str) -> Case:
+def flatten(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes())
     return [f32(shape)], {"axis": draw(st.integers(0, len(shape)))}
 
 
-def squeeze(draw: Draw, op: str) -> Case:
+def squeeze(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes())
     ones = [i for i, size in enumerate(shape) if size == 1]
     axes = draw(st.lists(st.sampled_from(ones), unique=True, min_size=1)) if ones else []
     return [f32(shape if axes else [1, *shape])], {"axes": axes or [0]}
 
 
-def unsqueeze(draw: Draw, op: str) -> Case:
+def unsqueeze(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes())
     rank = len(shape) + draw(st.integers(1, 2))
     count = rank - len(shape)
@@ -232,24 +232,24 @@ def unsqueeze(draw: Draw, op: str) -> Case:
     return [f32(shape)], {"axes": axes}
 
 
-def expand(draw: Draw, op: str) -> Case:
+def expand(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes())
     result = draw(shapes(0, 1)) + [draw(_SIZES) if size == 1 else size for size in shape]
     return [f32(shape)], {"shape": result}
 
 
-def tile(draw: Draw, op: str) -> Case:
+def tile(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes(1))
     return [f32(shape)], {"repeats": [draw(st.integers(0, 3)) for _ in shape]}
 
 
-def gather(draw: Draw, op: str) -> Case:
+def gather(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes(1))
     indices = TensorType("int64", draw(shapes(0, 2)))
     return [f32(shape), indices], {"axis": draw(st.integers(0, len(shape) - 1))}
 
 
-def reduce(draw: Draw, op: str) -> Case:
+def reduce(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes(1))
     axes = draw(st.lists(st.integers(0, len(shape) - 1), unique=True, min_size=1))
     return [f32(shape)], {"axes": axes, "keepdims": draw(st.integers(0, 1))}
@@ -277,7 +277,7 @@ _SPECIAL |= {"Gather": gather, "Not": boolean}
 
 
 @st.composite
-def cases(draw: Draw, op: str) -> Case:
+def cases(draw: DrawFn, op: str) -> Case:
     """Operand types and attributes of one node; nearly all fit together."""
     types, attributes = _SPECIAL.get(op, same)(draw, op)
     return types, attributes

@@ -157,6 +157,17 @@ def test_optional_operands(operands: str, matched: list[int]) -> None:
     assert [tensors[-1] for tensors in bound(state(graph, rule))] == [results[i] for i in matched]
 
 
+def test_an_operand_that_is_left_out_is_no_tensor() -> None:
+    net = Sketch()
+    x, s = net.input(2, 4), net.weight(4)
+    graph = net.graph(net.node("LayerNormalization", x, s, "", axis=1))
+    for bias, count in (("?b", 0), ("[?b]", 1), ("(none)", 1)):
+        drops = ":drops ?b" if "?b" in bias else ""
+        source = f"(LayerNormalization ?x ?s {bias} :attrs ?a)"
+        rule = f"(rule r {source} => (LayerNormalization ?x ?s :attrs ?a) {drops})"
+        assert len(state(graph, rule).matches()) == count
+
+
 def test_an_optional_operand_shared_by_two_nodes_is_equal_in_both() -> None:
     def matches(*biases: int) -> int:
         net = Sketch()

@@ -42,6 +42,19 @@ def test_apply_leaves_its_input_intact(seed: int, name: str) -> None:
         assert_valid(child.graph)
 
 
+def test_what_comes_to_depend_on_constants_alone_is_constant_to_the_end() -> None:
+    net = Sketch()
+    x = net.node("Add", net.input(2), net.weight(2), name="sum")
+    for op_type in ("Relu", "Tanh", "Sigmoid", "Exp"):
+        x = net.node(op_type, x)
+    rules, costs = rule_set("(rule r (Add ?x ?w) => ?w :drops ?x)"), roofline()
+    start = State(net.graph(x, "sum"), rules, costs, taso_hash=True)
+    after = start.apply(0)
+    assert [node.is_constant for node in after.graph.nodes()] == [True] * 4
+    assert (len(after.graph), after.cost.ms) == (0, 0.0)
+    assert_equals_scratch(after, rules, costs)
+
+
 def test_applying_a_match_twice_gives_equal_states() -> None:
     start = State(zoo.siblings(), load_core(), roofline())
     for index, match in enumerate(start.matches()):

@@ -37,6 +37,13 @@ def test_slower_means_beyond_the_noise() -> None:
     assert not measured([1.0] * 20, [0.9] * 20, [1.0] * 20).is_slower
 
 
+def test_the_noise_has_two_sides() -> None:
+    again_faster = measured([1.0] * 20, [1.005] * 20, [0.97] * 20)
+    assert again_faster.noise == pytest.approx(0.03)
+    assert again_faster.speedup < 1.0
+    assert not again_faster.is_slower
+
+
 def test_noise_includes_what_the_median_hides() -> None:
     again = [0.9, 1.1] * 10  # median ratio near 1, but not known to be
     assert measured([1.0] * 20, [1.0] * 20, again).noise == pytest.approx(0.1)
