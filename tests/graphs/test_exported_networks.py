@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -21,6 +24,7 @@ from xflowrl.graphs.tiny import tiny
 from xflowrl.graphs.vgg import vgg16
 from xflowrl.graphs.vit import vit_base
 from xflowrl.onnx_io import Model, export_onnx
+from xflowrl.options import build_option
 
 CELL = [[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]]
 OPS = ["input", "bottleneck5x5", "maxpool3x3-conv1x1", "output"]
@@ -37,6 +41,13 @@ NETWORKS: dict[str, Callable[[], Model]] = {
     "nasnet_a": lambda: nasnet_a(num_cells=1, penultimate_channels=264, image_size=64),
     "nasrnn": lambda: nasrnn(num_steps=2, hidden_size=16, batch_size=3),
 }
+# Families that are here, or read from elsewhere; a network of another is taken in its own size.
+FAMILIES = {"bert", "inception", "mobilenet", "nasbench", "nasnet", "nasrnn", "onnx_files"}
+FAMILIES |= {"onnx_light", "random_networks", "resnet", "squeezenet", "tiny", "vgg", "vit"}
+for option in sorted((Path(__file__).parents[2] / "conf" / "graph").glob("*.yaml")):
+    target = re.search(r"xflowrl\.graphs\.(\w+)", option.read_text("utf-8"))
+    if target is not None and target[1] not in FAMILIES:
+        NETWORKS[option.stem] = partial(build_option, "graph", option.stem)
 LARGE_NETWORKS: dict[str, Callable[[], Model]] = {
     "resnext50": lambda: resnext50(image_size=64),
     "vgg16": lambda: vgg16(image_size=32),

@@ -17,7 +17,7 @@ import onnx
 from xflowrl._engine import TensorType, canonical_attributes, inferable_operators
 from xflowrl.onnx_io.known import attributes_of
 from xflowrl.onnx_io.model import Array
-from xflowrl.onnx_io.tensor_types import FLOAT_NAMES, INTEGER_NAMES
+from xflowrl.onnx_io.tensor_types import CANONICAL_OPSET, FLOAT_NAMES, INTEGER_NAMES
 
 MAX_EXACT_INTEGER = 2**53  # attributes that bound values are doubles
 
@@ -77,23 +77,26 @@ def canonical_form(
     if node.domain not in ("", "ai.onnx") or node.op_type not in _INFERABLE:
         return None
     place = Place(node, list(node.input), attributes_of(node), types, value)
-    if node.op_type in _FORMS:
-        return _FORMS[node.op_type](place)
-    # the engine knows the defaults, which are ONNX's
-    known = place.attributes.keys() <= canonical_attributes(node.op_type).keys()
-    return Form(None, dict(place.attributes)) if known and len(node.output) == 1 else None
+    return _FORMS.get(node.op_type, _as_it_stands)(place)
 
 
 def _axis(axis: int, rank: int) -> int:
     return axis + rank if axis < 0 else axis
 
 
-def _with_axis(default: int) -> Canonicalise:
-    def form(place: Place) -> Form | None:
-        axis = place.attributes.get("axis", default)
-        return Form(None, {"axis": _axis(axis, len(place.operand(0).shape))})
+def _as_it_stands(place: Place) -> Form | None:
+    """The attributes of ONNX, but for an axis, which is counted from the front.
 
-    return form
+    What is left out the engine fills in: its defaults are ONNX's, where they are numbers.
+    """
+    known, attributes = canonical_attributes(place.node.op_type), dict(place.attributes)
+    if not attributes.keys() <= known.keys() or len(place.node.output) != 1:
+        return None
+    if "axis" in known:
+        schema = onnx.defs.get_schema(place.node.op_type, CANONICAL_OPSET)
+        axis = attributes.get("axis", schema.attributes["axis"].default_value.i)
+        attributes["axis"] = _axis(axis, len(place.operand(0).shape))
+    return Form(None, attributes)
 
 
 def _window(place: Place, kernel: Sequence[int]) -> dict[str, Any]:
@@ -280,20 +283,15 @@ _FORMS: dict[str, Canonicalise] = {
     "AveragePool": _pool,
     "BatchNormalization": _batch_normalization,
     "Clip": _clip,
-    "Concat": _with_axis(0),
     "Conv": _conv,
     "Dropout": _dropout,
     "Expand": _shape_operand,
-    "Flatten": _with_axis(1),
-    "Gather": _with_axis(0),
     "LayerNormalization": _layer_normalization,
-    "LogSoftmax": _with_axis(-1),
     "MaxPool": _pool,
     "Pad": _pad,
     "Pow": _pow,
     "Reshape": _shape_operand,
     "Slice": _slice,
-    "Softmax": _with_axis(-1),
     "Split": _split,
     "Squeeze": _squeeze,
     "Tile": _tile,

@@ -9,7 +9,7 @@ from xflowrl.measurement.runtimes import RUNTIMES, open_runtime, runtimes_on
 
 def test_every_runtime_bears_its_name() -> None:
     assert [open_runtime(name, group="judge").name for name in RUNTIMES] == list(RUNTIMES)
-    assert runtimes_on("cpu", group="judge") == ["onnxruntime", "onnxruntime_plain"]
+    assert {"onnxruntime", "onnxruntime_plain"} <= set(runtimes_on("cpu", group="judge"))
 
 
 @pytest.mark.parametrize(
