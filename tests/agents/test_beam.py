@@ -79,3 +79,13 @@ def test_no_match_gives_the_original_back(relu_problem: MakeProblem) -> None:
 def test_refuses_a_beam_without_width() -> None:
     with pytest.raises(ValueError, match=r"agent\.width is 0: give at least 1"):
         Beam(width=0)
+
+
+def test_what_the_budget_lets_it_find_is_logged(relu_problem: MakeProblem) -> None:
+    costs: list[float] = []
+
+    def log(metrics: Mapping[str, float], step: int) -> None:
+        costs.append(metrics["search/best_cost_ms"])
+
+    (result,) = Beam().optimize([relu_problem(4, max_iterations=1)], log)
+    assert costs[-1] == result.cost_best_ms < costs[0]

@@ -221,7 +221,7 @@ def test_one_result_a_problem_never_dearer(make_agent: MakeAgent) -> None:
 
 def test_metrics_are_numbers_with_names_that_go_one_way(make_agent: MakeAgent) -> None:
     problems = three_problems()
-    _, rows = run(make_agent, problems)
+    results, rows = run(make_agent, problems)
     series: dict[str, list[float]] = defaultdict(list)
     for step, row in rows:
         for name, value in row.items():
@@ -231,10 +231,11 @@ def test_metrics_are_numbers_with_names_that_go_one_way(make_agent: MakeAgent) -
             assert math.isfinite(value), name
             series[name].append(value)
             assert not name.endswith("/iteration") or value == step
-    for problem in problems:
+    for problem, result in zip(problems, results, strict=True):
         costs, iterations = (
             series[f"search/{problem.name}/{name}"] for name in ("best_cost_ms", "iteration")
         )
         assert costs == sorted(costs, reverse=True)
+        assert costs[-1] == pytest.approx(result.cost_best_ms)
         assert iterations == sorted(iterations)
         assert len(iterations) > 1

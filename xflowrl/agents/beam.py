@@ -57,4 +57,5 @@ class Beam:
                     beam.append(attempt.step(state, trace, match))
             depth += 1
             if is_over:
+                attempt.log(beam_depth=depth, num_states=len(seen))
                 return
