@@ -340,3 +340,13 @@ def test_operator_names_and_canonical_attributes() -> None:
         _engine.canonical_attributes("Nothing")
     with pytest.raises(ValueError, match="Input"):
         _engine.infer_types("Input", [])
+
+
+def test_names_may_hold_any_character() -> None:
+    made = GraphBuilder("nul")
+    made.add_input("x", TensorType("float32", [2]))
+    for name in ("w\0a", "w\0b"):
+        made.add_weight(name, TensorType("float32", [2]))
+    made.add_node("Sum", ["x", "w\0a", "w\0b"], ["y"])
+    made.set_outputs(["y"])
+    assert list(made.build().weights) == ["w\0a", "w\0b"]

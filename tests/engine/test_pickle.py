@@ -397,3 +397,11 @@ def test_a_pickled_network_is_small() -> None:
     """About 100 bytes a node; a state adds its rules."""
     graph = nasbench_3x3().graph
     assert len(pickle.dumps(graph)) < 150 * graph.num_nodes
+
+
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_state_without_rules_or_costs_is_refused(missing: int) -> None:
+    parts = list(State(zoo.layouts(), core(), roofline()).__getstate__())
+    parts[missing] = None
+    with pytest.raises(ValueError, match="no rules or no costs"):
+        State.__new__(State).__setstate__(tuple(parts))

@@ -168,3 +168,8 @@ def test_numbers_strings_and_infinities() -> None:
     assert bound(state(graph, "(rule r (Clip ?x :min -1.5 :max 1e-3) => ?x)")) == [[x, narrow]]
     assert bound(state(graph, '(rule r (Gelu ?x :approximate "tanh") => ?x)')) == [[x, gelu]]
     assert bound(state(graph, '(rule r (Gelu ?x :approximate "none") => ?x)')) == []
+
+
+def test_no_rule_set_is_none() -> None:
+    with pytest.raises(ValueError, match="one is None"):
+        RuleSet.join([RuleSet.parse("(rules a)"), None], "both")  # type: ignore[list-item]

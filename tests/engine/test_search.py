@@ -204,6 +204,7 @@ def test_a_run_asks_for_prices_before_the_state_is_expanded() -> None:
             table.set(signature.key, prices[signature.op_type])
     assert asked == ["Relu", "Tanh", "Exp"]
     assert search.best_cost_ms == 1.0
+    assert [row[0] for row in search.take_improvements()], "though its start had no price"
     assert not search.run(iterations=1)
     assert search.num_expanded == 3
 

@@ -310,3 +310,14 @@ def test_convexity_is_decided_anew_after_each_rewrite() -> None:
     both = joined.apply(0)
     assert_valid(both.graph)
     assert len(both) == 0
+
+
+def test_threads_apply_at_once_whatever_the_costs() -> None:
+    """A measured table notes what it is asked for, so its states are left to one thread a time."""
+    for costs in (roofline(), CostTable.measured()):
+        start = State(zoo.siblings(), load_core(), costs)
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(start.apply, [*range(len(start))] * 20))
+        assert len({after.hash for after in made}) <= len(start)
+        keys = [signature.key for signature in costs.unknown()]
+        assert len(keys) == len(set(keys))

@@ -264,3 +264,18 @@ def test_unknown_candidates_are_nan_until_the_table_is_filled() -> None:
     for parent, source in ((start, priced), (priced, start), (priced, priced)):
         after = parent.apply(source.matches()[0])
         assert (after.cost.ms, after.hash) == (6.0, child.hash)
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs"), [("RandomNormal", []), ("Gemm", ["x", "x", ""]), ("MaxPool", ["x"])]
+)
+def test_what_is_opaque_has_a_price_whatever_it_lacks(op: str, inputs: list[str]) -> None:
+    """Its operands and attributes are the file's; TASO's formulas read some that need not be."""
+    builder = GraphBuilder()
+    builder.add_input("x", f32(2, 2))
+    types = [f32(2, 2)] * (2 if op == "MaxPool" else 1)
+    outputs = [f"y{index}" for index in range(len(types))]
+    builder.add_node(op, inputs, outputs, {}, output_types=types, opaque=True)
+    builder.set_outputs([*outputs, "x"], [*outputs, "x"])
+    price = CostTable.taso(FLOPS_PER_S, BYTES_PER_S, OVERHEAD_MS).price(builder.build())
+    assert 0.005 <= price.ms < 0.006

@@ -231,7 +231,7 @@ void bind_graph_class(nb::module_& m) {
           [](const Graph& g) {
             nb::dict dict;
             for (NodeId id : leaves(g, kWeightOp))
-              dict[leaf_name(g, id).c_str()] = nb::cast(g.type({id, 0}));
+              dict[nb::cast(leaf_name(g, id))] = nb::cast(g.type({id, 0}));
             return dict;
           },
           nb::sig("def weights(self) -> dict[str, TensorType]"),
@@ -242,7 +242,8 @@ void bind_graph_class(nb::module_& m) {
           [](const Graph& g) {
             nb::dict dict;
             for (NodeId id : leaves(g, kLiteralOp))
-              dict[leaf_name(g, id).c_str()] = nb::make_tuple(g.type({id, 0}), *g.node(id).literal);
+              dict[nb::cast(leaf_name(g, id))] =
+                  nb::make_tuple(g.type({id, 0}), *g.node(id).literal);
             return dict;
           },
           nb::sig("def literals(self) -> dict[str, tuple[TensorType, list[float]]]"),

@@ -8,6 +8,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <cmath>
+#include <optional>
 
 #include "bind/bind.h"
 #include "search/backtracking.h"
@@ -91,8 +92,20 @@ MatchPtr pick(const State& state, int64_t index) {
   return state.matches()[static_cast<size_t>(index)];
 }
 
+// Lets other threads run, unless the costs are measured: their table notes what it is asked for,
+// and the interpreter's lock is what keeps the others off it.
+class LetOthersRun {
+ public:
+  explicit LetOthersRun(const State& state) {
+    if (state.setting().costs->is_formula()) release_.emplace();
+  }
+
+ private:
+  std::optional<nb::gil_scoped_release> release_;
+};
+
 State apply(const State& state, const Match& match) {
-  nb::gil_scoped_release release;
+  const LetOthersRun release(state);
   return state.apply(match);
 }
 
@@ -273,6 +286,7 @@ void bind_state(nb::module_& m) {
                               const std::tuple<Graph, std::shared_ptr<const RuleSet>,
                                                std::shared_ptr<CostTable>, Cost, bool>& state) {
         const auto& [graph, rules, costs, cost, taso_hash] = state;
+        if (!rules || !costs) throw std::invalid_argument("pickled State: no rules or no costs");
         new (self) State(graph, std::make_shared<const Setting>(rules, costs, taso_hash), cost);
       });
 }
@@ -319,7 +333,7 @@ void bind_backtracking(nb::module_& m) {
             if (candidates) limits.candidates = *candidates;
             if (idle_iterations) limits.idle_iterations = *idle_iterations;
             if (seconds) limits.seconds = *seconds;
-            nb::gil_scoped_release release;
+            const LetOthersRun release(*self.best());
             return self.run(limits);
           },
           nb::kw_only(), nb::arg("iterations") = nb::none(), nb::arg("candidates") = nb::none(),

@@ -22,7 +22,7 @@ nb::object attr_to_python(const AttrValue& value) {
 nb::dict attrs_to_python(const Attrs& attrs) {
   nb::dict dict;
   for (const Attrs::Item& item : attrs.items())
-    dict[item.first.c_str()] = attr_to_python(item.second);
+    dict[nb::cast(item.first)] = attr_to_python(item.second);
   return dict;
 }
 

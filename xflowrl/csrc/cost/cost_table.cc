@@ -55,9 +55,11 @@ double CostTable::taso_ms(const Node& node, NodeWork work, Operands inputs) cons
   const bool is_concat = node.op == find_operator("Concat");
   if (work.kind == Work::kCopy && !(is_concat && node.is_original)) return 0;
   if (node.op >= 0 && operator_info(node.op).name.starts_with("Reduce")) return 0;
+  // What is opaque need have neither the operands nor the attributes that are read below.
+  if (node.is_opaque) return formula_ms(work);
   if (!node.is_original && is_preprocessing(node, inputs)) return 0;
   work.bytes += pool_weight_bytes(node, *inputs[0]);
-  if (node.op != find_operator("Gemm") || inputs.size() < 3) return formula_ms(work);
+  if (node.op != find_operator("Gemm") || inputs.size() < 3 || !inputs[2]) return formula_ms(work);
   // To TASO it is a MatMul and an Add.
   const double output_bytes = node.outputs[0].type.num_bytes();
   const NodeWork add{static_cast<double>(node.outputs[0].type.num_elements()),

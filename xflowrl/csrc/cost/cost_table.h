@@ -52,6 +52,8 @@ class CostTable {
   void set(const std::string& key, double ms);
   std::optional<double> get(const std::string& key) const;
   size_t size() const { return known_by_key_.size(); }
+  // Does pricing leave the table as it is? Then several threads may price at once.
+  bool is_formula() const { return kind_ != Kind::kMeasured; }
   bool charges_constants() const { return kind_ == Kind::kTaso; }
 
  private:

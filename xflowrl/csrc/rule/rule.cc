@@ -11,6 +11,7 @@ std::shared_ptr<const RuleSet> RuleSet::join(
   joined->name = name;
   std::map<std::string, std::string> files;
   for (const auto& set : sets) {
+    if (!set) throw std::invalid_argument("rule sets to be joined: one is None");
     if (set->is_commutative != sets[0]->is_commutative || set->is_faithful != sets[0]->is_faithful)
       throw std::invalid_argument("rule sets \"" + sets[0]->name + "\" and \"" + set->name +
                                   "\" differ in being :commutative or :faithful");

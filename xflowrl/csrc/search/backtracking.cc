@@ -113,6 +113,8 @@ void BacktrackingSearch::expand() {
 void BacktrackingSearch::note() {
   const Row row{num_expanded_,  seconds_,        current_cost_ms_,
                 best_cost_ms(), num_candidates_, queue_length()};
+  // The initial graph's cost may not have been known before it was expanded.
+  if (std::isnan(noted_cost_ms_)) noted_cost_ms_ = row.best_cost_ms;
   if (row.best_cost_ms < noted_cost_ms_ - settings_.rounding_ms) {
     noted_cost_ms_ = row.best_cost_ms;
     improved_at_ = num_expanded_;
