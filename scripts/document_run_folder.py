@@ -38,7 +38,8 @@ Costs are those of the chosen measurement; times are in the unit that their name
 
 ## Exit codes and interrupts
 
-0: the run came to its end and every result is proven. 1: an error, or a result is not proven.
+0: the run came to its end and every result is proven (with `rules.faithful=true` nothing is, and
+nothing is exported). 1: an error, or a result is not proven.
 130 after Ctrl-C, 143 after SIGTERM, whatever was delivered.
 
 The first Ctrl-C or SIGTERM gives up what is in progress, and no more:

@@ -273,3 +273,14 @@ def test_help_and_config_answer_at_once(tmp_path: Path) -> None:
         assert "max_iterations: 1000" in done.stdout
         assert processor_seconds() - began_s < 1.0
     assert not any(tmp_path.iterdir())
+
+
+def test_models_of_a_run_have_files_of_their_own() -> None:
+    from xflowrl.run import model_files
+
+    assert model_files(["a/b"]) == ["best.onnx"]
+    long = "x" * 120
+    names = ["a/b", "a_b", "A_B", long + "1", long + "2"]
+    files = model_files(names)
+    assert files[:3] == ["best-a_b.onnx", "best-a_b-2.onnx", "best-A_B-3.onnx"]
+    assert len({file.lower() for file in files}) == len(names)

@@ -116,7 +116,8 @@ def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> Non
 
 
 def test_metrics_are_read_by_row(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "a": null}\n{"step": 1, "a": 2.0}\n')
+    whole = '{"step": 0, "a": null}\n{"step": 1, "a": 2.0}\n'
+    (tmp_path / "metrics.jsonl").write_text(whole + '{"step": 2, "a"')  # cut off by a kill
     assert list(read_metrics(tmp_path)) == [{"step": 0, "a": None}, {"step": 1, "a": 2.0}]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import logging
 import os
 import re
@@ -175,8 +176,12 @@ def optimize(job: Job) -> None:
                 tracker.log(metrics, step)
                 progress.log(metrics, step)
 
-            with job.interrupts.allowed():
+            results: list[Result] = []
+            # One that comes as the agent hands its results over loses none of them.
+            with suppress(KeyboardInterrupt), job.interrupts.allowed():
                 results = agent.optimize(problems, log)
+            if not results:
+                raise KeyboardInterrupt
         write_record(job.folder, trace_record(results))
         record = _deliver(job, results, judge, problems, getattr(agent, "train_s", 0.0))
         tracker.finish(results, record, job.folder)
@@ -214,13 +219,14 @@ def _deliver(
         return made
 
     record()
+    files = model_files([result.graph for result in results])
     for index, (result, problem) in enumerate(zip(results, problems, strict=True)):
         if problem.rules.faithful:
             reason = undecided("rules.faithful=true, not exported")
             entries[index] = graph_record(result, reason, labels=labels)
         elif result.iterations or result.stop_reason != StopReason.INTERRUPTED:
             with suppress(KeyboardInterrupt):
-                entries[index] = _judged(job, result, problem, judge, labels)
+                entries[index] = _judged(job, result, problem, judge, labels, files[index])
         entry = entries[index]
         logger.info(
             "%s: cost %s -> %s ms in %d iterations (%s), %s: %s",
@@ -232,7 +238,7 @@ def _deliver(
 
 
 def _judged(
-    job: Job, result: Result, problem: Problem, judge: Judge, labels: Mapping[str, Any]
+    job: Job, result: Result, problem: Problem, judge: Judge, labels: Mapping[str, Any], file: str
 ) -> GraphRecord:
     """Judges one result and writes the model that is to be delivered.
 
@@ -244,11 +250,8 @@ def _judged(
 
     with job.interrupts.allowed():
         judgement = judge.judge(result, problem.objective, seed=job.seed)
-    name = None
     if judgement.model is not None:
-        alone = problem.log_as == "search"
-        name = "best.onnx" if alone else f"best-{file_name(result.graph)}.onnx"
-        save_onnx(judgement.model, job.folder / name)
+        save_onnx(judgement.model, job.folder / file)
     return graph_record(
         result,
         Verified.of(judgement.verdict),
@@ -256,8 +259,20 @@ def _judged(
         real=judgement.real,
         decisive=judgement.decisive,
         kept_original=judgement.kept_original,
-        best_onnx=name,
+        best_onnx=file if judgement.model is not None else None,
     )
+
+
+def model_files(graphs: Sequence[str]) -> list[str]:
+    """A file name for the best model of each graph; no two differ in upper and lower case alone."""
+    if len(graphs) == 1:
+        return ["best.onnx"]
+    files: list[str] = []
+    for name in map(file_name, graphs):
+        taken = {file.lower() for file in files}
+        choices = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        files.append(next(f for c in choices if (f := f"best-{c}.onnx").lower() not in taken))
+    return files
 
 
 def file_name(name: str) -> str:

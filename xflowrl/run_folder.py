@@ -271,10 +271,11 @@ def read_traces(folder: Path) -> dict[str, Trace]:
 
 
 def read_metrics(folder: Path) -> Iterator[dict[str, float | None]]:
-    """Yields the rows of a run folder's `metrics.jsonl`."""
+    """Yields the rows of a run folder's `metrics.jsonl`, without one that a kill cut off."""
     with (folder / "metrics.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
-            yield json.loads(line)
+            if line.endswith("\n"):
+                yield json.loads(line)
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
