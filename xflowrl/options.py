@@ -12,7 +12,7 @@ import inspect
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import NoneType, SimpleNamespace, UnionType
@@ -78,6 +78,12 @@ def build_option(
     return build(load_option(group, name, options or {}, seed=seed))
 
 
+def distinct(name: str, taken: Collection[str], fold: Callable[[str], str] = str) -> str:
+    """The first of `name`, `name-2`, `name-3`, ... that is not, once folded, among `taken`."""
+    choices = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(choice for choice in choices if fold(choice) not in taken)
+
+
 def make_problems(
     models: Sequence[Model], rules: RuleSet, objective: Objective, budget: Budget, *, seed: int
 ) -> list[Problem]:
@@ -92,8 +98,7 @@ def make_problems(
     taken: set[str] = set()
     for model in models:
         graph = read_by(rules, model.graph)
-        numbered = (f"{graph.name}-{i}" for i in itertools.count(2))
-        label = next(name for name in itertools.chain([graph.name], numbered) if name not in taken)
+        label = distinct(graph.name, taken)
         taken.add(label)
         problem = Problem(
             model=model.with_graph(graph),

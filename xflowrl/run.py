@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import itertools
 import logging
 import os
 import re
@@ -28,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xflowrl.interrupts import EndNow, Interrupts
-from xflowrl.options import build, check, check_value, conf_folder, make_problems
+from xflowrl.options import build, check, check_value, conf_folder, distinct, make_problems
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -267,12 +266,10 @@ def model_files(graphs: Sequence[str]) -> list[str]:
     """A file name for the best model of each graph; no two differ in upper and lower case alone."""
     if len(graphs) == 1:
         return ["best.onnx"]
-    files: list[str] = []
+    names: list[str] = []
     for name in map(file_name, graphs):
-        taken = {file.lower() for file in files}
-        choices = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-        files.append(next(f for c in choices if (f := f"best-{c}.onnx").lower() not in taken))
-    return files
+        names.append(distinct(name, {taken.lower() for taken in names}, str.lower))
+    return [f"best-{name}.onnx" for name in names]
 
 
 def file_name(name: str) -> str:
