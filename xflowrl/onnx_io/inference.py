@@ -55,7 +55,7 @@ def _merged(found: onnx.TypeProto | None, declared: onnx.TypeProto | None) -> on
 def _infer_plain(
     node: onnx.NodeProto, version: int, opset: int, known: Known
 ) -> dict[str, onnx.TypeProto]:
-    types = {name: known.types[name] for name in node.input if name in known.types}
+    types = {name: known.types.get(name, onnx.TypeProto()) for name in node.input if name}
     data = {}
     for name in dict.fromkeys(node.input):
         value = known.value(name) if name else None

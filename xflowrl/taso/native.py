@@ -361,7 +361,7 @@ def _renamed(made: Model, problem: Problem) -> Model:
         )
     builder.set_outputs(original.outputs, [names[tensor] for tensor in outputs])
     weights = {f"taso/{name}": made.weights.get(name) for name in graph.weights}
-    return replace(made, graph=builder.build(), weights=StoredWeights(weights), node_names={})
+    return replace(made, graph=builder.build(), weights=StoredWeights(weights), source=None)
 
 
 def _paired(
