@@ -34,6 +34,7 @@ from xflowrl.onnx_io.sizes import SizeWriter
 from xflowrl.onnx_io.source import Source
 from xflowrl.onnx_io.tensor_types import (
     UniqueNames,
+    array_type,
     element_of,
     make_tensor,
     numpy_dtype,
@@ -157,6 +158,8 @@ class _Exporter:
             taken |= set(self._source.initializers)
         self._names = UniqueNames(taken)
         self._opset = model.opset
+        in_file = self._source.nodes if self._source is not None else {}
+        self._order = {first: index for index, first in enumerate(in_file)}
         self._writer = OperandWriter(self._names, fused=fused, opset=self._opset)
         self._new_names, self._copies = self._plan_names()
         self._written = self._nodes
@@ -247,23 +250,18 @@ class _Exporter:
     def _constant_protos(self, name: str, emitted: set[str]) -> list[onnx.NodeProto]:
         """The file's nodes that compute a constant, operands first."""
         source = self._source
-        if source is None or name in emitted or name in self._producer:
+        if source is None or not self._is_computed(name):
             return []
-        if name in source.initializers or name in source.computed or name not in source.nodes:
-            return []
-        protos: list[onnx.NodeProto] = []
+        found: dict[str, onnx.NodeProto] = {}
         pending = [name]
         while pending:
             tensor = pending.pop()
-            if tensor in emitted or tensor in self._producer or tensor in source.computed:
-                continue
-            origin = source.nodes.get(tensor)
-            if origin is None:
-                continue
-            emitted.update(origin.output)
-            protos.append(origin)
-            pending.extend(origin.input)
-        return protos[::-1]
+            if tensor not in emitted and tensor not in self._producer and self._is_computed(tensor):
+                origin = source.nodes[tensor]
+                emitted.update(origin.output)
+                found[origin.output[0]] = origin
+                pending.extend(origin.input)
+        return [found[first] for first in sorted(found, key=self._order.__getitem__)]
 
     def _live(self, protos: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
         """The nodes that the outputs depend on: shape arithmetic may have lost its reader."""
@@ -427,6 +425,9 @@ class _Exporter:
             new_name = self._new_name(name)
             if new_name in read and not {name, new_name} & written and not self._is_computed(name):
                 self._add_tensor(new_name, self._leaf(name), self._types[name].dtype, graph)
+        for name, array in self._source.computed.items() if self._source is not None else []:
+            if name in read and name not in self._types:  # read as a shape, as axes, ...
+                graph.initializer.append(make_tensor(name, array, array_type(array).dtype))
         for name, array in self._fold():
             tensor_type = self._types[name]
             shaped = array.reshape(tensor_type.shape)
@@ -436,12 +437,15 @@ class _Exporter:
                 graph.initializer.append(onnx.numpy_helper.from_array(array, name))
 
     def _is_redrawn(self, name: str) -> bool:
-        """Whether other weights than the file's are to be written."""
+        """Whether another value than the file's is to be written."""
         return name in self._weights and not self._model.has_own_weights
 
     def _is_computed(self, name: str) -> bool:
+        """Whether nodes of the file compute a constant."""
         source = self._source
-        return source is not None and name in source.nodes and name not in source.computed
+        if source is None or self._is_redrawn(name):
+            return False
+        return name in source.nodes and name not in source.computed
 
     def _copy_tensor(self, tensor: onnx.TensorProto, graph: onnx.GraphProto) -> None:
         assert self._source is not None

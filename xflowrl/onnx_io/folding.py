@@ -57,6 +57,9 @@ def evaluate(
 
 
 def _widened(array: Array) -> Array:
+    if array.dtype == object:  # ONNX Runtime takes text
+        text = [s.decode() if isinstance(s, bytes) else s for s in array.ravel()]
+        return np.array(text, dtype=object).reshape(array.shape)
     return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16") else array
 
 

@@ -278,7 +278,9 @@ class _Importer:
             unchanged={n.outputs[0]: (n.op_type, n.inputs, n.attributes) for n in nodes},
             forms={form_key(n): n.outputs[0] for n in reversed(nodes) if not n.is_opaque},
             auto_pads=self._auto_pads,
-            computed=frozenset(translation.computed),
+            computed={
+                n: a for n in translation.computed if (a := translation.value(n)) is not None
+            },
             outputs=len(names),
             bindings=bindings,
             varying=frozenset(varying),
@@ -325,6 +327,8 @@ class _Importer:
         """Puts a constant into the graph before its first reader."""
         if not name or name in self._defined:
             return
+        if name not in self._sources:
+            raise ValueError(f'tensor "{name}" is read, but nothing before it defines it')
         self._defined.add(name)
         tensor_type, source = self._type(name), self._sources[name]
         values = self._literal(name, tensor_type, source)

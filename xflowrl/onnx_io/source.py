@@ -11,6 +11,7 @@ import onnx
 
 from xflowrl._engine import Node, TensorType
 from xflowrl.onnx_io.dimensions import Bindings, Shapes, size_of
+from xflowrl.weights import Array
 
 Place = tuple[str, int]
 """An input and one of its axes."""
@@ -68,7 +69,7 @@ class Source:
     unchanged: Mapping[str, tuple[str, list[str], dict[str, Any]]]
     forms: Mapping[FormKey, str]
     auto_pads: Mapping[tuple[tuple[int, ...], ...], str]
-    computed: frozenset[str]
+    computed: Mapping[str, Array]
     outputs: int
     bindings: Bindings
     varying: frozenset[int]
