@@ -81,8 +81,8 @@ def draw_inputs(
     walk = _Walk(model, shapes)
     drawn = {}
     for info in model.graph.input:
-        digest = hashlib.sha256(f"{seed}:{draw}:{info.name}".encode("utf-8", "surrogatepass"))
-        generator = np.random.default_rng(int.from_bytes(digest.digest()[:16], "little"))
+        generator = _generator(f"{seed}:{draw}:{info.name}")
+        phase = int(_generator(info.name).integers(2))
         dtype = onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
         if info.name in defaults:
             tensor = defaults[info.name]
@@ -90,11 +90,16 @@ def draw_inputs(
                 drawn[info.name] = (1.5 * onnx.numpy_helper.to_array(tensor)).astype(dtype)
             continue
         if info.name not in shapes:
-            raise ValueError(f'input "{info.name}" has no shape; give one, --shape NAME=1,2,3')
+            raise ValueError(f'input "{info.name}" has no shape: add it to `shapes`')
         role = walk.role(info.name, is_float=_is_float(dtype))
         shape = tuple(shapes[info.name])
-        drawn[info.name] = _draw(dtype, shape, role, generator, draw, attempt)
+        drawn[info.name] = _draw(dtype, shape, role, generator, draw, attempt, phase)
     return drawn
+
+
+def _generator(key: str) -> np.random.Generator:
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
 
 def _is_float(dtype: np.dtype) -> bool:
@@ -108,6 +113,7 @@ def _draw(
     generator: np.random.Generator,
     draw: int,
     attempt: int,
+    phase: int,
 ) -> Array:
     if dtype.kind == "O":
         return np.full(shape, "a", dtype=object)
@@ -116,17 +122,21 @@ def _draw(
     if attempt >= 2 and not (_is_float(dtype) and attempt == 2):
         return np.full(shape, attempt - 2).astype(dtype)
     if role.kind == "mask" or dtype.kind == "b":
-        return np.asarray(generator.random(shape) < 0.7).astype(dtype)
+        is_set = generator.random(shape) < 0.7
+        if is_set.size == 1:  # a switch is tried in both positions
+            is_set = np.full(shape, draw % 2 == phase)
+        return is_set.astype(dtype)
     if _is_float(dtype):
         normal = np.asarray(generator.standard_normal(shape))
         scale = _SCALES[draw % len(_SCALES)]
         return [scale * normal, 0.5 + generator.random(shape), 0.1 * normal][attempt].astype(dtype)
     limit = max(role.limit, 1)
-    if role.kind == "number" and dtype.itemsize == 1 and role.limit == _MAX_NUMBER:
-        limit = int(np.iinfo(dtype).max) + 1
-    return np.asarray(
-        generator.integers(0, limit if attempt == 0 else min(limit, 2), shape)
-    ).astype(dtype)
+    is_number = role.kind == "number" and role.limit == _MAX_NUMBER
+    if is_number and dtype == np.uint8:
+        limit = 256
+    limit = limit if attempt == 0 else min(limit, 2)
+    least = -limit if is_number and dtype.kind == "i" and draw % 2 and attempt == 0 else 0
+    return np.asarray(generator.integers(least, limit, shape)).astype(dtype)
 
 
 class _Walk:
@@ -208,7 +218,7 @@ class _Walk:
             yield _Role("index", rows[0])
         elif position in _SIZES.get(op, ()):
             yield _Role("size", 1)
-        elif position in _MASKS.get(op, ()) or (op == "Cast" and _target(node) == "bool"):
+        elif position in _MASKS.get(op, ()) or self._is_asked_for_truth(scope, node, position):
             yield _Role("mask")
         elif op in ("Loop", "Scan"):
             for body in (a.g for a in node.attribute if a.name == "body"):
@@ -221,6 +231,11 @@ class _Walk:
                 yield from self._roles(scope, name, seen)
         elif op not in _ARITHMETIC:
             yield _Role("number", 2)
+
+    def _is_asked_for_truth(self, scope: str, node: onnx.NodeProto, position: int) -> bool:
+        if node.op_type == "Equal":
+            return self._constants.get((scope, node.input[1 - position])) in (0, 1)
+        return node.op_type == "Cast" and _target(node) == "bool"
 
     def _is_large(self, scope: str, name: str) -> bool:
         value = self._constants.get((scope, name))

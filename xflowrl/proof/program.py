@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -13,7 +14,7 @@ from onnx.external_data_helper import load_external_data_for_tensor
 from xflowrl.measurement.runtimes.onnxruntime import one_line, open_session
 from xflowrl.proof.comparison import Array, Value
 
-_SMALL = 4096  # bytes of an initialiser that are kept at hand
+_SMALL = 1024  # elements of an initialiser that are kept at hand
 _NOISE = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli",
      "Multinomial", "BiasDropout", "BitmaskDropout", "BitmaskBiasDropout"}
@@ -45,8 +46,9 @@ class Program:
         self.path = path
         self.model = onnx.load(path, load_external_data=False)
         for tensor in self.model.graph.initializer:
-            if len(tensor.raw_data) > _SMALL:
-                tensor.ClearField("raw_data")
+            if math.prod(tensor.dims) > _SMALL:
+                for data in ("raw_data", "float_data", "double_data", "int32_data", "int64_data"):
+                    tensor.ClearField(data)
         graph = self.model.graph
         defaults = {tensor.name for tensor in graph.initializer}
         self.inputs = [info.name for info in graph.input if info.name not in defaults]
@@ -129,7 +131,9 @@ class Program:
             graph.input.append(onnx.helper.make_tensor_value_info(name, element, None))
         self._make_overridable(model, overridable)
         _feed_as_float(graph)
-        return Session(model.SerializeToString(), self.path.parent, fetched)
+        content = model.SerializeToString()
+        del model, graph, given
+        return Session(content, self.path.parent, fetched)
 
     def _make_overridable(self, model: onnx.ModelProto, names: Collection[str]) -> None:
         given = {info.name for info in model.graph.input}

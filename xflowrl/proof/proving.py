@@ -122,7 +122,8 @@ def _verdict(findings: Sequence[_Finding], *, is_on_data: bool) -> Verdict:
         return Verdict("different", total.absolute, total.relative, detail, "", total.tensor)
     compared = set[str]().union(*(finding.compared for finding in findings))
     if not compared:
-        return Verdict("undecided", 0.0, 0.0, own.reason)
+        reason = own.reason or "noise goes into every tensor that could be compared"
+        return Verdict("undecided", 0.0, 0.0, reason)
     num_sizes = max(len(f.sizes) for f in findings)
     parts = ["on your data" if is_on_data else f"at {_count(num_sizes, 'size')}"]
     weights = ["its own weights"] * bool(own.compared)
@@ -225,14 +226,14 @@ def _mutants(array: Array) -> Iterator[Array]:
     """
     if not array.size or array.dtype == object:
         return
-    numbers = array.astype(np.float64)
     for extreme in (np.argmax, np.argmin):
-        position = np.unravel_index(int(extreme(numbers)), array.shape)
+        position = np.unravel_index(int(extreme(array)), array.shape)
         mutant = array.copy()
         if array.dtype == bool:
             mutant[position] = not array[position]
         elif array.dtype.kind in "iu":
             mutant[position] = 0 if array[position] else 1
         else:
-            mutant[position] = numbers[position] * _MUTATION
+            with np.errstate(over="ignore"):  # the largest number of all becomes infinite
+                mutant[position] = float(array[position]) * _MUTATION
         yield mutant

@@ -110,6 +110,9 @@ def _attempts(program: Program, run: Run, seed: int) -> Iterator[Mapping[str, Ar
                 raise ValueError(f'the data lack the input "{name}"; they have {given}')
         yield run.inputs
         return
+    for info in program.model.graph.input:
+        if not info.type.HasField("tensor_type"):
+            raise CannotRun(f'input "{info.name}" is no tensor, and others cannot be drawn')
     for attempt in range(ATTEMPTS):
         yield draw_inputs(program.model, run.shapes, seed=seed, draw=run.draw, attempt=attempt)
 
