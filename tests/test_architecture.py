@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "rules": {"_engine", "soundness"},
     "measurement.device": set(),
     "measurement.runtimes": {"onnx_io", "measurement.device"},
-    "verify": {"_engine", "operators", "weights", "onnx_io", "measurement.runtimes"},
+    "proof": {"measurement.runtimes"},
+    "verify": {"_engine", "weights", "onnx_io", "proof"},
     "measurement": {
         "_engine",
         "operators",
@@ -73,7 +74,7 @@ FENCES = {
     "pytorch_lightning": {"agents.ppo.training"},
     "gymnasium": {"env"},
     "onnxruntime": {"measurement.runtimes"},
-    "onnx": {"onnx_io", "verify", "soundness.reference"},
+    "onnx": {"onnx_io", "proof", "soundness.reference"},
     "wandb": {"tracking"},
     "hydra": {"run", "options"},
     "omegaconf": {"run", "options"},
