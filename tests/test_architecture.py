@@ -73,7 +73,7 @@ FENCES = {
     "torch_geometric": {"agents.ppo.policy"},
     "pytorch_lightning": {"agents.ppo.training"},
     "gymnasium": {"env"},
-    "onnxruntime": {"measurement.runtimes"},
+    "onnxruntime": {"measurement.runtimes", "onnx_io.folding"},
     "onnx": {"onnx_io", "proof", "soundness.reference"},
     "wandb": {"tracking"},
     "hydra": {"run", "options"},

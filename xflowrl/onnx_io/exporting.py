@@ -1,4 +1,4 @@
-"""Writes a graph and its weights as a standard ONNX model.
+"""Writes a graph and its weights as a standard ONNX model, in memory.
 
 A model that was read from a file is written back into that file: its metadata, symbols, opset and
 whatever no rewrite touched come out as they went in.
@@ -6,12 +6,8 @@ whatever no rewrite touched come out as they went in.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from os import PathLike
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import onnx
@@ -25,10 +21,11 @@ from xflowrl.onnx_io.inlining import (
     reads,
     rename_captured,
     rename_defined,
+    separate_bodies,
 )
 from xflowrl.onnx_io.model import Array, Model
-from xflowrl.onnx_io.operands import ORT_DOMAIN, FusedKernels, OperandWriter
-from xflowrl.onnx_io.protobuf_file import write_model
+from xflowrl.onnx_io.operands import FusedKernels, OperandWriter
+from xflowrl.onnx_io.operator_sets import write_operator_sets
 from xflowrl.onnx_io.reading import raw_array
 from xflowrl.onnx_io.sizes import SizeWriter
 from xflowrl.onnx_io.source import Source
@@ -41,91 +38,11 @@ from xflowrl.onnx_io.tensor_types import (
 )
 
 IR_VERSION = 8  # the one that came with opset 18
-MAX_INLINE_BYTES = 2**31 - 2**27  # a protobuf holds 2 GiB; the rest is for the nodes
 _PRODUCER = "xflowrl"
-_ALIGNMENT = 4096
 _SMALL_BYTES = 4096  # smaller constants stay in the model: shapes are inferred from them
 
 
-def export_onnx(
-    model: Model, *, fold: bool = True, fused: FusedKernels = frozenset()
-) -> onnx.ModelProto:
-    """The model in the opset of its file, or in 18.
-
-    Args:
-        model: the graph and its weights.
-        fold: compute what rewrites made of constants; False keeps those operators.
-        fused: the fused activations to write as attributes of ONNX Runtime's FusedConv and
-            FusedGemm (domain com.microsoft), for measurement. The standard form, the default,
-            writes each as an operator of its own.
-
-    Raises:
-        ValueError: for a weight that `model.weights` does not have, or of another type; for a
-            rewrite that holds at a fixed size alone (`NeedsFixedSize`).
-    """
-    exporter = _Exporter(model, fold=fold, fused=fused)
-    proto = exporter.model_proto()
-    for tensor in proto.graph.initializer:
-        if tensor.name in exporter.large:
-            array = exporter.large[tensor.name]
-            tensor.raw_data = np.ascontiguousarray(array).tobytes()
-    return proto
-
-
-def save_onnx(
-    model: Model, path: str | PathLike[str], *, max_inline_bytes: int = MAX_INLINE_BYTES
-) -> None:
-    """Writes the model to `path`, all of it or nothing.
-
-    Weights of more than `max_inline_bytes` in total go to `<file name>.data` beside it. They are
-    copied from file to file, one after the other.
-
-    Raises:
-        ValueError: as `export_onnx`; if ONNX's checker refuses what was no file before.
-    """
-    path = Path(path)
-    exporter = _Exporter(model, fold=True)
-    proto = exporter.model_proto()
-    data_name = f"{path.name}.data"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}.") as folder:
-        written, data = Path(folder) / path.name, Path(folder) / data_name
-        if sum(array.nbytes for array in exporter.large.values()) > max_inline_bytes:
-            with data.open("wb") as file:
-                for tensor in proto.graph.initializer:
-                    if tensor.name in exporter.large:
-                        _write_external(tensor, exporter.large[tensor.name], file, data_name)
-            written.write_bytes(proto.SerializeToString())
-        else:
-            with written.open("wb") as file:
-                write_model(proto, exporter.large, file)
-        del proto
-        if model.source is None:
-            _check(written, model.name)
-        if data.exists():
-            data.replace(path.parent / data_name)
-        written.replace(path)
-
-
-def _check(path: Path, name: str) -> None:
-    try:
-        onnx.checker.check_model(path, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f'graph "{name}" is not a valid ONNX model: {reason}') from None
-
-
-def _write_external(tensor: onnx.TensorProto, array: Array, data: BinaryIO, location: str) -> None:
-    data.write(b"\0" * (-data.tell() % _ALIGNMENT))
-    content = np.ascontiguousarray(array)
-    places = {"location": location, "offset": data.tell(), "length": content.nbytes}
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in places.items():
-        tensor.external_data.add(key=key, value=str(value))
-    data.write(content.reshape(-1).view(np.uint8).data)
-
-
-class _Exporter:
+class Exporter:
     """One export: what is written, under which names.
 
     Attributes:
@@ -172,12 +89,14 @@ class _Exporter:
         graph = model.graph
         protos = self._live(self._protos())
         graph.node.extend(protos)
-        self._separate_bodies(graph.node, {name for node in graph.node for name in node.output})
+        taken = {name for node in graph.node for name in node.output} | set(self._writer.constants)
+        taken.update(map(self._new_name, self._types))
+        separate_bodies(graph.node, taken, self._names)
         for tensor, public in self._copies:
             graph.node.append(onnx.helper.make_node("Identity", [tensor], [public], name=public))
         self._write_constants(graph)
         self._write_types(graph)
-        self._write_opsets(model)
+        write_operator_sets(model, self._opset)
         return model
 
     def _shell(self) -> onnx.ModelProto:
@@ -322,14 +241,6 @@ class _Exporter:
             rename_defined(body, {name: self._names.fresh(name) for name in sorted(clashes)})
         new_names = zip(captured, actual, strict=True)
         rename_captured(proto, {old: self._new_name(new) for old, new in new_names})
-
-    def _separate_bodies(self, nodes: object, taken: set[str]) -> None:
-        """Names inside a body must differ from those of the graph around it."""
-        outer = taken | {self._new_name(name) for name in self._types} | set(self._writer.constants)
-        for proto in nodes:  # type: ignore[attr-defined]
-            for body in bodies(proto):
-                clashes = sorted(defined_names(body) & outer)
-                rename_defined(body, {name: self._names.fresh(name) for name in clashes})
 
     # Constants
 
@@ -484,29 +395,3 @@ class _Exporter:
             for name in node.outputs if node.is_opaque else []:
                 if self._new_name(name) not in outputs:
                     graph.value_info.append(self._info(name, self._new_name(name)))
-
-    def _write_opsets(self, model: onnx.ModelProto) -> None:
-        versions = {o.domain: o.version for o in model.opset_import}
-        versions.pop("ai.onnx", None)
-        versions[""] = self._opset
-        used = {node.domain for node in model.graph.node} - {"ai.onnx"}
-        for domain in sorted(used):
-            versions.setdefault(domain, 1)
-        del model.opset_import[:]
-        model.opset_import.extend(onnx.helper.make_opsetid(d, v) for d, v in versions.items())
-        called = {(n.domain, n.op_type) for n in _all_nodes(model.graph)}
-        for function in list(model.functions):
-            called |= {(n.domain, n.op_type) for n in function.node}
-        functions = [f for f in model.functions if (f.domain, f.name) in called]
-        del model.functions[:]
-        model.functions.extend(functions)
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for body in bodies(node):
-            yield from _all_nodes(body)
-
-
-__all__ = ["MAX_INLINE_BYTES", "ORT_DOMAIN", "export_onnx", "save_onnx"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 
 from xflowrl.onnx_io.inlining import bodies
+from xflowrl.onnx_io.known import describe
 from xflowrl.onnx_io.model import Array
 from xflowrl.onnx_io.tensor_types import CANONICAL_OPSET, array_type, type_proto
 
@@ -20,6 +22,7 @@ _RANDOM = frozenset(
     }
 )  # fmt: skip
 _IR_VERSION = 10
+MAX_KNOWN_FLOATS = 64  # larger constants are never looked into
 
 
 def is_deterministic(node: onnx.NodeProto) -> bool:
@@ -86,3 +89,30 @@ def _run(node: onnx.NodeProto, feeds: dict[str, Array], opset: int) -> list[Arra
         return [np.asarray(result) for result in session.run(None, feeds)]
     except Exception:  # a dozen exception types of its own; then the node stays as it is
         return None
+
+
+def compute(
+    node: onnx.NodeProto,
+    index: int,
+    sources: Sequence[Array | Callable[[], Array] | None],
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    opset: int,
+) -> Array:
+    """Output number `index` of a node whose operands are constants."""
+    if node.op_type == "ConstantOfShape":
+        return _filled(node, dtype, shape)
+    operands = [source() if callable(source) else source for source in sources]
+    results = evaluate(node, operands, opset)
+    if results is None:
+        raise ValueError(f"{describe(node)} of constants could not be computed")
+    position = sum(map(bool, node.output[:index]))  # among the outputs that have a name
+    return results[position].astype(dtype)
+
+
+def _filled(node: onnx.NodeProto, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """One number, seen as a whole array: placeholder weights take no memory."""
+    value: Any = 0
+    for attribute in node.attribute:
+        value = onnx.numpy_helper.to_array(attribute.t).item()
+    return np.broadcast_to(np.array(value, dtype), shape)

@@ -9,7 +9,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from xflowrl._engine import GraphBuilder, TensorType
@@ -23,9 +22,9 @@ from xflowrl.onnx_io.dimensions import (
     demanded_sizes,
     given_sizes,
 )
-from xflowrl.onnx_io.folding import can_fold, evaluate
+from xflowrl.onnx_io.folding import can_fold, compute
 from xflowrl.onnx_io.inlining import captured_names
-from xflowrl.onnx_io.known import attributes_of, describe
+from xflowrl.onnx_io.known import attributes_of, describe, opaque_attributes
 from xflowrl.onnx_io.model import Array, Model, StoredWeights
 from xflowrl.onnx_io.reading import read_proto, tensor_array
 from xflowrl.onnx_io.source import SHAPED, Place, Source, form_key, window_key
@@ -359,7 +358,7 @@ class _Importer:
         sources = [self._sources[name] if name else None for name in node.input]
         result = self._types[node.output[index]]
         return partial(
-            _compute,
+            compute,
             node,
             index,
             sources,
@@ -367,57 +366,3 @@ class _Importer:
             result.shape,
             self._translation.opset,
         )
-
-
-def _compute(
-    node: onnx.NodeProto,
-    index: int,
-    sources: Sequence[Array | Callable[[], Array] | None],
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    opset: int,
-) -> Array:
-    """Output number `index` of a node whose operands are constants."""
-    if node.op_type == "ConstantOfShape":
-        return _filled(node, dtype, shape)
-    operands = [source() if callable(source) else source for source in sources]
-    results = evaluate(node, operands, opset)
-    if results is None:
-        raise ValueError(f"{describe(node)} of constants could not be computed")
-    position = sum(map(bool, node.output[:index]))  # among the outputs that have a name
-    return results[position].astype(dtype)
-
-
-def _filled(node: onnx.NodeProto, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
-    """One number, seen as a whole array: placeholder weights take no memory."""
-    value: Any = 0
-    for attribute in node.attribute:
-        value = onnx.numpy_helper.to_array(attribute.t).item()
-    return np.broadcast_to(np.array(value, dtype), shape)
-
-
-def opaque_attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Attributes of an opaque node; what the engine has no type for as a serialised protobuf."""
-    attributes: dict[str, Any] = {}
-    for attribute in node.attribute:
-        value = onnx.helper.get_attribute_value(attribute)
-        kind = attribute.type
-        if kind in (onnx.AttributeProto.INT, onnx.AttributeProto.FLOAT):
-            attributes[attribute.name] = value
-        elif kind in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS) and len(value):
-            attributes[attribute.name] = list(value)
-        elif kind == onnx.AttributeProto.STRING and _is_text(value):
-            attributes[attribute.name] = value.decode()
-        elif kind == onnx.AttributeProto.STRINGS and len(value) and all(map(_is_text, value)):
-            attributes[attribute.name] = [item.decode() for item in value]
-        else:
-            attributes[attribute.name] = attribute.SerializeToString(deterministic=True)
-    return attributes
-
-
-def _is_text(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return b"\0" not in value

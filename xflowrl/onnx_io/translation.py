@@ -14,8 +14,9 @@ from functools import partial
 import numpy as np
 import onnx
 
-from xflowrl.onnx_io.folding import can_fold, evaluate, is_deterministic
-from xflowrl.onnx_io.inference import body_types, infer_outputs
+from xflowrl.onnx_io.body_upgrade import BodyUpgrade
+from xflowrl.onnx_io.folding import MAX_KNOWN_FLOATS, can_fold, evaluate, is_deterministic
+from xflowrl.onnx_io.inference import infer_outputs
 from xflowrl.onnx_io.inlining import (
     bodies,
     captured_names,
@@ -28,6 +29,7 @@ from xflowrl.onnx_io.inlining import (
 from xflowrl.onnx_io.known import Known, attributes_of
 from xflowrl.onnx_io.model import Array
 from xflowrl.onnx_io.normal_form import drop_unused_outputs, without_ceil_mode
+from xflowrl.onnx_io.ordering import live_nodes, sorted_nodes
 from xflowrl.onnx_io.reading import opset_of
 from xflowrl.onnx_io.sequences import unroll
 from xflowrl.onnx_io.tensor_types import (
@@ -40,10 +42,9 @@ from xflowrl.onnx_io.upgrade import upgrade
 
 # Larger constants are never looked into: no operand that fixes a shape is that long.
 _MAX_KNOWN_INTEGERS = 65536
-_MAX_KNOWN_FLOATS = 64
 _ONNX = ("", "ai.onnx")
 _FLOATS = (1, 10, 11, 16)
-_GROWING = frozenset({"ConstantOfShape", "Expand", "Tile", "Range"})  # make much of little
+_GROWING = frozenset({"ConstantOfShape", "Expand", "Tile"})  # make much of little
 
 
 class View:
@@ -118,6 +119,7 @@ class Translation:
         self._sequences: dict[str, list[str]] = {}
         self._depth = 0  # of the function whose nodes are being translated
         self._seen: dict[bytes, list[str]] = {}
+        self._bodies = BodyUpgrade(self._functions, self._names, self.custom_opsets)
         self._known = [
             Known(view.types, partial(self.value, view=view), self._is_used, self._names)
             for view in self.views
@@ -148,7 +150,7 @@ class Translation:
             return values.get(name)
         tensor = self.types[name].tensor_type
         size = int(np.prod([d.dim_value for d in tensor.shape.dim], dtype=np.int64))
-        if size > (_MAX_KNOWN_FLOATS if tensor.elem_type in _FLOATS else _MAX_KNOWN_INTEGERS):
+        if size > (MAX_KNOWN_FLOATS if tensor.elem_type in _FLOATS else _MAX_KNOWN_INTEGERS):
             return None
         source = self.constants[name]
         try:
@@ -175,7 +177,7 @@ class Translation:
         elif (unrolled := self._unrolled(node)) is not None:
             self._translate_all(unrolled, CANONICAL_OPSET)
         elif opset < CANONICAL_OPSET:
-            self._upgrade_bodies(node, opset)
+            self._bodies.upgrade(node, opset, self._known[0])
             for new in upgrade(node, opset, self._known[0]) if node.domain in _ONNX else [node]:
                 self._add(new)
         else:
@@ -222,45 +224,6 @@ class Translation:
         self._translate_all(nodes, opset)
         for outer, inner in zip(node.output, results, strict=True):
             self.aliases[outer] = self.aliases.get(inner, inner)
-
-    def _upgrade_bodies(self, node: onnx.NodeProto, opset: int) -> None:
-        """Brings the bodies of a node to opset 18, in place, nested ones first."""
-        if not bodies(node):
-            return
-        inner = body_types(node, opset, self._known[0], self.custom_opsets)
-        known = Known({**self.types, **inner}, self.value, lambda name: True, self._names)
-        for body in bodies(node):
-            self._upgrade_body(body, opset, known)
-
-    def _upgrade_body(self, body: onnx.GraphProto, opset: int, known: Known) -> None:
-        inner: dict[str, Array] = {
-            t.name: onnx.numpy_helper.to_array(t)
-            for t in body.initializer
-            if np.prod(t.dims) <= _MAX_KNOWN_FLOATS
-        }
-
-        def value(name: str) -> Array | None:
-            return inner[name] if name in inner else known.value(name)
-
-        here = Known(known.types, value, known.is_used, known.names)
-        pending = [(node, opset) for node in reversed(body.node)]
-        upgraded: list[onnx.NodeProto] = []
-        while pending:
-            node, version = pending.pop()
-            for nested in bodies(node):
-                self._upgrade_body(nested, version, here)
-            function = self._functions.get((node.domain, node.op_type, node.overload))
-            if function is not None:
-                new_nodes = expand_function(node, function, self._names)
-                version = opset_of(function.opset_import) or version
-                pending.extend((new, version) for new in reversed(new_nodes))
-            elif node.domain not in _ONNX or version >= CANONICAL_OPSET:
-                upgraded.append(node)
-            else:
-                upgraded.extend(upgrade(node, version, here))
-        del body.node[:]
-        body.node.extend(upgraded)
-        del body.value_info[:]
 
     def _define_constant(self, name: str, array: Array) -> None:
         for view in self.views:
@@ -371,13 +334,9 @@ class Translation:
 
 
 def _is_large(node: onnx.NodeProto, operands: Sequence[Array | None]) -> bool:
-    """Whether a node that makes much of little does so here."""
-    sizes = operands[-1 if node.op_type == "Range" else min(1, len(operands) - 1)]
-    if node.op_type == "ConstantOfShape":
-        sizes = operands[0]
-    if sizes is None or node.op_type == "Range":
-        return node.op_type != "Range"
-    return bool(np.prod(sizes.astype(np.float64)) > _MAX_KNOWN_FLOATS)
+    """Whether a ConstantOfShape, an Expand or a Tile makes much of little."""
+    sizes = operands[0 if node.op_type == "ConstantOfShape" else 1]
+    return sizes is not None and float(np.prod(sizes.astype(np.float64))) > MAX_KNOWN_FLOATS
 
 
 def _shape_value(node: onnx.NodeProto, known: Known) -> list[Array] | None:
@@ -391,47 +350,6 @@ def _shape_value(node: onnx.NodeProto, known: Known) -> list[Array] | None:
         return [np.array(int(np.prod(shape, dtype=np.int64)), np.int64)]
     attributes = attributes_of(node)
     return [np.array(shape[attributes.get("start", 0) : attributes.get("end")], np.int64)]
-
-
-def sorted_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes, producers first; in the file's order where that is one already."""
-    nodes = list(graph.node)
-    producers = {name: node for node in nodes for name in node.output if name}
-    placed: set[int] = set()
-    order: list[onnx.NodeProto] = []
-    for root in nodes:
-        pending = [(root, iter(reads(root)))]
-        entered = {id(root)}
-        while pending and id(pending[0][0]) not in placed:
-            node, operands = pending[-1]
-            producer = next(
-                (
-                    p
-                    for name in operands
-                    if (p := producers.get(name)) is not None
-                    and id(p) not in placed
-                    and id(p) not in entered
-                ),
-                None,
-            )
-            if producer is not None:
-                entered.add(id(producer))
-                pending.append((producer, iter(reads(producer))))
-                continue
-            placed.add(id(node))
-            order.append(node)
-            pending.pop()
-    return order
-
-
-def live_nodes(nodes: Iterable[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
-    """The nodes that the outputs depend on, in the order given."""
-    needed, live = set(outputs), []
-    for node in reversed(list(nodes)):
-        if any(name in needed for name in node.output if name):
-            needed.update(reads(node))
-            live.append(node)
-    return live[::-1]
 
 
 def _constant_value(node: onnx.NodeProto) -> Array | None:

@@ -330,6 +330,10 @@ def _read_back(path: Path, proto_type: Any, problem: Problem) -> Model:
     except ValueError as error:
         reason = str(error).removeprefix(f'model "{path}": ')
         raise ValueError(f"{problem.name}: what TASO gave back cannot be read: {reason}") from None
+    if made.source is not None and made.source.failures:
+        raise ValueError(
+            f"{problem.name}: what TASO gave back cannot be read: {made.source.failures[0]}"
+        )
     return _renamed(made, problem)
 
 
