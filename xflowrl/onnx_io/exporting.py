@@ -78,6 +78,9 @@ class Exporter:
         in_file = self._source.nodes if self._source is not None else {}
         self._order = {first: index for index, first in enumerate(in_file)}
         self._writer = OperandWriter(self._names, fused=fused, opset=self._opset)
+        self._sizes: SizeWriter | None = None
+        if self._source is not None and self._source.bindings.is_dynamic:
+            self._sizes = SizeWriter(self._source, self._writer, self._names)
         self._new_names, self._copies = self._plan_names()
         self._written = self._nodes
         self._to_fold: list[str] = []
@@ -140,8 +143,8 @@ class Exporter:
         if source is not None:
             if self._is_unchanged(node):
                 return [self._as_read(node, source.nodes[node.outputs[0]])]
-            if source.bindings.is_dynamic:
-                return SizeWriter(source, self._writer, self._names).write(node)
+            if self._sizes is not None:
+                return self._sizes.write(node)
         protos = self._writer.write(node)
         for proto in protos:
             proto.name = next(name for name in proto.output if name)

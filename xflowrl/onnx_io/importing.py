@@ -180,7 +180,7 @@ class _Importer:
                     self._sources[name] = self._computed(node, index)
             if form is None and all(n in self._sources for n in node.output if n):
                 return
-        num_typed = sum(self._type(name) != UNKNOWN for name in node.output)
+        num_typed = sum(self._type(name, hides=False) != UNKNOWN for name in node.output)
         self._num_nodes += 1
         self._num_typed += num_typed == len(node.output)
         if form is not None and self._add(node, operands, form):

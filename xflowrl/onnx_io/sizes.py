@@ -27,6 +27,9 @@ class SizeWriter:
         self._source = source
         self._writer = writer
         self._names = names
+        # Computed once, before whatever needs it first.
+        self._sizes: dict[int, str] = {}
+        self._shapes: dict[tuple[int, ...], str] = {}
 
     def write(self, node: Node) -> list[onnx.NodeProto]:
         """The ONNX nodes of a node.
@@ -94,9 +97,17 @@ class SizeWriter:
     ) -> tuple[list[onnx.NodeProto], str]:
         """A shape joined from constants and sizes of inputs."""
         stem, nodes, parts = node.outputs[0], list[onnx.NodeProto](), list[str]()
+        key = tuple(
+            size if known is None else known for size, known in zip(shape, sizes, strict=True)
+        )
+        if key in self._shapes:
+            return [], self._shapes[key]
         for size, known in zip(shape, sizes, strict=True):
             if known is not None:
                 parts.append(self._writer.constant(np.array([known], np.int64), f"{stem}/size"))
+                continue
+            if size in self._sizes:
+                parts.append(self._sizes[size])
                 continue
             rest, part = size, ""
             for factor, (name, axis) in self._source.places.items():
@@ -110,11 +121,13 @@ class SizeWriter:
             if rest != 1:
                 constant = self._writer.constant(np.array([rest], np.int64), f"{stem}/size")
                 part = self._product(part, constant, stem, nodes)
+            self._sizes[size] = part
             parts.append(part)
         joined = self._names.fresh(f"{stem}/shape")
         nodes.append(make("Concat", parts, [joined], {"axis": 0}))
         for proto in nodes:
             proto.name = proto.output[0]
+        self._shapes[key] = joined
         return nodes, joined
 
     def _product(self, a: str, b: str, stem: str, nodes: list[onnx.NodeProto]) -> str:
