@@ -145,17 +145,17 @@ class _Walk:
     def __init__(self, model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
         self._functions = {f"{f.domain}:{f.name}": f for f in model.functions}
         self._uses: dict[tuple[str, str], list[tuple[onnx.NodeProto, int]]] = {}
-        self._sizes: dict[str, Sequence[int]] = {}
+        self._sizes: dict[tuple[str, str], Sequence[int]] = {}
         self._constants: dict[tuple[str, str], Array] = {}
         self._index_graph("", model.graph)
         for key, function in self._functions.items():
             self._index_nodes(key, function.node)
         for name, shape in shapes.items():
-            self._sizes[name] = tuple(shape)
+            self._sizes["", name] = tuple(shape)
 
     def _index_graph(self, scope: str, graph: onnx.GraphProto) -> None:
         for info in [*graph.value_info, *graph.input]:
-            self._sizes[info.name] = [d.dim_value for d in info.type.tensor_type.shape.dim]
+            self._sizes[scope, info.name] = [d.dim_value for d in info.type.tensor_type.shape.dim]
         for tensor in graph.initializer:
             self._add_constant(scope, tensor.name, tensor)
         self._index_nodes(scope, graph.node)
@@ -171,7 +171,7 @@ class _Walk:
                     self._index_graph(scope, body)
 
     def _add_constant(self, scope: str, name: str, tensor: onnx.TensorProto) -> None:
-        self._sizes[name] = list(tensor.dims)
+        self._sizes[scope, name] = list(tensor.dims)
         is_inline = tensor.data_location != onnx.TensorProto.EXTERNAL
         if is_inline and np.prod(tensor.dims, dtype=np.int64) == 1:
             self._constants[scope, name] = onnx.numpy_helper.to_array(tensor).reshape(())
@@ -203,18 +203,19 @@ class _Walk:
         function = self._functions.get(f"{node.domain}:{op}")
         if function is not None:
             inner = f"{node.domain}:{op}"
+            self._enter(scope, node, inner)
             yield from self._roles(inner, function.input[position], seen)
             reached = [o for o in function.output if (inner, o) in seen]
             indices = [list(function.output).index(o) for o in reached]
             for name in [node.output[i] for i in indices if i < len(node.output)]:
                 yield from self._roles(scope, name, seen)
         elif _INDICES.get(op) == position:
-            yield _Role("index", self._indexed_size(node))
+            yield _Role("index", self._indexed_size(scope, node))
         elif op == "OneHot" and position == 0:
             depth = self._constants.get((scope, node.input[1]))
             yield _Role("index", 2 if depth is None else max(int(depth), 1))
         elif op == "EmbedLayerNormalization" and position < 2:
-            rows = self._sizes.get(node.input[2 + 2 * position], [2])
+            rows = self._sizes.get((scope, node.input[2 + 2 * position]), [2])
             yield _Role("index", rows[0])
         elif position in _SIZES.get(op, ()):
             yield _Role("size", 1)
@@ -232,6 +233,14 @@ class _Walk:
         elif op not in _ARITHMETIC:
             yield _Role("number", 2)
 
+    def _enter(self, scope: str, node: onnx.NodeProto, inner: str) -> None:
+        """Tells a function what is known of its operands."""
+        for formal, actual in zip(self._functions[inner].input, node.input, strict=False):
+            if (scope, actual) in self._sizes:
+                self._sizes[inner, formal] = self._sizes[scope, actual]
+            if (scope, actual) in self._constants:
+                self._constants[inner, formal] = self._constants[scope, actual]
+
     def _is_asked_for_truth(self, scope: str, node: onnx.NodeProto, position: int) -> bool:
         if node.op_type == "Equal":
             return self._constants.get((scope, node.input[1 - position])) in (0, 1)
@@ -241,9 +250,9 @@ class _Walk:
         value = self._constants.get((scope, name))
         return value is not None and value.dtype.kind == "f" and bool(np.abs(value) >= _LARGE)
 
-    def _indexed_size(self, node: onnx.NodeProto) -> int:
+    def _indexed_size(self, scope: str, node: onnx.NodeProto) -> int:
         """How many there are along the axis that is indexed; 2 where that is not known."""
-        shape = self._sizes.get(node.input[0], [])
+        shape = self._sizes.get((scope, node.input[0]), [])
         if node.op_type in ("GatherND", "ScatterND"):
             sizes = list(shape)
         else:

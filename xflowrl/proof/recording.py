@@ -69,8 +69,8 @@ def record(
         session = first.open(fetched, wide=plan.wide)
     compared = {*outputs, *plan.cuts, *chosen}
     plan.compared = sorted(compared, key=lambda name: (rank.get(name, -1), name))
-    records = []
-    for run in runs:
+    records: list[Record] = []
+    for run in runs if compared else []:
         try:
             records.append(_run_original(first, session, run, fetched, seed))
         except CannotRun as error:
