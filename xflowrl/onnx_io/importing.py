@@ -61,7 +61,7 @@ def load_onnx(
         raise ValueError(f'model "{path}": {error}') from None
     if redraw_weights:
         return replace(model, weights=RedrawnWeights(model.weights, model.graph, seed))
-    return model
+    return replace(model, file=path)
 
 
 def _import(proto: onnx.ModelProto, types: Mapping[str, onnx.TypeProto], path: Path) -> Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from xflowrl._engine import Graph
 from xflowrl.weights import Array, Weights
@@ -37,12 +38,14 @@ class Model:
         weights: values of `graph.weights`, found by name; shared by every rewritten graph.
         node_names: names of imported nodes by (operator, first output), given back at export.
         custom_opsets: versions of the operator sets that are not ONNX's own, by domain.
+        file: the user's file that it was read from.
     """
 
     graph: Graph
     weights: Weights
     node_names: Mapping[tuple[str, str], str] = field(default_factory=dict)
     custom_opsets: Mapping[str, int] = field(default_factory=dict)
+    file: Path | None = None
 
     @property
     def name(self) -> str:
