@@ -99,6 +99,6 @@ def _prove(problem: Problem, state: State, file: Path, *, draws: int, seed: int)
     result = problem.model.with_graph(state.graph)
     try:
         save_onnx(result, file)
-        return verify.verify(problem.model, result, draws=draws, seed=seed)
+        return verify.verify_file(problem.model, result, file, draws=draws, seed=seed)
     except ValueError as error:  # not valid ONNX, or of another interface
         return verify.Verdict("different", float("inf"), float("inf"), str(error))

@@ -8,50 +8,87 @@ their names, so both models get the same ones, at a scale that keeps activations
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from xflowrl._engine import Graph
-from xflowrl.onnx_io import Model, save_onnx
+from xflowrl.onnx_io import Model, save_onnx, save_with_weights
 from xflowrl.proof import Verdict, prove
-from xflowrl.weights import RedrawnWeights
+from xflowrl.weights import Array, RedrawnWeights
 
-__all__ = ["Verdict", "prove", "verify"]
+__all__ = ["Verdict", "prove", "verify", "verify_file"]
 
 
-def verify(original: Model, result: Model, *, draws: int = 3, seed: int = 0) -> Verdict:
+def verify(
+    original: Model,
+    result: Model,
+    *,
+    draws: int = 3,
+    seed: int = 0,
+    inputs: Mapping[str, Array] | None = None,
+) -> Verdict:
     """Compares two models with the same inputs and outputs. Deterministic in `seed`.
+
+    Of a model that was read from a file that file is compared, at every size the model names.
 
     Args:
         original: the reference.
         result: what was made of it; its weights are found by the original's names.
         draws: how many draws of weights and inputs.
         seed: of the draws.
+        inputs: data to compare on, instead of drawn inputs.
 
     Raises:
-        ValueError: if the inputs or outputs of the two differ in name, order or type.
+        ValueError: if the inputs or outputs of the two differ in name, order or type, or the
+            result cannot be written.
     """
     _check_interfaces(original.graph, result.graph)
-    graph = original.graph
-    shapes = {name: graph.tensor_type(name).shape for name in graph.inputs}
-    # Weights of other names (a folded model read from a file) cannot be drawn alike.
-    is_shared = graph.weights.items() >= result.graph.weights.items()
     with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "result.onnx"
+        save_onnx(result, file)
+        return verify_file(original, result, file, draws=draws, seed=seed, inputs=inputs)
 
-        def saved(original: Model, result: Model) -> tuple[Path, Path]:
-            files = Path(folder) / "original.onnx", Path(folder) / "result.onnx"
-            save_onnx(original, files[0])
-            save_onnx(result, files[1])
-            return files
+
+def verify_file(
+    original: Model,
+    result: Model,
+    file: Path,
+    *,
+    draws: int = 3,
+    seed: int = 0,
+    inputs: Mapping[str, Array] | None = None,
+) -> Verdict:
+    """As `verify`; `file` is the result as it was written."""
+    graph, source = original.graph, original.source
+    shapes = [original.input_shapes(number) for number in range(original.num_sizes)]
+    # Weights of other names (a folded model read from a file) cannot be drawn alike.
+    is_shared = bool(graph.weights) and graph.weights.items() >= result.graph.weights.items()
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs = Path(folder) / "original.onnx", Path(folder) / "redrawn.onnx"
 
         def redrawn(seed: int) -> tuple[Path, Path]:
-            weights = RedrawnWeights(original.weights, graph, seed)
-            return saved(replace(original, weights=weights), replace(result, weights=weights))
+            free = source.free_initializers() if source is not None else None
+            weights = RedrawnWeights(original.weights, graph, seed, among=free)
+            if source is not None:
+                save_with_weights(replace(original, weights=weights), weights.parameters, ours)
+            else:
+                save_onnx(replace(original, weights=weights), ours)
+            save_onnx(replace(result, weights=weights), theirs)
+            return ours, theirs
 
-        files = saved(original, result)
-        is_drawn = is_shared and bool(graph.weights)
+        first = Path(folder) / "file.onnx"
+        if source is not None and original.has_own_weights:
+            first = source.path
+        else:
+            save_onnx(original, first)
         return prove(
-            *files, shapes=[shapes], draws=draws, seed=seed, redrawn=redrawn if is_drawn else None
+            *(first, file),
+            shapes=shapes,
+            draws=draws,
+            seed=seed,
+            inputs=inputs,
+            redrawn=redrawn if is_shared else None,
         )
 
 

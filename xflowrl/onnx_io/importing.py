@@ -78,7 +78,7 @@ def load_onnx(
         raise ValueError(f'model "{path}": {error}') from None
     if redraw_weights:
         return replace(model, weights=RedrawnWeights(model.weights, model.graph, seed))
-    return replace(model, file=path)
+    return model
 
 
 Constants = Mapping[str, tuple[onnx.TypeProto, Callable[[], Array]]]

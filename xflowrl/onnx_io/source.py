@@ -79,6 +79,16 @@ class Source:
     num_nodes: int = 0
     places: Mapping[int, Place] = field(default_factory=dict)
 
+    def free_initializers(self) -> set[str]:
+        """Initialisers from which the file computes no other constant: they may be drawn anew."""
+        used = {
+            name
+            for first, node in self.nodes.items()
+            if first not in self.unchanged
+            for name in node.input
+        }
+        return set(self.initializers) - used
+
     def is_dynamic(self, size: int) -> bool:
         """Whether a size at the deciding binding depends on a dynamic dimension."""
         return size in self.varying or any(size and size % p == 0 for p in self.places)
