@@ -36,6 +36,7 @@ from xflowrl.onnx_io.tensor_types import (
     make_tensor,
     numpy_dtype,
 )
+from xflowrl.weights import RedrawnWeights
 
 IR_VERSION = 8  # the one that came with opset 18
 _PRODUCER = "xflowrl"
@@ -352,6 +353,9 @@ class Exporter:
 
     def _is_redrawn(self, name: str) -> bool:
         """Whether another value than the file's is to be written."""
+        weights = self._model.weights
+        if isinstance(weights, RedrawnWeights):
+            return name in weights.parameters
         return name in self._weights and not self._model.has_own_weights
 
     def _is_computed(self, name: str) -> bool:

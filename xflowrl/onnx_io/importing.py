@@ -280,6 +280,7 @@ class _Importer:
             computed={
                 n: a for n in translation.computed if (a := translation.value(n)) is not None
             },
+            folded=frozenset(translation.folded),
             outputs=len(names),
             bindings=bindings,
             varying=frozenset(varying),

@@ -51,6 +51,7 @@ class Source:
         forms: how the file writes a form (`form_key`): the first output of a node that has it.
         auto_pads: the `auto_pad` of windows whose padding depends on a dynamic size.
         computed: constants that the file computed from shapes; they are written as values.
+        folded: constants that went into these.
         outputs: how many outputs are the file's; those behind them keep its shape arithmetic.
         bindings: sizes of the dynamic dimensions.
         varying: sizes at the deciding binding that are others elsewhere.
@@ -70,6 +71,7 @@ class Source:
     forms: Mapping[FormKey, str]
     auto_pads: Mapping[tuple[tuple[int, ...], ...], str]
     computed: Mapping[str, Array]
+    folded: frozenset[str]
     outputs: int
     bindings: Bindings
     varying: frozenset[int]
@@ -87,7 +89,7 @@ class Source:
             if first not in self.unchanged
             for name in node.input
         }
-        return set(self.initializers) - used
+        return set(self.initializers) - used - self.folded
 
     def is_dynamic(self, size: int) -> bool:
         """Whether a size at the deciding binding depends on a dynamic dimension."""

@@ -70,6 +70,7 @@ class Translation:
         views: what is known at each binding, the deciding one first.
         constants: what is a constant: its value, or a function that gives it.
         computed: constants that the file computes from shapes, though from fixed sizes alone.
+        folded: constants that went into them.
         dynamic: tensors whose value is known at each binding, but differs.
         aliases: names that now mean another tensor.
         failures: nodes whose operands ONNX finds impossible, with its reason.
@@ -90,6 +91,7 @@ class Translation:
         self.aliases: dict[str, str] = {}
         self.constants: dict[str, Array | Callable[[], Array]] = {}
         self.computed: set[str] = set()
+        self.folded: set[str] = set()
         self.dynamic: set[str] = set()
         self.failures: list[str] = []
         self._opset = opset_of(model.opset_import) or CANONICAL_OPSET
@@ -312,6 +314,7 @@ class Translation:
             if same:
                 self._define_constant(name, results[0][index])
                 self.computed.add(name)
+                self.folded.update(node.input)
                 continue
             self.dynamic.add(name)
             for view, values in zip(self.views, results, strict=True):
