@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -75,7 +76,7 @@ def _import(proto: onnx.ModelProto, types: Mapping[str, onnx.TypeProto], path: P
     }
     translation = Translation(proto, types, constants)
     translation.run()
-    importer = _Importer(translation, path.stem)
+    importer = _Importer(translation, os.fsencode(path.stem).decode("utf-8", "replace"))
     for info in proto.graph.input:
         if info.name not in constants:
             importer.add_input(info.name)
