@@ -1,98 +1,232 @@
-"""What is delivered at the end of a run."""
+"""What is delivered at the end of a run: proven, faster, or the original."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
-from xflowrl import verify
+from xflowrl import load_onnx, save_onnx, verify
+from xflowrl._engine import RuleSet
 from xflowrl.agents.greedy import Greedy
-from xflowrl.judge import Judge, Judgement
+from xflowrl.judge import Judge
+from xflowrl.measurement import RealMeasurement
 from xflowrl.measurement import compare as compare_module
-from xflowrl.measurement.runtimes import runtimes_on
-from xflowrl.problem import Problem
+from xflowrl.measurement.timer import Measurement
+from xflowrl.problem import Problem, Result, Step
+from xflowrl.proving import prove_steps
 
 MakeProblem = Callable[..., Problem]
-Judging = Callable[..., tuple[Any, Judgement]]
-
-
-TIMED_HERE = SimpleNamespace(device="here", runtime="onnxruntime_plain")
-PRICE_LIST = SimpleNamespace(device="a100_fp32", runtime=None)
 
 
 @pytest.fixture
-def judging(relu_problem: MakeProblem, monkeypatch: pytest.MonkeyPatch) -> Judging:
-    """Judges a real result with a verdict and measurements that are made up.
-
-    `slower` names the runtimes that find the result slower; options are those of `Judge`.
-    """
-
-    def judge(
-        *slower: str, equal: bool = True, objective: Any = TIMED_HERE, **options: Any
-    ) -> tuple[Any, Judgement]:
-        def compare(original: Any, best: Any, runtime: Any, **keywords: Any) -> Any:
-            name = runtime.name
-            return SimpleNamespace(device="here", runtime=name, is_slower=name in slower)
-
-        (result,) = Greedy().optimize([relu_problem(3)], lambda metrics, step: None)
-        verdict = SimpleNamespace(equal=equal)
-        monkeypatch.setattr(verify, "verify", lambda *args, **keywords: verdict)
-        monkeypatch.setattr(compare_module, "compare", compare)
-        return result, Judge(**options).judge(result, objective)
-
-    return judge
+def problem(relu_problem: MakeProblem, tmp_path: Path) -> Problem:
+    """Four relus in a row, in the file user.onnx."""
+    made = relu_problem(4)
+    save_onnx(made.model, tmp_path / "user.onnx")
+    return replace(made, model=load_onnx(tmp_path / "user.onnx"))
 
 
-def test_a_faster_result_is_delivered(judging: Judging) -> None:
-    result, judgement = judging()
-    assert judgement.model is result.model
-    assert not judgement.kept_original
-    assert [entry.runtime for entry in judgement.real] == runtimes_on("cpu", group="judge")
+def found(problem: Problem) -> Result:
+    (result,) = Greedy().optimize([problem], lambda metrics, step: None)
+    return result
 
 
-def test_the_runtime_that_costs_were_timed_in_decides(judging: Judging) -> None:
-    result, judgement = judging("onnxruntime_plain")
-    assert judgement.model is result.original
+def num_nodes(path: Path) -> int:
+    return len(onnx.load(path).graph.node)
+
+
+@pytest.fixture
+def timing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[Path]]]:
+    """Makes the race up: a candidate of N nodes is `speedups[N]` times as fast."""
+    raced: list[list[Path]] = []
+
+    def timed(ms: float) -> Measurement:
+        return Measurement(ms, ms, ms, 9, "cpu", "onnxruntime")
+
+    def set_speedups(speedups: dict[int, float], noise: float = 0.02) -> list[list[Path]]:
+        def race(original: Path, files: list[Path], *args: Any, **keywords: Any) -> Any:
+            raced.append(files)
+            return [
+                RealMeasurement(
+                    "cpu", "onnxruntime", timed(1.0), timed(1 / speedups[num_nodes(file)]), noise
+                )
+                for file in files
+            ]
+
+        monkeypatch.setattr(compare_module, "race", race)
+        return raced
+
+    return set_speedups
+
+
+def test_a_faster_result_is_delivered(problem: Problem, tmp_path: Path, timing: Any) -> None:
+    timing({1: 1.5})
+    judgement = Judge().deliver(found(problem), problem, tmp_path / "out" / "best.onnx")
+    assert num_nodes(tmp_path / "out" / "best.onnx") == 1
+    assert (judgement.kept_original, len(judgement.steps)) == (False, 3)
+    assert judgement.verdict.equal
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["best.onnx"]
+
+
+@pytest.mark.parametrize("speedup", [0.5, 1.0, 1.02])
+def test_where_nothing_is_faster_the_file_is_copied(
+    problem: Problem, tmp_path: Path, timing: Any, speedup: float
+) -> None:
+    timing({1: speedup})
+    judgement = Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
+    assert (tmp_path / "best.onnx").read_bytes() == (tmp_path / "user.onnx").read_bytes()
     assert judgement.kept_original
-    assert judgement.decisive is judgement.real[1]
+    assert judgement.detail == "nothing found is faster in onnxruntime"
+    assert judgement.real is not None and judgement.real.speedup == pytest.approx(speedup)
 
 
-def test_a_runtime_that_does_not_decide_keeps_nothing(judging: Judging) -> None:
-    result, judgement = judging("onnxruntime")
-    assert judgement.model is result.model
-    assert not judgement.kept_original
+def test_measuring_can_be_left_out(problem: Problem, tmp_path: Path, timing: Any) -> None:
+    raced = timing({1: 0.5})
+    judgement = Judge(measure=False).deliver(found(problem), problem, tmp_path / "best.onnx")
+    assert num_nodes(tmp_path / "best.onnx") == 1
+    assert judgement.real is None
+    assert not raced
 
 
-@pytest.mark.parametrize("objective", [TIMED_HERE, PRICE_LIST])
-def test_a_named_runtime_decides_whatever_guided(judging: Judging, objective: Any) -> None:
-    result, judgement = judging("onnxruntime", objective=objective, runtime="onnxruntime")
-    assert judgement.model is result.original
-    assert judgement.decisive is judgement.real[0]
+def test_undecided_is_not_delivered(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = verify.Verdict("undecided", 0.0, 0.0, "nothing finite")
+    monkeypatch.setattr(verify, "verify", lambda *args, **keywords: verdict)
+    judgement = Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
+    assert (tmp_path / "best.onnx").read_bytes() == (tmp_path / "user.onnx").read_bytes()
+    assert judgement.verdict is verdict
+    assert judgement.detail == "not proven: nothing finite"
 
 
-@pytest.mark.parametrize(
-    "objective", [PRICE_LIST, SimpleNamespace(device="there", runtime="onnxruntime_plain")]
-)
-def test_costs_from_elsewhere_decide_nothing(judging: Judging, objective: Any) -> None:
-    result, judgement = judging("onnxruntime", "onnxruntime_plain", objective=objective)
-    assert judgement.model is result.model
-    assert judgement.decisive is None
+@pytest.fixture
+def mixed_problem(problem: Problem) -> Problem:
+    """Rules of which one is wrong on purpose, on tensors that both signs pass."""
+    from xflowrl._engine import GraphBuilder, TensorType
+    from xflowrl.weights import DrawnWeights
+
+    builder = GraphBuilder("mixed")
+    tensor = builder.add_input("x", TensorType("float32", [8, 8]))
+    for index, op_type in enumerate(("Neg", "Neg", "Tanh", "Abs", "Abs", "Sigmoid", "Neg", "Neg")):
+        (tensor,) = builder.add_node(op_type, [tensor], [f"t{index}"])
+    builder.set_outputs([tensor])
+    graph = builder.build()
+    text = """(rules mixed)
+(rule neg-neg (Neg (Neg ?x)) => ?x)
+(rule wrong (Abs (Abs ?x)) => (Neg ?x))
+"""
+    model = replace(problem.model, graph=graph, weights=DrawnWeights(graph, 0), file=None)
+    return replace(problem, model=model, rules=RuleSet.parse(text))
 
 
-def test_an_unequal_result_is_neither_measured_nor_delivered(judging: Judging) -> None:
-    _, judgement = judging(equal=False)
-    assert judgement.model is None
-    assert judgement.real == ()
-    assert not judgement.kept_original
+def test_a_wrong_rewrite_is_given_up_alone(mixed_problem: Problem, tmp_path: Path) -> None:
+    judgement = Judge(measure=False).deliver(
+        found(mixed_problem), mixed_problem, tmp_path / "best.onnx"
+    )
+    assert judgement.given_up == ("wrong",)
+    assert [step.rule for step in judgement.steps] == ["neg-neg", "neg-neg"]
+    assert judgement.verdict.equal
+    operators = [node.op_type for node in onnx.load(tmp_path / "best.onnx").graph.node]
+    assert operators == ["Tanh", "Abs", "Abs", "Sigmoid"]
 
 
-def test_measuring_can_be_left_out(judging: Judging) -> None:
-    result, judgement = judging("onnxruntime_plain", measure=False)
-    assert judgement.real == ()
-    assert judgement.model is result.model
+def test_without_time_the_longest_proven_prefix_is_left(
+    mixed_problem: Problem, tmp_path: Path
+) -> None:
+    steps = found(mixed_problem).trace.steps
+    index = [step.rule for step in steps].index("wrong")
+    proof = prove_steps(mixed_problem, steps, tmp_path / "a.onnx", draws=1, seed=0, deadline_s=0.0)
+    assert proof.steps == steps[:index]
+    assert proof.verdict.equal
+
+
+def test_steps_that_need_the_given_up_one_are_left_out(problem: Problem, tmp_path: Path) -> None:
+    steps = (Step("relu-of-relu", ("no", "such"), 0.0), *found(problem).trace.steps)
+    proof = prove_steps(problem, steps, tmp_path / "a.onnx", draws=1, seed=0)
+    assert proof.verdict.equal
+    assert num_nodes(tmp_path / "a.onnx") == 1
+
+
+def core_problem(tmp_path: Path) -> Problem:
+    """Two convolutions of one input, each with a BatchNormalization, and a Concat of them."""
+    from xflowrl.options import build_option, make_problems
+
+    generator = np.random.default_rng(0)
+    weights, nodes = [], []
+
+    def weight(name: str, *shape: int) -> str:
+        array = generator.uniform(0.5, 1.5, shape).astype(np.float32)
+        weights.append(onnx.numpy_helper.from_array(array, name))
+        return name
+
+    for side in "ab":
+        nodes.append(
+            onnx.helper.make_node("Conv", ["x", weight(f"w{side}", 8, 8, 1, 1)], [f"c{side}"])
+        )
+        facts = [weight(f"{name}{side}", 8) for name in ("scale", "bias", "mean", "var")]
+        nodes.append(
+            onnx.helper.make_node("BatchNormalization", [f"c{side}", *facts], [f"n{side}"])
+        )
+        nodes.append(onnx.helper.make_node("Relu", [f"n{side}"], [f"r{side}"]))
+    nodes.append(onnx.helper.make_node("Concat", ["ra", "rb"], ["y"], axis=1))
+    make = onnx.helper.make_tensor_value_info
+    x, y = make("x", 1, [1, 8, 16, 16]), make("y", 1, [1, 16, 16, 16])
+    graph = onnx.helper.make_graph(nodes, "siblings", [x], [y], weights)
+    opset = onnx.helper.make_opsetid("", 18)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "m")
+    (problem,) = make_problems(
+        [load_onnx(tmp_path / "m")],
+        build_option("rules", "core"),
+        build_option("measurement", "roofline"),
+        build_option("budget", "default"),
+        seed=0,
+    )
+    return problem
+
+
+def test_a_merge_that_does_not_pay_as_deployed_is_not_delivered(
+    tmp_path: Path, timing: Any
+) -> None:
+    problem = core_problem(tmp_path)
+    merged = found(problem)
+    assert any("merge" in step.rule for step in merged.trace.steps)
+    raced = timing({merged.num_nodes_best: 0.7, 2: 0.7, 3: 0.7, 5: 1.2})
+    judgement = Judge().deliver(merged, problem, tmp_path / "best.onnx")
+    assert 2 <= len(raced[0]) <= 3
+    operators = [node.op_type for node in onnx.load(tmp_path / "best.onnx").graph.node]
+    assert sorted(operators) == ["Concat", "Conv", "Conv", "Relu", "Relu"]
+    assert judgement.real is not None and judgement.real.speedup == pytest.approx(1.2)
+    assert not any("merge" in step.rule for step in judgement.steps)
+
+
+def test_equal_files_are_timed_once(
+    problem: Problem, tmp_path: Path, timing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raced, result = timing({1: 1.5, 2: 1.2}), found(problem)
+    steps = result.trace.steps
+    monkeypatch.setattr(Judge, "_found", lambda *arguments: iter([steps, steps[:2], steps]))
+    Judge().deliver(result, problem, tmp_path / "best.onnx")
+    assert [len(files) for files in raced] == [2]
+    assert num_nodes(tmp_path / "best.onnx") == 1
+
+
+def test_a_stop_while_proving_leaves_nothing(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **keywords: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(verify, "verify", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,14 @@ def run_here(
     return call
 
 
+def make_tiny(path: Path) -> None:
+    """Writes a model file."""
+    from xflowrl.onnx_io import save_onnx
+    from xflowrl.options import build_option
+
+    save_onnx(build_option("graph", "tiny"), path)
+
+
 def run_folders(folder: Path) -> list[Path]:
     """The run folders, in the order in which they were made."""
     folders = folder.glob("multirun/*/*/*/")
@@ -100,7 +108,7 @@ def test_a_run_leaves_a_complete_folder(tmp_path: Path) -> None:
     assert entry["verified"]["status"] == "equal"
     for measured in entry["real"]:
         assert measured["initial_ms"].keys() == {"median", "q1", "q3"}
-        assert measured["decides"] is False  # a price list was timed in no runtime
+        assert (measured["decides"], measured["runtime"]) == (True, "onnxruntime")
     onnx.checker.check_model(str(folder / "best.onnx"), full_check=True)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows[0]["search/best_cost_ms"] == entry["cost_initial_ms"]
@@ -241,21 +249,47 @@ def test_best_onnx_computes_the_original(run_here: Callable[..., Any], tmp_path:
         np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max(), rtol=0)
 
 
-def test_an_unequal_result_fails_the_run(
+def test_of_an_unequal_result_the_original_is_delivered(
     run_here: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from xflowrl import verify
 
+    make_tiny(tmp_path / "my.onnx")
     verdict = verify.Verdict("different", max_abs_error=1.0, max_rel_error=1.0, detail="output y")
     monkeypatch.setattr(verify, "verify", lambda *args, **keywords: verdict)
-    code, _, err = run_here(*QUICK, "agent=greedy")
-    assert code == 1
-    assert "error: not proven to compute the original's function: tiny" in err
+    assert run_here(*QUICK[1:], "graph=onnx", "graph.path=my.onnx", "agent=greedy")[0] == 0
     (folder,) = run_folders(tmp_path)
-    assert not (folder / "best.onnx").exists()
+    assert (folder / "best.onnx").read_bytes() == (tmp_path / "my.onnx").read_bytes()
     (entry,) = result_of(folder)["results"]
-    assert entry["best_onnx"] is None
+    assert (entry["best_onnx"], entry["kept_original"]) == ("best.onnx", True)
     assert entry["verified"]["status"] == "different"
+    assert entry["detail"] == "not proven: output y"
+
+
+def test_a_bad_file_does_not_stop_the_others(run_here: Callable[..., Any], tmp_path: Path) -> None:
+    make_tiny(tmp_path / "good.onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    paths = "graph.paths=[bad.onnx,good.onnx]"
+    code, _, err = run_here(*QUICK[1:], "graph=onnx", paths, "agent=greedy")
+    assert code == 1
+    (line,) = err.splitlines()
+    assert line.startswith('error: model "bad.onnx" is not an ONNX file')
+    (folder,) = run_folders(tmp_path)
+    assert (folder / "best.onnx").is_file()
+    assert len(result_of(folder)["results"]) == 1
+
+
+def test_where_nothing_matches_the_file_is_copied(
+    run_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    make_tiny(tmp_path / "my.onnx")
+    (tmp_path / "my.rules").write_text("(rules my)\n(rule r (Neg (Neg ?x)) => ?x)\n")
+    rules = ("rules=file", "rules.path=my.rules")
+    assert run_here(*QUICK[1:], "graph=onnx", "graph.path=my.onnx", *rules)[0] == 0
+    (folder,) = run_folders(tmp_path)
+    assert (folder / "best.onnx").read_bytes() == (tmp_path / "my.onnx").read_bytes()
+    (entry,) = result_of(folder)["results"]
+    assert (entry["kept_original"], entry["verified"]["status"]) == (True, "equal")
 
 
 def test_experiments_are_differences(tmp_path: Path) -> None:

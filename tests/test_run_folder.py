@@ -131,20 +131,22 @@ def test_json_is_strict_and_written_whole(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_the_measurement_that_decides_is_marked(relu_problem: MakeProblem) -> None:
+def test_the_judgement_is_recorded(relu_problem: MakeProblem) -> None:
     from xflowrl.agents.greedy import Greedy
+    from xflowrl.judge import Judgement
+    from xflowrl.verify import Verdict
 
     (result,) = Greedy().optimize([relu_problem(3)], lambda metrics, step: None)
     timed = Measurement(1.0, 0.9, 1.1, 5, "cpu", "r")
-    real = tuple(
-        RealMeasurement(device="cpu", runtime=name, initial=timed, best=timed, noise=0.01)
-        for name in ("a", "b")
-    )
-    record = graph_record(
-        result, undecided("not asked"), labels=LABELS, real=real, decisive=real[1]
-    )
-    assert [(each.runtime, each.decides) for each in record.real] == [("a", False), ("b", True)]
-    assert record.real[0].initial_ms == Quartiles(median=1.0, q1=0.9, q3=1.1)
+    real = RealMeasurement(device="cpu", runtime="a", initial=timed, best=timed, noise=0.01)
+    verdict = Verdict("equal", 0.0, 0.0, "agree")
+    judgement = Judgement(verdict, result.trace.steps[:1], ("r",), real, True, "not faster")
+    record = graph_record(result, undecided("not asked"), labels=LABELS, judgement=judgement)
+    (measured,) = record.real
+    assert (measured.runtime, measured.decides) == ("a", True)
+    assert measured.initial_ms == Quartiles(median=1.0, q1=0.9, q3=1.1)
+    assert (record.num_steps, record.num_steps_delivered, record.given_up) == (2, 1, ("r",))
+    assert (record.kept_original, record.detail) == (True, "not faster")
 
 
 def test_versions_name_what_results_depend_on() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from xflowrl.agents.greedy import Greedy
 from xflowrl.delivery import copy_file, move_file, work_name, workshop
-from xflowrl.measurement.runtimes import open_runtime
+from xflowrl.measurement.runtimes import open_runtime, runtimes_on
 from xflowrl.onnx_io.model_file import inspect_file
 from xflowrl.problem import Problem, Result, Step, StopReason
 from xflowrl.proving import Proof, prove_steps
@@ -91,6 +91,7 @@ class Judge:
         self._draws = draws
         self._measure = measure
         self._max_s = max_s
+        runtimes_on(device, group="judge")
         self._runtime = open_runtime(runtime, device=device, threads=threads, group="judge")
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -100,7 +101,7 @@ def _import(proto: onnx.ModelProto, symbols: Symbols, path: Path) -> Model:
     if bindings.is_dynamic:
         views += [bindings.other, bindings.priced]
     translation = _translated(proto, views, constants)
-    importer = _Importer(translation, path.stem)
+    importer = _Importer(translation, os.fsencode(path.stem).decode("utf-8", "replace"))
     for info in proto.graph.input:
         if info.name not in constants:
             importer.add_input(info.name)
