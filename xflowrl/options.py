@@ -55,12 +55,14 @@ def load_option(group: str, name: str, options: Mapping[str, Any], *, seed: int)
     root = OmegaConf.create({"seed": seed, group: OmegaConf.load(path)})
     config: Any = OmegaConf.to_container(root, resolve=True)
     config[group].update(options)
+    refuse_foreign(config[group], group)
     check(config[group], group)
     return dict(config[group])
 
 
 def build(config: Mapping[str, Any]) -> Any:
     """The object that `_target_` and its keywords describe; raises what the target raises."""
+    refuse_foreign(config, "")
     try:
         return hydra.utils.instantiate(dict(config), _convert_="all")
     except HydraException as error:
@@ -210,6 +212,41 @@ def check(config: Mapping[str, Any], path: str = "") -> None:
         for index, item in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if isinstance(item, Mapping):
                 check(item, f"{prefix}{key}" if index is None else f"{prefix}{key}[{index}]")
+
+
+def refuse_foreign(value: object, path: str) -> None:
+    """Raises ValueError if a `_target_` in `value`, at any depth, is not defined in this package.
+
+    Nothing is imported but modules of the package: a configuration says what of it is called, and
+    is no way to run other code.
+    """
+    prefix = f"{path}." if path else ""
+    if isinstance(value, Mapping):
+        if "_target_" in value and not _is_ours(value["_target_"]):
+            raise ValueError(
+                f"{prefix}_target_ is {value['_target_']!r}: give a function or class of xflowrl, "
+                f"or choose an option of the group"
+            )
+        for key, item in value.items():
+            refuse_foreign(item, f"{prefix}{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            refuse_foreign(item, f"{path}[{index}]")
+
+
+def _is_ours(target: object) -> bool:
+    """Whether `target` names something that a module of this package defines.
+
+    What a module merely imports is not its own: `xflowrl.run.suppress`.
+    """
+    if not isinstance(target, str) or not target.startswith("xflowrl."):
+        return False
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return False  # Hydra would find `xflowrl.run.os.system` still
+    return str(getattr(found, "__module__", "")).partition(".")[0] == "xflowrl"
 
 
 def check_value(name: str, value: object, annotation: Any) -> None:

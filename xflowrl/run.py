@@ -27,7 +27,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xflowrl.interrupts import EndNow, Interrupts
-from xflowrl.options import build, check, check_value, conf_folder, distinct, make_problems
+from xflowrl.options import (
+    build,
+    check,
+    check_value,
+    conf_folder,
+    distinct,
+    make_problems,
+    refuse_foreign,
+)
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -43,7 +51,7 @@ logger = logging.getLogger(__name__)
 _PLAIN_OPTIONS = {"seed": int, "folder": str, "experiment": str | None}
 
 # What a user can cause; anything else is a mistake of ours and shows its traceback.
-_USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError)
+_USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, MemoryError)
 
 
 class JobFailed(Exception):
@@ -284,6 +292,8 @@ def file_name(name: str) -> str:
 def one_line(error: BaseException) -> str:
     """The message of an error, without line breaks and without Hydra's advice to developers."""
     text = str(error) or type(error).__name__
+    if isinstance(error, MemoryError):
+        text = f"out of memory ({text}): give the process more, or a smaller graph"
     for advice in ("Config search path:", "full_key:", "See https://", "To append to your config"):
         text = text.split(advice)[0]
     text = " ".join(text.split()).removeprefix("In 'config': ")
@@ -333,6 +343,7 @@ def _check(config: Mapping[str, Any]) -> None:
             check_value(name, value, _PLAIN_OPTIONS[name])
         elif not isinstance(value, dict):
             raise ValueError(f"{name} is {value!r}: it is a group, give {name}=OPTION")
+    refuse_foreign(config, "")
     check(config)
 
 

@@ -281,11 +281,22 @@ def read_traces(folder: Path) -> dict[str, Trace]:
 
 
 def read_metrics(folder: Path) -> Iterator[dict[str, float | None]]:
-    """Yields the rows of a run folder's `metrics.jsonl`, without one that a kill cut off."""
-    with (folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+    """Yields the rows of a run folder's `metrics.jsonl`, without one that a kill cut off.
+
+    Raises:
+        ValueError: a line is no row.
+        OSError: there is no such file.
+    """
+    with (folder / "metrics.jsonl").open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.endswith("\n"):
-                yield json.loads(line)
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError):
+                    row = None
+                if not isinstance(row, dict):
+                    raise ValueError(f"{lines.name} is no metrics.jsonl of a run: {line[:80]!r}")
+                yield row
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
@@ -310,7 +321,10 @@ def _read(path: Path, kind: type[Record]) -> Record:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"{path} is no {path.name} of a run: {place}: {first['msg']}") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (
+        *(json.JSONDecodeError, UnicodeDecodeError, RecursionError),
+        *(AttributeError, KeyError, TypeError),
+    ) as error:
         raise ValueError(f"{path} is no {path.name} of a run: {error}") from None
 
 

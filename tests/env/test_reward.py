@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -51,20 +53,26 @@ def test_components_are_shares_of_the_initial_graph(relu_problem: MakeProblem) -
         assert episode(env, [0]) == pytest.approx([0.4]), component
 
 
-def test_a_users_function(relu_problem: MakeProblem, monkeypatch: pytest.MonkeyPatch) -> None:
-    import types
-
-    module = types.ModuleType("mine")
-    module.kernels_removed = kernels_removed  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, "mine", module)
-    env = RewriteEnv(relu_problem(5), reward_fn=reward_from_name("mine.kernels_removed"))
+def test_a_users_function(relu_problem: MakeProblem, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(inspect.getsource(kernels_removed).replace(": Transition", ""))
+    env = RewriteEnv(relu_problem(5), reward_fn=reward_from_name(f"{file}:kernels_removed"))
     assert episode(env, [0, 0, 2]) == [1.0, 1.0, 0.0]
 
 
-@pytest.mark.parametrize("name", ["best", "no_such_module.reward", "xflowrl.env.no_such", "."])
+@pytest.mark.parametrize("name", ["best", "os.system", "xflowrl.env.no_such", ".", "os:system"])
 def test_unknown_reward_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="give incremental, final, or the dotted name"):
+    with pytest.raises(ValueError, match="give incremental, final, or a function of a Python file"):
         reward_from_name(name)
+
+
+@pytest.mark.parametrize("text", [None, "x = 1", "reward = 3", "def reward(", "\0"])
+def test_a_file_without_the_function_is_refused(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ValueError, match=r"no such function|is no function"):
+        reward_from_name(f"{file}:reward")
 
 
 def test_unknown_weight_is_refused() -> None:

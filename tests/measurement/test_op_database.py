@@ -158,7 +158,8 @@ def test_a_file_that_is_no_database_is_one_clear_line(tmp_path) -> None:
     with pytest.raises(ValueError) as error:
         database(path)
     assert str(path) in one_line(error)
-    assert "delete it" in str(error.value)
+    assert "set measurement.database to another file" in str(error.value)
+    assert "delete" not in str(error.value)
     assert path.read_text().startswith("this was never")  # left as it was
 
 
@@ -171,7 +172,7 @@ def test_a_damaged_database_is_one_clear_line(tmp_path) -> None:
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xab" * (len(content) - 4096)
     path.write_bytes(bytes(content))
-    with pytest.raises(ValueError, match="delete it"):
+    with pytest.raises(ValueError, match=r"set measurement\.database to another file"):
         database(path).get(["key 1 " + "x" * 200])
 
 

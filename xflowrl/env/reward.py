@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -100,7 +100,9 @@ class Final:
 
 
 def reward_from_name(name: str, weights: Mapping[str, float] | None = None) -> RewardFn:
-    """The reward called `incremental` or `final`, or a user's function `package.module.function`.
+    """The reward called `incremental` or `final`, or a user's function `FILE.py:FUNCTION`.
+
+    A file is code that the user names as such; a dotted name would reach any function there is.
 
     Args:
         weights: of `RewardWeights`; a user's function takes none.
@@ -116,12 +118,18 @@ def reward_from_name(name: str, weights: Mapping[str, float] | None = None) -> R
     if name in ("incremental", "final"):
         made = RewardWeights(**weights)
         return Incremental(made) if name == "incremental" else Final(made)
-    module, _, function = name.rpartition(".")
-    try:
-        found: Any = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    file, _, function = name.rpartition(":")
+    if not file.endswith(".py"):
         raise ValueError(
-            f"reward {name!r}: give incremental, final, or the dotted name of a function ({error})"
-        ) from None
+            f"reward {name!r}: give incremental, final, or a function of a Python file of yours "
+            f"as agent.reward=FILE.py:FUNCTION"
+        )
+    try:
+        found: Any = runpy.run_path(file)[function]
+    except (OSError, SyntaxError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"reward {name!r}: no such function ({reason})") from None
+    if not callable(found):
+        raise ValueError(f"reward {name!r} is no function: name one of {file}")
     reward_fn: RewardFn = found
     return reward_fn

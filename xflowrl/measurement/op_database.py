@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+_log = logging.getLogger(__name__)
 
 _SCHEMA_VERSION = 1
 _MAX_KEY_LENGTH = 400
@@ -42,9 +46,17 @@ class OpCost:
 
 
 def default_path() -> Path:
-    """`$XDG_CACHE_HOME/xflowrl/op_costs.sqlite`, in `~/.cache` where that is not set."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "xflowrl" / "op_costs.sqlite"
+    """`$XDG_CACHE_HOME/xflowrl/op_costs.sqlite`, in `~/.cache` where that is not set.
+
+    A user without a home gets a folder of their own among the temporary ones, and a warning.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = Path(cache) if cache else Path.home() / ".cache"
+    except RuntimeError:  # no HOME, and the user is not known to the system
+        folder = Path(tempfile.gettempdir()) / f"xflowrl-{os.getuid()}"
+        _log.warning("no home folder: op costs are kept in %s; XDG_CACHE_HOME sets another", folder)
+    return folder / "xflowrl" / "op_costs.sqlite"
 
 
 class OpDatabase:
@@ -141,8 +153,8 @@ class OpDatabase:
             ) from error
         except sqlite3.DatabaseError as error:
             raise ValueError(
-                f"op-cost database {self.path}: not a usable database ({error}); delete it with "
-                "its -wal and -shm files, or set measurement.database to another file"
+                f"op-cost database {self.path}: not a usable op-cost database ({error}); "
+                "set measurement.database to another file"
             ) from error
 
     def _connect(self) -> sqlite3.Connection:
@@ -151,17 +163,32 @@ class OpDatabase:
         connection = sqlite3.connect(
             self.path or ":memory:", timeout=_BUSY_TIMEOUT_S, check_same_thread=False
         )
-        _turn_on_write_ahead_log(connection)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            with connection:
-                connection.execute(_CREATE)
-                connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        elif version != _SCHEMA_VERSION:
+        try:
+            version = _version(connection)
+            _turn_on_write_ahead_log(connection)
+            connection.execute("PRAGMA synchronous = NORMAL")
+            if version == 0:
+                with connection:
+                    connection.execute(_CREATE)
+                    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        except BaseException:
             connection.close()
-            raise sqlite3.DatabaseError(f"schema {version}, this version reads {_SCHEMA_VERSION}")
+            raise
         return connection
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """The schema, 0 in a new file; raises DatabaseError if the file is another program's.
+
+    Asked before anything is written.
+    """
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version not in (0, _SCHEMA_VERSION):
+        raise sqlite3.DatabaseError(f"schema {version}, this version reads {_SCHEMA_VERSION}")
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if tables - {"op_cost"}:
+        raise sqlite3.DatabaseError("it holds other tables")
+    return version
 
 
 def _turn_on_write_ahead_log(connection: sqlite3.Connection) -> None:

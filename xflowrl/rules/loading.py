@@ -74,4 +74,6 @@ def parse_file(path: str) -> RuleSet:
         raise ValueError(f'rule file "{path}" is not UTF-8 text') from None
     except OSError as error:
         raise ValueError(f'rule file "{path}" cannot be read: {error.strerror}') from error
+    except MemoryError:
+        raise ValueError(f'rule file "{path}" is too large for memory') from None
     return RuleSet.parse(text, str(file))

@@ -35,7 +35,12 @@ class Finding:
 
 def default_path() -> Path:
     """`$XDG_CACHE_HOME/xflowrl/rule_verdicts.json`, in `~/.cache` where that is not set."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache: str | Path | None = os.environ.get("XDG_CACHE_HOME")
+    if not cache:
+        try:
+            cache = Path.home() / ".cache"
+        except RuntimeError:  # no HOME, and the user is not known to the system
+            cache = Path(tempfile.gettempdir()) / f"xflowrl-{os.getuid()}"
     return Path(cache) / "xflowrl" / "rule_verdicts.json"
 
 

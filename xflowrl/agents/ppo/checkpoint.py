@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,8 +41,11 @@ def load_policy(path: str | Path, rules: RuleSet) -> Policy:
     """
     record = read_record(path)
     _check(f"agent.checkpoint={path}", record, rules)
-    policy = new_policy(PolicySettings(**record["policy"]), rules)
-    policy.load_state_dict(record["weights"])
+    try:
+        policy = new_policy(PolicySettings(**record["policy"]), rules)
+        policy.load_state_dict(record["weights"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError) as error:
+        raise _damaged(f"agent.checkpoint={path}", error) from None
     return policy
 
 
@@ -64,7 +66,7 @@ def _vocabulary(rules: RuleSet) -> dict[str, list[str]]:
 def check_resumable(path: str | Path, policy: Policy, rules: RuleSet) -> None:
     """Raises ValueError unless `path` is an unfinished training of such a policy."""
     record = _read(path, "agent.resume", "resume.ckpt").get("ppo", {})
-    if record.get("format") != FORMAT:
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ValueError(f"agent.resume={path}: not a training; give the resume.ckpt of a run")
     _check(f"agent.resume={path}", record, rules)
     if record["policy"] != asdict(policy.settings):
@@ -94,7 +96,7 @@ def _read(path: str | Path, option: str, expected: str) -> dict[str, Any]:
         raise ValueError(f"{option}={path}: no such file")
     try:
         record: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except Exception as error:  # a hostile file ends torch's reader in any of them
         raise ValueError(
             f"{option}={path}: not a policy's weights ({type(error).__name__}); give the "
             f"{expected} of a training run"
@@ -104,6 +106,13 @@ def _read(path: str | Path, option: str, expected: str) -> dict[str, Any]:
 
 def _check(source: str, record: dict[str, Any], rules: RuleSet) -> None:
     """Raises ValueError unless the record's rules and operators are those present."""
+    for what in ("policy", "rule_set", *_vocabulary(rules)):
+        if what not in record:
+            raise _damaged(source, KeyError(what))
+    for what in _vocabulary(rules):
+        names = record[what]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise _damaged(source, TypeError(what))
     for what, present in _vocabulary(rules).items():
         trained = record[what]
         if trained == present:
@@ -119,3 +128,10 @@ def _check(source: str, record: dict[str, Any], rules: RuleSet) -> None:
             f"{source} was trained with other {what}: {'; '.join(details)}. Choose the {what} it "
             f"was trained with, or train again"
         )
+
+
+def _damaged(source: str, error: Exception) -> ValueError:
+    text = " ".join(str(error).split())[:200]
+    return ValueError(
+        f"{source}: damaged ({type(error).__name__}: {text}); give the file of another training run"
+    )
