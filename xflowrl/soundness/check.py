@@ -31,7 +31,7 @@ Array = NDArray[Any]
 # Of the last places of a double: a handful of roundings of values below 1e4.
 _TOLERANCE = 1e-11
 _MAX_MATCHES = 4  # tried per instance
-_ATTEMPTS_PER_INSTANCE = 60
+_ATTEMPTS_PER_INSTANCE = 150
 
 
 def check_rule(

@@ -285,11 +285,11 @@ class _Builder:
             for element in elements:
                 shape = next(still) if element is not None else ()
                 if isinstance(element, str):
-                    role = OPERATORS[op_type].roles.get(len(inputs), "")
+                    is_index = OPERATORS[op_type].roles.get(len(inputs)) == "indices"
                     element = (
                         self.again(operand)
                         or self.literal(operand)
-                        or self.variable(shape, "int64" if role == "indices" else self.dtype)
+                        or self.variable(shape, "int64" if is_index else self.dtype)
                     )
                 inputs.append(element)
             self.bind(operand, inputs[first:])

@@ -79,7 +79,7 @@ def draw(rng: np.random.Generator, manner: str, shape: Sequence[int], pool: Pool
     elif manner == "bounds" and pool.bounds:
         whole = np.where(rng.random(shape) < 0.7, rng.choice(pool.bounds, shape), whole)
     elif manner == "large":
-        whole = whole * np.where(rng.random(shape) < 0.5, _LARGE, 1.0)
+        whole = _LARGE * whole  # all alike, so that products of many keep their few bits
     negative_zeros = (whole == 0) & (rng.random(shape) < 0.5)
     return np.asarray(np.where(negative_zeros, -0.0, whole))
 

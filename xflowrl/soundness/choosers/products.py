@@ -228,7 +228,12 @@ def lrn(dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]) -> 
     """x [C, C, H, W]: the evaluator takes the batch for the channels."""
     channels = dice.dim()
     x = known[0] if known[0] is not None else (channels, channels, dice.dim(), dice.dim())
-    chosen = {"size": [1, 3], "alpha": [0.5, 1.0], "beta": [0.5, 0.75], "bias": [1.0, 2.0]}
+    chosen: dict[str, list[Any]] = {
+        "size": [1, 3],
+        "alpha": [0.5, 1.0],
+        "beta": [0.5, 0.75],
+        "bias": [1.0, 2.0],
+    }
     return [x], {**{name: dice.rng.choice(values) for name, values in chosen.items()}, **fixed}
 
 
