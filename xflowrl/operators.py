@@ -90,8 +90,10 @@ OPERATORS: Mapping[str, Operator] = {
     "Gemm": Operator({**_KERNELS, 2: "bias"}, dtypes=_WHOLE),
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _RECURRENT),
     "BatchNormalization": Operator({**_AFFINE, 3: "bias", 4: "variance"}),
-    "LayerNormalization": Operator(_AFFINE, bounded=(0.0, 1.0)),
-    "InstanceNormalization": Operator(_AFFINE, bounded=(0.0, 1.0)),
+    **dict.fromkeys(
+        ("LayerNormalization", "InstanceNormalization"),
+        Operator(_AFFINE, bounded=(0.0, 1.0), always_rounds=True),
+    ),
     "GroupNormalization": Operator(_AFFINE),
     "AveragePool": Operator(averages=True),
     "GlobalAveragePool": Operator(averages=True),
@@ -100,7 +102,7 @@ OPERATORS: Mapping[str, Operator] = {
     # Activations.
     "Relu": _of_one(rectifies=True, dtypes=_WHOLE, mistaken_for="Neg"),
     "LeakyRelu": _of_one(rectifies=True, tried={"alpha": [0.25, 0.5, -0.5, 2.0]}),
-    "PRelu": Operator({1: "slope"}, rectifies=True),
+    "PRelu": _of_many(roles={1: "slope"}, rectifies=True),
     "ThresholdedRelu": _of_one(tried={"alpha": [0.5, 1.0]}),
     "Clip": _of_one(
         attribute_operands=("min", "max"),
@@ -178,10 +180,10 @@ OPERATORS: Mapping[str, Operator] = {
     "ConstantOfShape": Operator({0: "shape"}),
     "Resize": Operator({2: "scales", 3: "shape"}),
     # Of these nothing more is known than the engine knows.
-    **dict.fromkeys(
-        ("LRN", "MaxPool", "Pow", "Where", "Cast", "CumSum", "ArgMax", "ArgMin"), _PLAIN
-    ),
-    **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), _PLAIN),
+    **dict.fromkeys(("MaxPool", "Pow", "Where", "Cast", "CumSum", "ArgMax", "ArgMin"), _PLAIN),
+    "Equal": _of_many(is_symmetric=True, dtypes=_WHOLE),
+    **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual"), _of_many(dtypes=_WHOLE)),
+    "LRN": Operator(always_rounds=True),
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth", "GlobalLpPool", "LpPool"), _PLAIN),
     **dict.fromkeys(("LpNormalization", "MeanVarianceNormalization"), _PLAIN),
 }

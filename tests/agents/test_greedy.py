@@ -125,5 +125,28 @@ def test_a_best_is_better_by_more_than_rounding(relu_problem: MakeProblem) -> No
     attempt = Attempt(relu_problem(2), no_log)
     initial_ms = attempt.initial.cost.ms
     for saved, is_best in ((1e-12, False), (1e-6, True)):
-        state = SimpleNamespace(cost=SimpleNamespace(ms=initial_ms * (1 - saved)))
+        cost = SimpleNamespace(ms=initial_ms * (1 - saved))
+        state = SimpleNamespace(cost=cost, num_nodes=attempt.initial.num_nodes)
         assert attempt.reached(state, attempt.origin) is is_best  # type: ignore[arg-type]
+
+
+def test_at_equal_cost_fewer_nodes_win() -> None:
+    """An Identity costs nothing, and hides what is behind it."""
+    builder = GraphBuilder("hidden")
+    tensor = builder.add_input("x", TensorType("float32", [8, 8]))
+    for op_type in ("Relu", "Identity", "Relu", "Identity"):
+        (tensor,) = builder.add_node(op_type, [tensor], [f"{op_type}{tensor}"])
+    builder.set_outputs([tensor])
+    rules = RuleSet.parse(
+        "(rules toy)\n(rule relu-of-relu (Relu (Relu ?x)) => (Relu ?x))"
+        "\n(rule identity (Identity ?x) => ?x)"
+    )
+    graph = builder.build()
+    problem = Problem(
+        model=Model(graph, DrawnWeights(graph, 0)),
+        rules=rules,
+        objective=Objective(CostTable.roofline(1e12, 1e12, 0.005), device="toy"),
+    )
+    (result,) = Greedy().optimize([problem], no_log)
+    assert [node.op_type for node in result.model.graph.nodes()] == ["Relu"]
+    assert result.num_nodes_best == 1

@@ -60,7 +60,7 @@ class Attempt:
         return matches
 
     def step(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
-        """The state after `match`, with its trace; it is the new best if it is cheaper."""
+        """The state after `match`, with its trace; it is the new best if cheaper, or smaller."""
         after = state.apply(match)
         trace = trace.extended(Step(match.rule, tuple(match.tensors), after.cost.ms))
         self.reached(after, trace)
@@ -69,9 +69,14 @@ class Attempt:
     def reached(self, state: State, trace: Trace) -> bool:
         """Notes a state that the agent came to; True if it is the new best."""
         self.current_cost_ms = state.cost.ms
-        if not state.cost.ms < self.best.cost.ms - self.rounding_ms:
+        saved_ms = self.best.cost.ms - state.cost.ms
+        is_cheaper = saved_ms > self.rounding_ms
+        is_smaller = saved_ms >= -self.rounding_ms and state.num_nodes < self.best.num_nodes
+        if not is_cheaper and not is_smaller:
             return False
         self.best, self.best_trace = state, trace
+        if not is_cheaper:
+            return True
         self.improved(Improvement(self.meter.iterations, self.meter.seconds, state.cost.ms))
         return True
 

@@ -17,6 +17,7 @@ from xflowrl.soundness.choosers.dice import Dice, Shape
 from xflowrl.soundness.expressions import Bindings, NoValue, Unbound, evaluate
 from xflowrl.soundness.pattern import AllOutputs, Operand, Output, PatternNode, Root, Variable
 from xflowrl.soundness.sexpr import Sexpr
+from xflowrl.soundness.values import Pool, draw
 
 Array = NDArray[Any]
 
@@ -71,12 +72,16 @@ def operators_of(roots: list[Root]) -> set[str]:
 
 
 def sample_instance(
-    roots: list[Root], rng: random.Random, literals: Mapping[str, float] | None = None
+    roots: list[Root],
+    rng: random.Random,
+    literals: Mapping[str, float] | None = None,
+    pool: Pool = Pool(),  # noqa: B008 -- immutable
 ) -> Instance:
     """Builds one random instance of a source.
 
     Args:
         literals: variables that are mostly to be literals of one element, and a value to favour.
+        pool: what the rule makes worth trying.
 
     Raises:
         Rejected: the choices did not fit; another call may succeed.
@@ -90,7 +95,7 @@ def sample_instance(
     dtype = "bool" if ("bool",) in dtypes else "float64"
     if all("int64" in tried for tried in dtypes) and rng.random() < 0.25:
         dtype = "int64"
-    return _Builder(roots, rng, dtype, literals or {}).build()
+    return _Builder(roots, rng, dtype, literals or {}, pool).build()
 
 
 @dataclass(frozen=True)
@@ -118,12 +123,14 @@ class _Builder:
     rng: random.Random
     dtype: str
     favoured: Mapping[str, float]
+    pool: Pool
     dice: Dice = field(init=False)
 
     def __post_init__(self) -> None:
         # Equal dimensions everywhere make types agree by accident, where a missing guard shows.
         fixed_dim = self.rng.choice([2, 3]) if self.rng.random() < 0.35 else None
         self.dice = Dice(self.rng, fixed_dim=fixed_dim, is_whole=self.dtype == "int64")
+        self.manner = self.rng.choice(self.pool.manners)
         self.attributes: dict[str, Any] = {}
         self.tensors: dict[str, _Tensor | None] = {}
         self.sequences: dict[str, list[_Tensor]] = {}
@@ -169,20 +176,24 @@ class _Builder:
         return feeds, weights
 
     def value(self, tensor: _Tensor) -> Array:
-        """Small whole numbers, or what keeps the reader of the tensor exact."""
-        role, epsilon = self.roles.get(tensor.name, ("", 0.0))
+        """Values of the instance's manner, or what keeps the reader of the tensor exact."""
+        role, number = self.roles.get(tensor.name, ("", 0.0))
         rng = np.random.default_rng(self.rng.getrandbits(32))
-        shape, dtype = tensor.shape, self.dtype
+        shape, dtype = tensor.shape, tensor.type.dtype
         if dtype == "bool":
             return np.asarray(rng.integers(0, 2, shape), bool)
         if role == "variance":
-            return np.asarray(4.0 ** rng.integers(1, 3, shape) - epsilon)
+            return np.asarray(4.0 ** rng.integers(1, 3, shape) - number)
         if role == "square":
             return np.asarray(4.0 ** rng.integers(-1, 3, shape))
         if role == "divisor":
             powers = 2.0 ** rng.integers(0 if dtype == "int64" else -1, 3, shape)
+            if self.pool.zero_divisors and dtype != "int64":
+                powers = np.where(rng.random(shape) < 0.2, 0.0, powers)
             return np.asarray(rng.choice([-1, 1], shape) * powers, dtype)
-        return np.asarray(rng.integers(-4, 5, shape), dtype)
+        if role == "indices":
+            return np.asarray(rng.integers(-int(number), int(number), shape), dtype)
+        return np.asarray(draw(rng, self.manner, shape, self.pool), dtype)
 
     # --- pattern nodes ---------------------------------------------------------------------------
 
@@ -274,14 +285,22 @@ class _Builder:
             for element in elements:
                 shape = next(still) if element is not None else ()
                 if isinstance(element, str):
-                    element = self.again(operand) or self.literal(operand) or self.variable(shape)
+                    is_index = OPERATORS[op_type].roles.get(len(inputs)) == "indices"
+                    element = (
+                        self.again(operand)
+                        or self.literal(operand)
+                        or self.variable(shape, "int64" if is_index else self.dtype)
+                    )
                 inputs.append(element)
             self.bind(operand, inputs[first:])
         for position, tensor in enumerate(inputs):
             role = OPERATORS[op_type].roles.get(position)
             if tensor and tensor.is_variable and role in _EXACTING:
                 self.roles[tensor.name] = (role, attributes.get("epsilon", 0.0))
+            if tensor and tensor.is_variable and role == "indices":
+                self.roles[tensor.name] = (role, chosen[0][attributes["axis"]])
         attributes |= {name: self.evaluate(expr) for name, expr in late.items()}
+        self.compare(node, attributes)
         for name, expr in node.attributes.items():
             if isinstance(expr, str) and expr.startswith("?"):
                 self.attributes.setdefault(expr, attributes[name])
@@ -289,6 +308,14 @@ class _Builder:
             self.attributes.setdefault(node.attribute_set, dict(attributes))
         self.dice.earlier.setdefault(op_type, []).append((list(chosen), attributes))
         return self.results(op_type, inputs, attributes)
+
+    def compare(self, node: PatternNode, attributes: dict[str, Any]) -> None:
+        """Mostly gives an attribute a value about the number that a guard compares it with."""
+        compared = dict(self.pool.attributes)
+        for name, expr in node.attributes.items():
+            is_open = isinstance(expr, str) and expr in compared and expr not in self.attributes
+            if is_open and isinstance(attributes[name], float) and self.dice.chance(0.7):
+                attributes[name] = self.rng.choice(compared[str(expr)])
 
     def fixed_attributes(self, node: PatternNode) -> tuple[dict[str, Any], dict[str, Sexpr]]:
         """Attributes the pattern fixes now, and those that follow from the operands chosen."""
@@ -330,12 +357,13 @@ class _Builder:
         self.literals[tensor.name] = self.rng.choice(others) if self.dice.chance(0.2) else value
         return tensor
 
-    def variable(self, shape: Shape) -> _Tensor:
-        """A new variable, now and then an old one of the same shape."""
-        old = [tensor for tensor in self.variables.values() if tensor.shape == tuple(shape)]
+    def variable(self, shape: Shape, dtype: str = "") -> _Tensor:
+        """A new variable, now and then an old one of the same type."""
+        wanted = TensorType(dtype or self.dtype, shape)
+        old = [tensor for tensor in self.variables.values() if tensor.type == wanted]
         if old and self.dice.chance(0.07):
             return self.rng.choice(old)
-        tensor = _Tensor(f"x{len(self.variables)}", TensorType(self.dtype, shape), True)
+        tensor = _Tensor(f"x{len(self.variables)}", wanted, True)
         self.variables[tensor.name] = tensor
         return tensor
 

@@ -39,7 +39,7 @@ def evaluate_graph(
         ValueError: if ONNX's checker refuses the exported graph.
     """
     model = export_onnx(Model(graph, StoredWeights(weights)), fold=False)
-    new_ops = [Pad, *(_arbitrary_functions() if replace_functions else ())]
+    new_ops = [Pad, Mean, *(_arbitrary_functions() if replace_functions else ())]
     evaluator = ReferenceEvaluator(model, new_ops=new_ops)
     with warnings.catch_warnings():
         # A wrong rule may well divide by zero; its result then differs.
@@ -77,6 +77,18 @@ class Pad(OpRun):
             fill = 0 if value is None else value.item()
             return (np.pad(x[window], widths, constant_values=fill),)
         return (np.pad(x[window], widths, mode=mode),)  # type: ignore[call-overload]
+
+
+class Mean(OpRun):
+    """ONNX's Mean of operands that broadcast; the evaluator's own adds in place."""
+
+    op_domain = ""
+
+    def _run(self, *operands: Array) -> tuple[Array]:
+        total = operands[0]
+        for operand in operands[1:]:
+            total = total + operand
+        return (np.asarray(total / len(operands)),)
 
 
 @cache

@@ -150,6 +150,14 @@ def slice_(dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]) 
     return [shape], {"starts": starts, "ends": ends, "axes": axes, "steps": steps, **fixed}
 
 
+def gather(dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]) -> Chosen:
+    """A table and indices along one axis of it."""
+    table, indices = known[0], known[1]
+    table = table if table is not None else dice.shape(dice.rng.choice([1, 2, 3]))
+    indices = indices if indices is not None else dice.shape(dice.rng.choice([0, 1, 2]))
+    return [table, indices], {"axis": dice.rng.randrange(max(1, len(table))), **fixed}
+
+
 def pad(dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]) -> Chosen:
     """Begins and ends of every axis; negative ones cut, and may cancel out along an axis."""
     shape = pick(dice, "Pad", known[0])

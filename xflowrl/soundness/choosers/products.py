@@ -205,6 +205,38 @@ def batch_normalization(
     return shapes, {"epsilon": epsilon, **fixed}
 
 
+def instance_normalization(
+    dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]
+) -> Chosen:
+    """x [N, C, ...], scale [C], bias [C]."""
+    (x, *_), attributes = batch_normalization(dice, known[:1], fixed)
+    return [x, *((x[1],) if p is None else p for p in known[1:])], attributes
+
+
+def layer_normalization(
+    dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]
+) -> Chosen:
+    """x of any rank; scale and bias of its axes from `axis` on."""
+    x = known[0] if known[0] is not None else dice.shape(dice.rng.choice([2, 3, 4]))
+    axis = fixed.get("axis", dice.rng.randrange(max(1, len(x))))
+    epsilon = dice.rng.choice([0.25, 0.5, 1.0, 2.0])
+    shapes = [x, *(x[axis:] if p is None else p for p in known[1:])]
+    return shapes, {"axis": axis, "epsilon": epsilon, **fixed}
+
+
+def lrn(dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]) -> Chosen:
+    """x [C, C, H, W]: the evaluator takes the batch for the channels."""
+    channels = dice.dim()
+    x = known[0] if known[0] is not None else (channels, channels, dice.dim(), dice.dim())
+    chosen: dict[str, list[Any]] = {
+        "size": [1, 3],
+        "alpha": [0.5, 1.0],
+        "beta": [0.5, 0.75],
+        "bias": [1.0, 2.0],
+    }
+    return [x], {**{name: dice.rng.choice(values) for name, values in chosen.items()}, **fixed}
+
+
 def pool(op_type: str) -> Chooser:
     """x [N, C, spatial...]; windows hold a power of two of elements, so that averages are exact."""
 
@@ -220,6 +252,11 @@ def pool(op_type: str) -> Chooser:
             "dilations": [1] * spatial,
             "pads": [0] * (2 * spatial),
         }
+        if dice.chance(0.5):  # a window of two may stand half outside
+            kernel = attributes["kernel_shape"]
+            attributes["pads"] = [rng.choice([0, size - 1]) for size in (*kernel, *kernel)]
+        if op_type == "AveragePool":
+            attributes["count_include_pad"] = rng.choice([0, 1])
         return [x], {**attributes, **dice.attributes_like_earlier(op_type), **fixed}
 
     return choose
