@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
     from xflowrl.measurement import Objective
     from xflowrl.onnx_io import Model
+    from xflowrl.onnx_io.model_file import ModelFile
 
 
 def optimize(
@@ -172,11 +173,12 @@ def optimize_file(
         ValueError: one line on what the user can put right.
         KeyboardInterrupt: nothing is written then.
     """
-    from xflowrl.delivery import check_target
+    from xflowrl.delivery import check_target, copy_file
     from xflowrl.judge import Judge
     from xflowrl.onnx_io import load_onnx
     from xflowrl.onnx_io.model_file import inspect_file
     from xflowrl.options import build_choices, build_keywords, make_problems
+    from xflowrl.proof import runs
     from xflowrl.summary import in_words
 
     began_s, watcher = time.monotonic(), watcher or Watcher()
@@ -192,7 +194,14 @@ def optimize_file(
         raise ValueError(f"seconds is {seconds}: give a number above 0")
     arrays = _arrays(inputs)
     fixed = {name: array.shape for name, array in arrays.items()} | dict(shapes or {})
-    model = load_onnx(path, input_shapes=fixed)
+    try:
+        model = load_onnx(path, input_shapes=fixed)
+    except ValueError as error:
+        if fixed or not runs(path):
+            raise
+        # No reason to refuse a model: what ONNX Runtime runs is given back as it is.
+        copy_file(path, target)
+        return _copied(target, str(error), before, threads, time.monotonic() - began_s)
     defaults = {
         "agent": agent,
         "rules": "core",
@@ -246,6 +255,29 @@ def optimize_file(
         num_bytes_before=before.num_bytes,
         num_bytes_after=after.num_bytes,
         seconds=time.monotonic() - began_s,
+    )
+
+
+def _copied(target: Path, detail: str, file: ModelFile, threads: int, seconds: float) -> Delivery:
+    return Delivery(
+        path=target,
+        kept_original=True,
+        detail=f"it cannot be rewritten: {detail}",
+        speedup=1.0,
+        noise=None,
+        initial_ms=None,
+        best_ms=None,
+        runtime="",
+        threads=threads,
+        proof="the original itself, byte for byte",
+        rewritten="",
+        steps=(),
+        given_up=(),
+        operators_before=file.operators,
+        operators_after=file.operators,
+        num_bytes_before=file.num_bytes,
+        num_bytes_after=file.num_bytes,
+        seconds=seconds,
     )
 
 

@@ -235,7 +235,7 @@ def print_delivery(delivery: Delivery, console: Console | None = None) -> None:
 
     say(_outcome(delivery))
     if not delivery.kept_original:
-        say(f"Proven equal: {delivery.proof}.")
+        say(f"{delivery.proof[:1].upper()}{delivery.proof[1:]}.")
         say(f"Rewritten: {delivery.rewritten or 'fused activations alone'}.")
     if delivery.given_up:
         say(f"Given up, not proven equal: {', '.join(delivery.given_up)}.")

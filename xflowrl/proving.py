@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from xflowrl.problem import Problem, Step
 if TYPE_CHECKING:
     from xflowrl._engine import State
     from xflowrl.verify import Verdict
+    from xflowrl.weights import Array
 
 _MAX_GIVEN_UP = 8
 
@@ -25,11 +26,13 @@ class Proof:
         steps: those that the written file has.
         verdict: on that file.
         given_up: rules of the steps without which it is proven, in order.
+        reason: why the first of them is not.
     """
 
     steps: tuple[Step, ...]
     verdict: Verdict
     given_up: tuple[str, ...] = ()
+    reason: str = ""
 
 
 def prove_steps(
@@ -39,6 +42,7 @@ def prove_steps(
     *,
     draws: int,
     seed: int,
+    inputs: Mapping[str, Array] | None = None,
     deadline_s: float = float("inf"),
 ) -> Proof:
     """Writes the model that the steps lead to, without those that make it another function.
@@ -52,13 +56,15 @@ def prove_steps(
     """
 
     def prove(tried: Sequence[Step]) -> Verdict:
-        return _prove(problem, _replayed(problem, tried)[0], file, draws=draws, seed=seed)
+        state = _replayed(problem, tried)[0]
+        return _prove(problem, state, file, draws=draws, seed=seed, inputs=inputs)
 
-    kept, given_up = list(steps), list[str]()
+    kept, given_up, reason = list(steps), list[str](), ""
     while True:
         verdict = prove(kept)
         if verdict.status != "different" or not kept:
-            return Proof(tuple(kept), verdict, tuple(given_up))
+            return Proof(tuple(kept), verdict, tuple(given_up), reason)
+        reason = reason or verdict.detail
         index = _first_wrong(kept, lambda tried: prove(tried).equal)
         given_up.append(kept[index].rule)
         if len(given_up) >= _MAX_GIVEN_UP or time.monotonic() > deadline_s:
@@ -91,7 +97,15 @@ def _replayed(problem: Problem, steps: Sequence[Step]) -> tuple[State, list[Step
     return state, kept
 
 
-def _prove(problem: Problem, state: State, file: Path, *, draws: int, seed: int) -> Verdict:
+def _prove(
+    problem: Problem,
+    state: State,
+    file: Path,
+    *,
+    draws: int,
+    seed: int,
+    inputs: Mapping[str, Array] | None,
+) -> Verdict:
     """Writes the state's model and compares it with the original."""
     from xflowrl import verify
     from xflowrl.onnx_io import save_onnx
@@ -99,6 +113,8 @@ def _prove(problem: Problem, state: State, file: Path, *, draws: int, seed: int)
     result = problem.model.with_graph(state.graph)
     try:
         save_onnx(result, file)
-        return verify.verify_file(problem.model, result, file, draws=draws, seed=seed)
+        return verify.verify_file(
+            problem.model, result, file, draws=draws, seed=seed, inputs=inputs
+        )
     except ValueError as error:  # not valid ONNX, or of another interface
         return verify.Verdict("different", float("inf"), float("inf"), str(error))

@@ -1,5 +1,7 @@
 """Do two model files compute the same function? Both are run, and what they compute is compared."""
 
+from xflowrl.proof.program import CannotRun
 from xflowrl.proof.proving import Verdict, prove
+from xflowrl.proof.recording import draw_feeds, runs
 
-__all__ = ["Verdict", "prove"]
+__all__ = ["CannotRun", "Verdict", "draw_feeds", "prove", "runs"]

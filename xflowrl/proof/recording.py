@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -76,6 +77,25 @@ def record(
         except CannotRun as error:
             plan.reason = plan.reason or str(error)
     return plan, records
+
+
+def runs(file: Path) -> bool:
+    """Whether ONNX Runtime takes a model file."""
+    try:
+        Program(file).open()
+    except CannotRun:
+        return False
+    return True
+
+
+def draw_feeds(file: Path, shapes: Shapes, seed: int) -> Mapping[str, Array]:
+    """Inputs of these shapes that a model file can be run on. Deterministic in `seed`.
+
+    Raises:
+        CannotRun: ONNX Runtime runs it on none that were tried.
+    """
+    program = Program(file)
+    return _run_original(program, program.open(), Run(shapes, 0), program.outputs, seed).feeds
 
 
 def _run_original(
