@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from xflowrl.api import optimize as optimize
+    from xflowrl.api import optimize_file as optimize_file
     from xflowrl.onnx_io import Model as Model
     from xflowrl.onnx_io import export_onnx as export_onnx
     from xflowrl.onnx_io import load_onnx as load_onnx
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "optimize": "xflowrl.api",
+    "optimize_file": "xflowrl.api",
     "Model": "xflowrl.onnx_io",
     "export_onnx": "xflowrl.onnx_io",
     "load_onnx": "xflowrl.onnx_io",

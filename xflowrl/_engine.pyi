@@ -2,7 +2,7 @@
 The native engine: graphs, rules, matching, costs and the inner loops of search.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import overload
 
 import numpy
@@ -294,6 +294,17 @@ class GraphBuilder:
         Declares the outputs, once: `names` are public, `tensors` (None: the same) what they read.
 
         Raises ValueError for a tensor that does not exist, a repeated name, or none at all.
+        """
+
+    def price_at(self, sizes: Mapping[int, int], factors: Mapping[int, int]) -> None:
+        """
+        Prices the graph at other sizes than it has, for dimensions that are dynamic.
+
+        Args:
+            sizes: what a dimension of a size counts as.
+            factors: what each of these counts as in the other dimensions that it divides.
+
+        Raises ValueError for a size below 2, or a price at one below 0.
         """
 
     def build(self) -> Graph:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xflowrl.problem import Agent, Budget, Result
+from xflowrl.problem import Agent, Budget, Log, Result, Step, StopReason
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from xflowrl._engine import RuleSet
     from xflowrl.measurement import Objective
     from xflowrl.onnx_io import Model
@@ -67,3 +73,193 @@ def optimize(
         if not verdict.equal:
             raise ValueError(f"{problem.name}: the result is not proven equal: {verdict.detail}")
     return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What `optimize_file` delivered. All numbers are about the delivered file.
+
+    Attributes:
+        path: the delivered file.
+        kept_original: it is a copy of the user's file.
+        detail: one line: why it is; "" if it is not.
+        speedup: time of the user's file over time of the delivered one; 1.0 for a copy.
+        noise: how far such a ratio of the user's file to itself is from 1; None if nothing was
+            timed.
+        initial_ms: median time of the user's file; None if nothing was timed.
+        best_ms: the same of the fastest proven file, delivered or not.
+        runtime: where they were timed.
+        threads: of the runtime.
+        proof: one line: on what they were proven equal.
+        rewritten: the rewrites in the file, in words.
+        steps: the same as steps.
+        given_up: rules of rewrites that were not proven and left out.
+        operators_before: how many nodes of each type the user's file has.
+        operators_after: the same of the delivered file.
+        num_bytes_before: of the user's file, external data included.
+        num_bytes_after: the same of the delivered file.
+        seconds: that all took.
+    """
+
+    path: Path
+    kept_original: bool
+    detail: str
+    speedup: float
+    noise: float | None
+    initial_ms: float | None
+    best_ms: float | None
+    runtime: str
+    threads: int
+    proof: str
+    rewritten: str
+    steps: tuple[Step, ...]
+    given_up: tuple[str, ...]
+    operators_before: Counter[str]
+    operators_after: Counter[str]
+    num_bytes_before: int
+    num_bytes_after: int
+    seconds: float
+
+
+class Watcher:
+    """Is told what `optimize_file` does; this one ignores it."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins: "reading", "timing", "searching", "proving" or "measuring"."""
+
+    def begun(self, *, deadline_s: float, objective: Objective | None = None) -> None:
+        """It ends at `deadline_s` of `time.monotonic`; `objective` tells what it has timed."""
+
+    log: Log = staticmethod(lambda metrics, step: None)
+
+
+def default_seconds(num_bytes: int) -> float:
+    """How long a model of this size may take: 5 s up to 10 MB, 60 s from 120 MB."""
+    return min(60.0, max(5.0, num_bytes / 2e6))
+
+
+def optimize_file(
+    path: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    *,
+    agent: str = "taso",
+    seconds: float | None = None,
+    threads: int = 1,
+    inputs: Mapping[str, np.ndarray] | str | PathLike[str] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    watcher: Watcher | None = None,
+) -> Delivery:
+    """Makes an ONNX file faster: the delivered one is proven equal, or a copy of the user's.
+
+    Args:
+        path: the user's file.
+        out: the file to write; `NAME.faster.onnx` beside it if None. Its external data, if any,
+            are in `<out>.data`.
+        agent: an option of `conf/agent`.
+        seconds: about so long; by the size of the file if None, 5 to 60. Proving takes its own
+            time if that is longer.
+        threads: of the runtime it will be deployed with.
+        inputs: arrays by name, or an .npz file of them, to time on; they also fix the shapes.
+        shapes: of inputs with dynamic dimensions, by name.
+        settings: other options as the command line names them: `{"agent.alpha": 1.1, "rules":
+            "file", "rules.path": "my.rules"}`.
+        seed: of everything random.
+        watcher: is told what happens.
+
+    Raises:
+        ValueError: one line on what the user can put right.
+        KeyboardInterrupt: nothing is written then.
+    """
+    from xflowrl.delivery import check_target
+    from xflowrl.judge import Judge
+    from xflowrl.onnx_io import load_onnx
+    from xflowrl.onnx_io.model_file import inspect_file
+    from xflowrl.options import build_choices, build_keywords, make_problems
+    from xflowrl.summary import in_words
+
+    began_s, watcher = time.monotonic(), watcher or Watcher()
+    watcher.stage("reading")
+    path = Path(path)
+    target = Path(out) if out is not None else path.with_name(f"{path.stem}.faster.onnx")
+    if not path.is_file():
+        raise ValueError(f'model "{path}" does not exist; give the path of an .onnx file')
+    before = inspect_file(path)
+    check_target(path, target)
+    seconds = default_seconds(before.num_bytes) if seconds is None else seconds
+    if not seconds > 0:
+        raise ValueError(f"seconds is {seconds}: give a number above 0")
+    arrays = _arrays(inputs)
+    fixed = {name: array.shape for name, array in arrays.items()} | dict(shapes or {})
+    model = load_onnx(path, input_shapes=fixed)
+    defaults = {
+        "agent": agent,
+        "rules": "core",
+        "measurement": "estimated",
+        "budget": "default",
+        "budget.max_iterations": None,
+        "budget.max_seconds": 0.3 * seconds,
+        "judge.max_s": 0.4 * seconds,
+        "judge.threads": threads,
+    }
+    if (settings or {}).get("measurement", "estimated") == "estimated":
+        # So that timing every operator once takes a third of the time, at most.
+        limit_ms = 300.0 * seconds / max(len(model.graph), 1)
+        defaults["measurement.max_ms_per_op"] = min(50.0, max(2.0, limit_ms))
+    groups = ("agent", "rules", "measurement", "budget")
+    chosen, judging = build_choices(groups, {**defaults, **(settings or {})}, seed=seed)
+    judge: Judge = build_keywords("judge", Judge, judging)
+    deadline_s = began_s + seconds
+    (problem,) = make_problems(
+        [model], chosen["rules"], chosen["measurement"], chosen["budget"], seed=seed
+    )
+    watcher.begun(deadline_s=deadline_s, objective=problem.objective)
+    watcher.stage("searching")
+    (result,) = chosen["agent"].optimize([problem], watcher.log)
+    if result.stop_reason == StopReason.INTERRUPTED:
+        raise KeyboardInterrupt
+    judgement = judge.deliver(
+        *(result, problem, target),
+        seed=seed,
+        inputs=arrays or None,
+        deadline_s=deadline_s,
+        tell=watcher.stage,
+    )
+    real, after = judgement.real, inspect_file(target)
+    return Delivery(
+        path=target,
+        kept_original=judgement.kept_original,
+        detail=judgement.detail,
+        speedup=real.speedup if real is not None and not judgement.kept_original else 1.0,
+        noise=real.noise if real is not None else None,
+        initial_ms=real.initial.median_ms if real is not None else None,
+        best_ms=real.best.median_ms if real is not None else None,
+        runtime=judge.runtime,
+        threads=threads,
+        proof=judgement.verdict.detail,
+        rewritten=in_words(judgement.steps, {r.name: r.filename for r in problem.rules.rules}),
+        steps=judgement.steps,
+        given_up=judgement.given_up,
+        operators_before=before.operators,
+        operators_after=after.operators,
+        num_bytes_before=before.num_bytes,
+        num_bytes_after=after.num_bytes,
+        seconds=time.monotonic() - began_s,
+    )
+
+
+def _arrays(
+    inputs: Mapping[str, np.ndarray] | str | PathLike[str] | None,
+) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    if inputs is None or isinstance(inputs, Mapping):
+        return dict(inputs or {})
+    try:
+        with np.load(inputs, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, TypeError, AttributeError, EOFError):
+        raise ValueError(
+            f'inputs "{inputs}" is no .npz file; write it with numpy.savez(file, NAME=array)'
+        ) from None

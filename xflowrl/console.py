@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
+from xflowrl.api import Delivery, Watcher
 from xflowrl.problem import Problem
 from xflowrl.run_folder import GraphRecord
+
+if TYPE_CHECKING:
+    from xflowrl.measurement import Objective
+
+_RUNTIMES = {"onnxruntime": "ONNX Runtime", "onnxruntime_plain": "unoptimised ONNX Runtime"}
 
 
 class ProgressBar:
@@ -125,7 +145,7 @@ def real_table(entries: Sequence[GraphRecord]) -> Table:
     table = Table(title="Measured here, interleaved", title_justify="left")
     for column in ("graph", "runtime"):
         table.add_column(column)
-    for column in ("original ms", "best ms", "speed-up", "noise"):
+    for column in ("original ms", "fastest ms", "speed-up", "noise"):
         table.add_column(column, justify="right")
     table.add_column("decides")
     for entry in entries:
@@ -150,6 +170,122 @@ def print_tables(entries: Sequence[GraphRecord]) -> None:
     console.print(result_table(entries))
     if any(entry.real for entry in entries):
         console.print(real_table(entries))
+
+
+class StatusLine(Watcher):
+    """One line with the stage and the time left; on standard error, on a terminal alone."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        console = console or Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            _Stage(),
+            *(TimeElapsedColumn(), _Left()),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._progress.add_task("reading", total=None, objective=None, deadline_s=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def stage(self, name: str) -> None:
+        self._progress.update(self._task, description=name)
+
+    def begun(self, *, deadline_s: float, objective: Objective | None = None) -> None:
+        self._progress.update(self._task, deadline_s=deadline_s, objective=objective)
+
+
+class _Stage(ProgressColumn):
+    """The stage; searching begins with the operators' times, which are counted."""
+
+    def render(self, task: Task) -> Text:
+        objective = task.fields["objective"]
+        if task.description == "searching" and objective is not None and objective.num_measured:
+            return Text(f"searching, {objective.num_measured} operators timed")
+        return Text(task.description)
+
+
+class _Left(ProgressColumn):
+    """The time left, at most."""
+
+    def render(self, task: Task) -> Text:
+        if task.fields["deadline_s"] is None:
+            return Text("")
+        left_s = max(0.0, task.fields["deadline_s"] - time.monotonic())
+        return Text(f"at most {left_s:.0f} s left" if left_s else "nearly done")
+
+
+def print_delivery(delivery: Delivery, console: Console | None = None) -> None:
+    """Prints what was delivered: one sentence, the proof, and what changed in the file."""
+    console = console or Console()
+
+    def say(text: str) -> None:
+        console.print(Text(text), soft_wrap=not console.is_terminal)
+
+    say(_outcome(delivery))
+    if not delivery.kept_original:
+        say(f"Proven equal: {delivery.proof}.")
+        say(f"Rewritten: {delivery.rewritten or 'fused activations alone'}.")
+    if delivery.given_up:
+        say(f"Given up, not proven equal: {', '.join(delivery.given_up)}.")
+    if delivery.operators_before != delivery.operators_after:
+        console.print(operator_table(delivery))
+    sizes = f"{_size(delivery.num_bytes_after)} (was {_size(delivery.num_bytes_before)})"
+    say(f"{_readable(delivery.path)}: {sizes}, in {delivery.seconds:.1f} s")
+
+
+def operator_table(delivery: Delivery) -> Table:
+    """The operators whose number changed, and the total."""
+    before, after = delivery.operators_before, delivery.operators_after
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("operator")
+    for column in ("before", "after"):
+        table.add_column(column, justify="right")
+    changed = sorted(name for name in before | after if before[name] != after[name])
+    for name in changed:
+        table.add_row(Text(name), str(before[name]), str(after[name]))
+    table.add_row("all", str(before.total()), str(after.total()), style="bold")
+    return table
+
+
+def _outcome(delivery: Delivery) -> str:
+    where = _RUNTIMES.get(delivery.runtime, delivery.runtime)
+    where += f", {delivery.threads} thread{'s' * (delivery.threads > 1)}"
+    if delivery.noise is None or delivery.initial_ms is None or delivery.best_ms is None:
+        return (
+            f"Unchanged, a copy of the original: {delivery.detail}."
+            if delivery.kept_original
+            else "Rewritten and not timed."
+        )
+    noise = f"noise {delivery.noise:.1%}"
+    if delivery.kept_original:
+        ratio = f"the best is {delivery.initial_ms / delivery.best_ms:.3g}x"
+        return f"Unchanged, a copy of the original: {delivery.detail} ({ratio}, {noise})."
+    times = f"{delivery.initial_ms:.4g} -> {delivery.best_ms:.4g} ms"
+    return f"{delivery.speedup:.2f}x faster in {where} ({noise}): {times}."
+
+
+def _size(num_bytes: int) -> str:
+    unit = next((unit for unit in ("B", "kB", "MB") if num_bytes < 1000 ** _POWER[unit]), "GB")
+    return f"{num_bytes / 1000 ** (_POWER[unit] - 1):.3g} {unit}"
+
+
+_POWER = {"B": 1, "kB": 2, "MB": 3, "GB": 4}
+
+
+def _readable(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _written(entry: GraphRecord) -> str:

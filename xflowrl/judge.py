@@ -1,52 +1,79 @@
-"""Is the result right, and is it really faster? Asked at the end of every run."""
+"""Is the result right, and is it really faster? Asked at the end of every run, of files.
+
+What is delivered is the fastest, as deployed, of at most four files: the user's own, what the
+search found, what steepest descent finds without rules that merge or regroup operators, and what
+it finds with those alone that fold constants or remove operators. Merging pays under some runtimes
+and not under others, and costs that are sums of single operators do not tell which.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xflowrl.measurement.runtimes import open_runtime, runtimes_on
+from xflowrl.agents.greedy import Greedy
+from xflowrl.delivery import copy_file, move_file, work_name, workshop
+from xflowrl.measurement.runtimes import open_runtime
+from xflowrl.onnx_io.model_file import inspect_file
+from xflowrl.problem import Problem, Result, Step, StopReason
+from xflowrl.proving import Proof, prove_steps
 
 if TYPE_CHECKING:
-    from xflowrl.measurement import Objective, RealMeasurement
+    import numpy as np
+
+    from xflowrl.measurement import RealMeasurement
     from xflowrl.onnx_io import Model
-    from xflowrl.problem import Result
     from xflowrl.verify import Verdict
+
+_REGROUPING = {"merging.rules", "exchange.rules"}
+_FOLDING = {"folding.rules", "elimination.rules"}
+
+Tell = Callable[[str], None]
+"""Takes the name of the stage that begins."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was found.
+    """What was found and what was delivered.
 
     Attributes:
-        verdict: whether original and result compute the same function.
-        real: one entry a runtime, as under `real` in `result.json`.
-        decisive: the one of them that decides what is delivered; None where none does.
-        kept_original: it found the result slower beyond the noise.
-        model: what to deliver: the result, or the original; None where it is not proven equal.
+        verdict: whether the delivered file computes the original's function; where the original
+            is delivered although rewrites were found, why none of them was proven.
+        steps: the rewrites in the delivered file.
+        given_up: rules of rewrites that were not proven, and left out.
+        real: the fastest proven file against the original; None where nothing was timed.
+        kept_original: the user's file was copied.
+        detail: one line: why it was kept; "" where it was not.
     """
 
     verdict: Verdict
-    real: tuple[RealMeasurement, ...] = ()
-    decisive: RealMeasurement | None = None
+    steps: tuple[Step, ...] = ()
+    given_up: tuple[str, ...] = ()
+    real: RealMeasurement | None = None
     kept_original: bool = False
-    model: Model | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    file: Path
+    proof: Proof
 
 
 class Judge:
-    """Verifies a result and measures it against its original, interleaved, in every runtime here.
-
-    One runtime decides, the others are reported beside it: a result that is slower there by more
-    than the noise (original against original) is not delivered.
+    """Proves what was found, races it against the original, and delivers the fastest file.
 
     Args:
         draws: sets of weights and inputs that original and result are compared on.
-        measure: execute both for real; without it the result is delivered as it is.
-        max_s: at most so long in each runtime.
-        runtime: the one that decides; None: the one the costs were timed in, on the same device,
-            and none where they come from a price list.
-        device: where they run: "cpu".
-        threads: of each runtime.
+        measure: race; without it what the search found is delivered if it is proven.
+        max_s: at most so long for the race.
+        runtime: where they race.
+        device: where it runs: "cpu".
+        threads: of the runtime.
     """
 
     def __init__(
@@ -55,7 +82,7 @@ class Judge:
         draws: int = 3,
         measure: bool = True,
         max_s: float = 10.0,
-        runtime: str | None = None,
+        runtime: str = "onnxruntime",
         device: str = "cpu",
         threads: int = 1,
     ) -> None:
@@ -64,37 +91,156 @@ class Judge:
         self._draws = draws
         self._measure = measure
         self._max_s = max_s
-        self._runtime = runtime
-        names = runtimes_on(device, group="judge")
-        self._runtimes = [
-            open_runtime(name, device=device, threads=threads, group="judge")
-            for name in dict.fromkeys([*names, runtime or names[0]])
-        ]
+        self._runtime = open_runtime(runtime, device=device, threads=threads, group="judge")
 
-    def judge(self, result: Result, objective: Objective, *, seed: int = 0) -> Judgement:
-        """Judges one result. A result that is not proven equal is not measured."""
-        from xflowrl import verify
+    @property
+    def runtime(self) -> str:
+        """Where files race."""
+        return self._runtime.name
 
-        verdict = verify.verify(result.original, result.model, draws=self._draws, seed=seed)
-        if not verdict.equal:
-            return Judgement(verdict)
-        real = self._real(result)
-        decisive = next((entry for entry in real if self._decides(entry, objective)), None)
-        is_slower = decisive is not None and decisive.is_slower
-        model = result.original if is_slower else result.model
-        return Judgement(verdict, real, decisive, kept_original=is_slower, model=model)
+    def deliver(
+        self,
+        result: Result,
+        problem: Problem,
+        target: Path,
+        *,
+        seed: int = 0,
+        inputs: Mapping[str, np.ndarray] | None = None,
+        deadline_s: float = float("inf"),
+        tell: Tell = lambda stage: None,
+    ) -> Judgement:
+        """Writes `target`: the fastest proven file, or a copy of the user's; whole or not at all.
 
-    def _real(self, result: Result) -> tuple[RealMeasurement, ...]:
+        Args:
+            inputs: that the files are timed on; random ones if None.
+            deadline_s: of `time.monotonic`; what is not proven or timed by then is left out.
+
+        Raises:
+            ValueError: the user's file cannot be copied there.
+            KeyboardInterrupt: nothing is written then.
+        """
+        from xflowrl.verify import Verdict
+
+        with workshop(target) as folder:
+            original = _original(problem.model, folder / "original" / work_name(target))
+            proven: list[_Candidate] = []
+            failed: Proof | None = None
+            for number, steps in enumerate(self._found(result, problem, deadline_s)):
+                if number and time.monotonic() > deadline_s:
+                    break
+                tell("proving")
+                file = folder / str(number) / work_name(target)
+                proof = prove_steps(
+                    problem, steps, file, draws=self._draws, seed=seed, deadline_s=deadline_s
+                )
+                if proof.verdict.equal and proof.steps:
+                    proven.append(_Candidate(file, proof))
+                elif not number:
+                    failed = proof
+            unchanged = Verdict("equal", 0.0, 0.0, "the original itself, byte for byte")
+            if not proven:
+                copy_file(original, target)
+                if failed is None:
+                    return Judgement(unchanged, kept_original=True, detail="nothing to rewrite")
+                detail = f"not proven: {failed.verdict.detail}"
+                return Judgement(failed.verdict, (), failed.given_up, None, True, detail)
+            if not self._measure:
+                return _delivered(proven[0], target)
+            tell("measuring")
+            try:
+                best, real = self._fastest(
+                    original, proven, problem.model, seed, inputs, deadline_s
+                )
+            except RuntimeError as error:
+                copy_file(original, target)
+                detail = f"{self._runtime.name} cannot run it: {error}"
+                return Judgement(unchanged, kept_original=True, detail=detail)
+            if real.is_faster:
+                return replace(_delivered(best, target), real=real)
+            copy_file(original, target)
+            detail = f"nothing found is faster in {self._runtime.name}"
+            return Judgement(unchanged, (), (), real, kept_original=True, detail=detail)
+
+    def _found(
+        self, result: Result, problem: Problem, deadline_s: float
+    ) -> Iterator[tuple[Step, ...]]:
+        """The steps of each candidate; a search that could only find the same is not made."""
+        steps = result.trace.steps
+        if not steps:
+            return
+        yield steps
         if not self._measure:
-            return ()
-        from xflowrl.measurement.compare import compare
+            return
+        for is_kept in (_is_not_regrouping, _is_folding):
+            names = [rule.name for rule in problem.rules.rules if is_kept(rule.filename)]
+            if not names or {step.rule for step in steps} <= set(names):
+                continue
+            left_s = max(0.0, min(self._max_s, deadline_s - time.monotonic()))
+            smaller = replace(
+                problem,
+                rules=problem.rules.select(names),
+                budget=replace(problem.budget, max_seconds=left_s),
+            )
+            (again,) = Greedy().optimize([smaller], lambda metrics, step: None)
+            if again.stop_reason == StopReason.INTERRUPTED:
+                raise KeyboardInterrupt
+            steps = again.trace.steps
+            if steps:
+                yield steps
 
-        return tuple(
-            compare(result.original, result.model, runtime, max_s=self._max_s)
-            for runtime in self._runtimes
+    def _fastest(
+        self,
+        original: Path,
+        proven: Sequence[_Candidate],
+        model: Model,
+        seed: int,
+        inputs: Mapping[str, np.ndarray] | None,
+        deadline_s: float,
+    ) -> tuple[_Candidate, RealMeasurement]:
+        from xflowrl.measurement.compare import race
+        from xflowrl.weights import draw_inputs
+
+        different = {_digest(candidate.file): candidate for candidate in reversed(proven)}
+        racing = list(different.values())[::-1]
+        measured = race(
+            original,
+            [candidate.file for candidate in racing],
+            inputs or draw_inputs(model.graph, seed),
+            self._runtime,
+            max_s=max(0.0, min(self._max_s, deadline_s - time.monotonic())),
         )
+        pairs = zip(racing, measured, strict=True)
+        return max(pairs, key=lambda pair: pair[1].speedup)
 
-    def _decides(self, entry: RealMeasurement, objective: Objective) -> bool:
-        if self._runtime is not None:
-            return entry.runtime == self._runtime
-        return (entry.device, entry.runtime) == (objective.device, objective.runtime)
+
+def _is_not_regrouping(filename: str) -> bool:
+    return filename not in _REGROUPING
+
+
+def _is_folding(filename: str) -> bool:
+    return filename in _FOLDING
+
+
+def _original(model: Model, place: Path) -> Path:
+    """The user's file; a model that was read from none is written to `place`."""
+    from xflowrl.onnx_io import save_onnx
+
+    if model.file is not None:
+        return model.file
+    save_onnx(model, place)
+    return place
+
+
+def _delivered(candidate: _Candidate, target: Path) -> Judgement:
+    move_file(candidate.file, target)
+    proof = candidate.proof
+    return Judgement(proof.verdict, proof.steps, proof.given_up)
+
+
+def _digest(file: Path) -> bytes:
+    """Of the file and its external data."""
+    digest = hashlib.sha256()
+    for part in (file, *(file.parent / name for name in inspect_file(file).data_files)):
+        with part.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.digest()

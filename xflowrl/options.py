@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 import hydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -76,6 +78,58 @@ def build_option(
         ValueError: no such option, or `options` do not fit it.
     """
     return build(load_option(group, name, options or {}, seed=seed))
+
+
+def build_choices(
+    groups: Sequence[str], settings: Mapping[str, Any], *, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The objects of several groups, and the keywords of `judge`, which is no group.
+
+    Args:
+        settings: `{"rules": "file", "rules.path": "my.rules", "judge.draws": 1}`: an option for
+            each group, and its keywords.
+
+    Raises:
+        ValueError: a name that does not exist, or a value that does not fit.
+    """
+    keywords: dict[str, dict[str, Any]] = {group: {} for group in (*groups, "judge")}
+    for name, value in settings.items():
+        group, _, key = name.partition(".")
+        if group not in keywords or (not key and group == "judge"):
+            raise ValueError(
+                f"{name} is no setting: give {', '.join(groups)}, or GROUP.OPTION of these or judge"
+            )
+        if key:
+            keywords[group][key] = value
+    built = {
+        group: build_option(group, settings[group], keywords[group], seed=seed) for group in groups
+    }
+    return built, keywords["judge"]
+
+
+def build_keywords(name: str, target: Callable[..., Any], keywords: Mapping[str, Any]) -> Any:
+    """Calls a function or class with checked keywords; `name` is for the messages."""
+    config = {"_target_": f"{target.__module__}.{target.__qualname__}", **keywords}
+    check(config, name)
+    return target(**keywords)
+
+
+def read_settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """What `NAME=VALUE` says, each value read as YAML: `agent.alpha=1.1`.
+
+    Raises:
+        ValueError: one that is not of this form.
+    """
+    settings: dict[str, Any] = {}
+    for argument in arguments:
+        name, is_set, value = argument.partition("=")
+        if not is_set or not name:
+            raise ValueError(f"--set {argument!r}: give NAME=VALUE, like agent.alpha=1.1")
+        try:
+            settings[name] = OmegaConf.to_container(OmegaConf.create(f"value: {value}"))["value"]  # type: ignore[index,call-overload]
+        except (YAMLError, OmegaConfBaseException):
+            raise ValueError(f"--set {argument!r}: {value!r} is no YAML; quote it") from None
+    return settings
 
 
 def distinct(name: str, taken: Collection[str], fold: Callable[[str], str] = str) -> str:

@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ class Job:
         choices: the option chosen in each group: `choices["agent"] == "greedy"`.
         overrides: what the command line changed.
         interrupts: what Ctrl-C and SIGTERM do.
+        refusals: what could not be read or delivered and why; the others are.
     """
 
     config: Mapping[str, Any]
@@ -66,11 +67,17 @@ class Job:
     overrides: Sequence[str]
     folder: Path
     interrupts: Interrupts
+    refusals: list[str] = field(default_factory=list)
 
     @property
     def seed(self) -> int:
         """The seed of everything random in the run."""
         return int(self.config["seed"])
+
+    def refused(self, reason: str) -> None:
+        """Says in one line that a graph is given up."""
+        self.refusals.append(reason)
+        logger.error("error: %s", reason)
 
     def build(self, group: str) -> Any:
         """The object that a part of the configuration describes."""
@@ -79,6 +86,8 @@ class Job:
     def models(self) -> list[Model]:
         """The graphs to optimise."""
         built = self.build("graph")
+        for reason in getattr(built, "unread", ()):
+            self.refused(reason)
         models = list(built) if isinstance(built, list | tuple) else [built]
         if not models:
             raise ValueError(f"graph={self.choices['graph']} gives no graph: name at least one")
@@ -157,7 +166,7 @@ def optimize(job: Job) -> None:
     as interrupted. All else is judged and written.
 
     Raises:
-        ValueError: a result is not proven equal to its original; `result.json` says which.
+        JobFailed: a file could not be read or delivered, which has been said.
         KeyboardInterrupt: before there is any result.
     """
     from xflowrl.console import ProgressBar, print_tables
@@ -189,12 +198,8 @@ def optimize(job: Job) -> None:
     if problems[0].rules.faithful:
         print("nothing is exported: with rules.faithful=true not all rules are sound")
         return
-    failed = [entry.graph for entry in record.results if entry.best_onnx is None]
-    if failed and not job.interrupts.exit_code:
-        raise ValueError(
-            f"not proven to compute the original's function: {', '.join(failed)}; nothing was "
-            f"written for it, result.json has the details"
-        )
+    if job.refusals and not job.interrupts.exit_code:
+        raise JobFailed
 
 
 def _deliver(
@@ -239,26 +244,25 @@ def _deliver(
 def _judged(
     job: Job, result: Result, problem: Problem, judge: Judge, labels: Mapping[str, Any], file: str
 ) -> GraphRecord:
-    """Judges one result and writes the model that is to be delivered.
+    """Judges one result and delivers the fastest proven model.
 
     Raises:
-        KeyboardInterrupt: the judging is interrupted.
+        KeyboardInterrupt: the judging is interrupted; nothing is written.
     """
-    from xflowrl.onnx_io import save_onnx
-    from xflowrl.run_folder import Verified, graph_record
+    from xflowrl.run_folder import Verified, graph_record, undecided
 
-    with job.interrupts.allowed():
-        judgement = judge.judge(result, problem.objective, seed=job.seed)
-    if judgement.model is not None:
-        save_onnx(judgement.model, job.folder / file)
+    try:
+        with job.interrupts.allowed():
+            judgement = judge.deliver(result, problem, job.folder / file, seed=job.seed)
+    except (ValueError, OSError) as error:
+        job.refused(f"{result.graph}: {one_line(error)}")
+        return graph_record(result, undecided(one_line(error)), labels=labels)
     return graph_record(
         result,
         Verified.of(judgement.verdict),
         labels=labels,
-        real=judgement.real,
-        decisive=judgement.decisive,
-        kept_original=judgement.kept_original,
-        best_onnx=file if judgement.model is not None else None,
+        judgement=judgement,
+        best_onnx=file,
     )
 
 
@@ -297,6 +301,8 @@ def _run_job(task: Task, config: DictConfig) -> None:
             plain = _plain(config, resolve=True)
             _check(plain)
             task(Job(plain, choices, overrides, folder, interrupts))
+    except JobFailed:
+        pass  # said where it happened
     except _USER_ERRORS as error:
         logger.error("error: %s", one_line(error))
         logger.debug("raised here", exc_info=True)

@@ -18,15 +18,16 @@ from xflowrl.problem import Improvement, Result, Step, Trace, peak_resident_byte
 from xflowrl.provenance import git_commit, versions
 
 if TYPE_CHECKING:
+    from xflowrl.judge import Judgement
     from xflowrl.measurement.compare import RealMeasurement
     from xflowrl.verify import Verdict
 
 SCHEMA = 2
 
 
-def _key(meaning: str) -> Any:
-    """A key of a record."""
-    return field(metadata={"meaning": meaning})
+def _key(meaning: str, **default: Any) -> Any:
+    """A key of a record; one that came later has a `default`."""
+    return field(metadata={"meaning": meaning}, **default)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Verified:
     """Whether a result computes what its original computes: `verified`."""
 
     status: Literal["equal", "different", "undecided"] = _key(
-        "`equal`, `different`, or `undecided`: not proven; only what is equal is delivered"
+        "`equal`, `different`, or `undecided`: not proven, so the original is delivered"
     )
     max_abs_error: float | None = _key("largest difference, over all outputs and draws of weights")
     max_rel_error: float | None = _key("the same in units of the output's standard deviation")
@@ -67,13 +68,13 @@ class Quartiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Real:
-    """Original and result measured side by side, on one device in one runtime: `real`."""
+    """Original and fastest proven file, side by side, on one device in one runtime: `real`."""
 
     device: str = _key("what they ran on")
     runtime: str = _key("what ran them")
-    decides: bool = _key("whether the original is kept where the result is slower there")
+    decides: bool = _key("whether the original is kept unless the file is faster there")
     initial_ms: Quartiles = _key("time of the original")
-    best_ms: Quartiles = _key("time of the result")
+    best_ms: Quartiles = _key("time of the fastest proven file")
     speedup: float = _key("ratio of the medians")
     noise: float = _key("how far such a ratio of the original to itself is from 1")
 
@@ -133,8 +134,15 @@ class GraphRecord:
     num_steps: int = _key("applied rewrites")
     real: tuple[Real, ...] = _key("the final measurement, below, once for every runtime")
     verified: Verified = _key("the proof, below")
-    kept_original: bool = _key("the result was really slower, so `best_onnx` is the original")
+    kept_original: bool = _key("nothing proven was faster, so `best_onnx` is the original")
     best_onnx: str | None = _key("the model's file name; null if none was written")
+    num_steps_delivered: int | None = _key(
+        "rewrites in `best_onnx`; null in earlier records", default=None
+    )
+    given_up: tuple[str, ...] = _key(
+        "rules of rewrites that were not proven and left out", default=()
+    )
+    detail: str = _key("why the original was kept; empty if it was not", default="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,18 +188,17 @@ def graph_record(
     verified: Verified,
     *,
     labels: Mapping[str, Any],
-    real: Sequence[RealMeasurement] = (),
-    decisive: RealMeasurement | None = None,
-    kept_original: bool = False,
+    judgement: Judgement | None = None,
     best_onnx: str | None = None,
 ) -> GraphRecord:
     """One entry of `results` in `result.json`.
 
     Args:
         labels: agent, rules, measurement, seed.
-        decisive: the one of `real` that decides.
+        judgement: what was delivered, if anything was.
         best_onnx: the model's file name in the run folder; None if it was not written.
     """
+    real = judgement.real if judgement is not None else None
     return GraphRecord(
         **labels,
         graph=result.graph,
@@ -213,10 +220,13 @@ def graph_record(
         num_kernels_initial=result.num_kernels_initial,
         num_kernels_best=result.num_kernels_best,
         num_steps=len(result.trace.steps),
-        real=tuple(Real.of(each, decides=each is decisive) for each in real),
+        real=(Real.of(real, decides=True),) if real is not None else (),
         verified=verified,
-        kept_original=kept_original,
+        kept_original=judgement is not None and judgement.kept_original,
         best_onnx=best_onnx,
+        num_steps_delivered=len(judgement.steps) if judgement is not None else None,
+        given_up=judgement.given_up if judgement is not None else (),
+        detail=judgement.detail if judgement is not None else "",
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -93,16 +93,23 @@ class DrawnWeights:
 
 
 class RedrawnWeights:
-    """Weights of which the float parameters are drawn anew, while all others keep their value."""
+    """Weights of which the float parameters are drawn anew, while all others keep their value.
 
-    def __init__(self, own: Weights, graph: Graph, seed: int) -> None:
+    Attributes:
+        parameters: their names; `among`, if it is given, limits them.
+    """
+
+    def __init__(
+        self, own: Weights, graph: Graph, seed: int, *, among: Collection[str] | None = None
+    ) -> None:
         self._own = own
         self._drawn = DrawnWeights(graph, seed)
-        self._parameters = self._drawn.parameters()
+        found = self._drawn.parameters()
+        self.parameters = found if among is None else found & set(among)
 
     def get(self, name: str) -> Array:
         """The weight of that name; ValueError if there is none."""
-        return (self._drawn if name in self._parameters else self._own).get(name)
+        return (self._drawn if name in self.parameters else self._own).get(name)
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:

@@ -13,7 +13,6 @@ import pytest
 from xflowrl._engine import Graph, GraphBuilder, TensorType, activation_names
 from xflowrl.measurement.runtimes import open_runtime
 from xflowrl.onnx_io import Model, StoredWeights, export_onnx, load_onnx, save_onnx
-from xflowrl.onnx_io.exporting import export_for_comparison
 from xflowrl.onnx_io.operands import FusedKernels
 from xflowrl.weights import DrawnWeights, draw_inputs
 
@@ -181,15 +180,6 @@ def test_half_precision_is_folded_in_single() -> None:
     proto = export_onnx(Model(builder.build(), StoredWeights(values)))
     (tensor,) = proto.graph.initializer
     assert onnx.numpy_helper.to_array(tensor) == np.float16(1 + 2.0**-9)
-
-
-def test_weights_as_inputs(run_model: Run) -> None:
-    model = weight_arithmetic()
-    proto = export_for_comparison(model, weight_inputs={"a", "b"}, more_outputs={"inner": "c"})
-    assert [i.name for i in proto.graph.input] == ["x", "a", "b"]
-    feeds = {n: model.weights.get(n) for n in ("a", "b")}
-    _, inner = run_model(proto, {**draw_inputs(model.graph, 0), **feeds})
-    np.testing.assert_allclose(inner, feeds["a"] * model.weights.get("s"), rtol=1e-6)
 
 
 def test_a_weight_of_another_type_is_refused() -> None:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import glob as globbing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from xflowrl.onnx_io import Model, load_onnx
+
+
+class ModelFiles(list[Model]):
+    """The models of those files that could be read.
+
+    Attributes:
+        unread: one line for each of the others: which, why, and the remedy.
+    """
+
+    def __init__(self, models: Iterable[Model] = (), *, unread: Sequence[str] = ()) -> None:
+        super().__init__(models)
+        self.unread = tuple(unread)
 
 
 def onnx_files(
@@ -19,7 +31,7 @@ def onnx_files(
     input_shapes: dict[str, list[int]] | None = None,
     redraw_weights: bool = False,
     seed: int = 0,
-) -> list[Model]:
+) -> ModelFiles:
     """The models of the given files, in the order given, a pattern's files by name, each once.
 
     Args:
@@ -33,8 +45,8 @@ def onnx_files(
         seed: of the redrawn weights.
 
     Raises:
-        ValueError: nothing was asked for, a pattern matches no file, every file is skipped, or a
-            file cannot be read; the message names it.
+        ValueError: nothing was asked for, a pattern matches no file, every file is skipped, or no
+            file can be read; the message names the first.
     """
     patterns = [*([path] if path is not None else []), *(paths or [])]
     if not patterns:
@@ -45,16 +57,23 @@ def onnx_files(
         raise ValueError(
             f"graph=onnx: graph.skip={skip} leaves out all {len(found)} files; shorten it"
         )
-    return [
-        load_onnx(
-            Path(file),
-            batch_size=batch_size,
-            input_shapes=input_shapes,
-            redraw_weights=redraw_weights,
-            seed=seed,
-        )
-        for file in kept
-    ]
+    read, unread = list[Model](), list[ValueError]()
+    for file in kept:
+        try:
+            model = load_onnx(
+                Path(file),
+                batch_size=batch_size,
+                input_shapes=input_shapes,
+                redraw_weights=redraw_weights,
+                seed=seed,
+            )
+        except ValueError as error:
+            unread.append(error)
+        else:
+            read.append(model)
+    if not read:
+        raise unread[0]
+    return ModelFiles(read, unread=[str(error) for error in unread])
 
 
 def _matching(pattern: str) -> list[str]:

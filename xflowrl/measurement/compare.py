@@ -1,26 +1,24 @@
-"""The final measurement: original and result executed for real, side by side."""
+"""The final measurement: the user's file and a few others, timed as they are deployed."""
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from xflowrl.measurement.operand_values import draw
-from xflowrl.measurement.runtimes import Run, Runtime, export_for
+from xflowrl.measurement.runtimes import Run, Runtime
 from xflowrl.measurement.timer import Measurement, is_narrow, median_interval, sample_ms
-
-if TYPE_CHECKING:
-    from xflowrl.onnx_io import Model
+from xflowrl.onnx_io.model_file import inspect_file
 
 _PRECISION = 0.005
 
 
 @dataclass(frozen=True)
 class RealMeasurement:
-    """Original and result, interleaved in one runtime on this machine.
+    """A file beside the original, interleaved in one runtime on this machine.
 
     Attributes:
         noise: how far a ratio of medians may be from the truth here: the largest deviation from 1
@@ -39,25 +37,29 @@ class RealMeasurement:
         return self.initial.median_ms / self.best.median_ms
 
     @property
-    def is_slower(self) -> bool:
-        """Whether the result is slower than the original by more than the noise."""
-        return self.speedup < 1.0 - self.noise
+    def is_faster(self) -> bool:
+        """Whether it is faster than the original by more than the noise."""
+        return self.speedup > 1.0 + self.noise
 
 
-def compare(
-    original: Model, best: Model, runtime: Runtime, *, max_s: float = 10.0
-) -> RealMeasurement:
-    """Executes both models in a runtime, interleaved.
+def race(
+    original: Path,
+    candidates: Sequence[Path],
+    feeds: Mapping[str, np.ndarray],
+    runtime: Runtime,
+    *,
+    max_s: float,
+) -> list[RealMeasurement]:
+    """Times files in turn; one measurement a candidate, in order, each against the original.
 
-    Three runs take turns: original, result, and the original again, whose difference from the
-    first is the noise. Rounds go on until both ratios are known to half a percent, at most `max_s`
-    seconds, at least three rounds. The device lock is held exclusive. What was compiled is
-    released before it returns; all three are in memory at once.
+    In every round the original runs twice: how far it is from itself is the noise. Rounds go on
+    until every ratio is known to half a percent, at most `max_s` seconds, at least three. The
+    device lock is held exclusive. All files are in memory at once, and released at the end.
 
     Raises:
-        ValueError: a model that the runtime refuses.
+        RuntimeError: the runtime refuses a file, or its inputs.
     """
-    runs = _prepare(original, best, runtime)
+    runs = [_compiled(file, feeds, runtime) for file in (original, original, *candidates)]
     with runtime.lock.exclusive():
         samples_ms = sample_ms(
             runs,
@@ -69,43 +71,28 @@ def compare(
             min_warmup_ms=min(200.0, 100.0 * max_s),
             clock_ns=runtime.clock_ns,
         )
-    del runs
+    runs.clear()
     runtime.release()
-    return _measured(samples_ms, device=runtime.device, runtime=runtime.name)
+    return _measured(samples_ms, runtime)
+
+
+def _compiled(file: Path, feeds: Mapping[str, np.ndarray], runtime: Runtime) -> Run:
+    # The runtime takes no path that is not UTF-8, but needs one to find external data.
+    source = file if inspect_file(file).data_files else file.read_bytes()
+    return runtime.compile(source, feeds)
 
 
 def _ratios_are_known(samples_ms: np.ndarray) -> bool:
-    original, best, again = samples_ms.T
-    return is_narrow(best / original, _PRECISION) and is_narrow(again / original, _PRECISION)
+    return all(is_narrow(times / samples_ms[:, 0], _PRECISION) for times in samples_ms.T[1:])
 
 
-def _measured(samples_ms: np.ndarray, *, device: str, runtime: str) -> RealMeasurement:
-    original, best, again = samples_ms.T
-    of = functools.partial(Measurement.of, device=device, runtime=runtime)
+def _measured(samples_ms: np.ndarray, runtime: Runtime) -> list[RealMeasurement]:
+    """`samples_ms` has a column for the original, for the original again, then the candidates."""
+    original, again, *others = samples_ms.T
+    of = partial(Measurement.of, device=runtime.device, runtime=runtime.name)
     low, high = median_interval(again / original)
-    return RealMeasurement(
-        device=device,
-        runtime=runtime,
-        initial=of(np.concatenate([original, again])),
-        best=of(best),
-        noise=max(abs(low - 1.0), abs(high - 1.0)),
-    )
-
-
-def _prepare(original: Model, best: Model, runtime: Runtime) -> list[Run]:
-    """Runs of the original, the result, and the original again."""
-    feeds = {name: draw(original.graph.tensor_type(name)) for name in original.graph.inputs}
-
-    def compiled(exported: bytes, name: str) -> Run:
-        try:
-            return runtime.compile(exported, feeds)
-        except RuntimeError as error:
-            raise ValueError(
-                f"model {name!r} cannot be executed in {runtime.name}: {error}"
-            ) from error
-
-    exported = export_for(runtime, original)
-    runs = [compiled(exported, original.name) for _ in range(2)]
-    del exported
-    runs.insert(1, compiled(export_for(runtime, best), best.name))
-    return runs
+    initial, noise = of(np.concatenate([original, again])), max(abs(low - 1.0), abs(high - 1.0))
+    return [
+        RealMeasurement(runtime.device, runtime.name, initial=initial, best=of(times), noise=noise)
+        for times in others
+    ]

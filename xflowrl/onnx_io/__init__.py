@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from xflowrl.onnx_io.exporting import export_onnx, save_onnx
 from xflowrl.onnx_io.importing import load_onnx
 from xflowrl.onnx_io.model import Model, StoredWeights, Weights
+from xflowrl.onnx_io.saving import export_onnx, save_onnx, save_with_weights
 
-__all__ = ["Model", "StoredWeights", "Weights", "export_onnx", "load_onnx", "save_onnx"]
+__all__ = [
+    "Model",
+    "StoredWeights",
+    "Weights",
+    "export_onnx",
+    "load_onnx",
+    "save_onnx",
+    "save_with_weights",
+]

@@ -1,13 +1,13 @@
-"""Writes a graph and its weights as a standard ONNX model of opset 18."""
+"""Writes a graph and its weights as a standard ONNX model, in memory.
+
+A model that was read from a file is written back into that file: its metadata, symbols, opset and
+whatever no rewrite touched come out as they went in.
+"""
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from os import PathLike
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -18,134 +18,45 @@ from xflowrl.onnx_io.inlining import (
     bodies,
     captured_names,
     defined_names,
+    reads,
     rename_captured,
     rename_defined,
+    separate_bodies,
 )
 from xflowrl.onnx_io.model import Array, Model
-from xflowrl.onnx_io.operands import ORT_DOMAIN, FusedKernels, OperandWriter
+from xflowrl.onnx_io.operands import FusedKernels, OperandWriter
+from xflowrl.onnx_io.operator_sets import write_operator_sets
+from xflowrl.onnx_io.reading import raw_array
+from xflowrl.onnx_io.sizes import SizeWriter
+from xflowrl.onnx_io.source import Source
 from xflowrl.onnx_io.tensor_types import (
-    CANONICAL_OPSET,
     UniqueNames,
+    array_type,
     element_of,
     make_tensor,
     numpy_dtype,
 )
 
 IR_VERSION = 8  # the one that came with opset 18
-MAX_INLINE_BYTES = 2**31 - 2**27  # a protobuf holds 2 GiB; the rest is for the nodes
 _PRODUCER = "xflowrl"
-_ALIGNMENT = 4096
-
-TensorMaker = Callable[[str, Array, str], onnx.TensorProto]
+_SMALL_BYTES = 4096  # smaller constants stay in the model: shapes are inferred from them
 
 
-def export_onnx(
-    model: Model, *, fold: bool = True, fused: FusedKernels = frozenset()
-) -> onnx.ModelProto:
-    """The model in ONNX opset 18.
+class Exporter:
+    """One export: what is written, under which names.
 
-    Args:
-        model: the graph and its weights.
-        fold: compute what depends on constants alone; False keeps those operators.
-        fused: the fused activations to write as attributes of ONNX Runtime's FusedConv and
-            FusedGemm (domain com.microsoft), for measurement. The standard form, the default,
-            writes each as an operator of its own.
-
-    Raises:
-        ValueError: for a weight that `model.weights` does not have, or of another type.
+    Attributes:
+        large: values of the initialisers that the written model lacks, by name.
     """
-    return _Exporter(model, fold=fold, fused=fused).model_proto(make_tensor)
 
-
-def export_for_comparison(
-    model: Model, *, weight_inputs: Collection[str], more_outputs: Mapping[str, str]
-) -> onnx.ModelProto:
-    """The model with nothing folded, some weights as inputs and some inner tensors as outputs.
-
-    Args:
-        model: the graph and its weights.
-        weight_inputs: names of weights that become further inputs, in the graph's order.
-        more_outputs: further outputs by public name, with the tensors they read.
-    """
-    exporter = _Exporter(model, fold=False, weight_inputs=weight_inputs, more_outputs=more_outputs)
-    return exporter.model_proto(make_tensor)
-
-
-def save_onnx(
-    model: Model, path: str | PathLike[str], *, max_inline_bytes: int = MAX_INLINE_BYTES
-) -> None:
-    """Writes the checked model to `path`, all of it or nothing.
-
-    Weights of more than `max_inline_bytes` in total go to `<file name>.data` beside it.
-
-    Raises:
-        ValueError: if ONNX's checker, with strict shape inference, refuses the model.
-    """
-    path = Path(path)
-    exporter = _Exporter(model, fold=True)
-    data_name = f"{path.name}.data"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        written = Path(folder) / path.name
-        if exporter.num_weight_bytes() > max_inline_bytes:
-            with (Path(folder) / data_name).open("wb") as data:
-                proto = exporter.model_proto(_external_maker(data, data_name))
-        else:
-            proto = exporter.model_proto(make_tensor)
-        written.write_bytes(proto.SerializeToString())
-        del proto
-        _check(written, model.name)
-        if (Path(folder) / data_name).exists():
-            (Path(folder) / data_name).replace(path.parent / data_name)
-        written.replace(path)
-
-
-def _check(path: Path, name: str) -> None:
-    try:
-        onnx.checker.check_model(path, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f'graph "{name}" is not a valid ONNX model: {reason}') from None
-
-
-def _external_maker(data: BinaryIO, location: str) -> TensorMaker:
-    """Small tensors stay in the model: shapes are inferred from them."""
-
-    def make(name: str, array: Array, dtype: str) -> onnx.TensorProto:
-        if dtype == "string" or array.size <= 1024:
-            return make_tensor(name, array, dtype)
-        data.write(b"\0" * (-data.tell() % _ALIGNMENT))
-        tensor = onnx.TensorProto(name=name, data_type=element_of(dtype), dims=array.shape)
-        content = np.ascontiguousarray(array, dtype=numpy_dtype(dtype))
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (
-            ("location", location), ("offset", data.tell()), ("length", content.nbytes),
-        ):  # fmt: skip
-            tensor.external_data.add(key=key, value=str(value))
-        data.write(content.data if content.dtype.kind != "V" else content.tobytes())
-        return tensor
-
-    return make
-
-
-class _Exporter:
-    """One export: what is written, under which names."""
-
-    def __init__(
-        self,
-        model: Model,
-        *,
-        fold: bool,
-        fused: FusedKernels = frozenset(),
-        weight_inputs: Collection[str] = (),
-        more_outputs: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, model: Model, *, fold: bool, fused: FusedKernels = frozenset()) -> None:
+        self.large: dict[str, Array] = {}
         self._model = model
-        self._weight_inputs = frozenset(weight_inputs)
+        self._source: Source | None = model.source
         graph = model.graph
         self._nodes: list[Node] = graph.nodes()
-        self._outputs = list(zip(graph.outputs, graph.output_tensors, strict=True))
-        self._outputs += (more_outputs or {}).items()
+        num_outputs = len(model.outputs)
+        self._outputs = list(zip(graph.outputs, graph.output_tensors, strict=True))[:num_outputs]
         self._weights = graph.weights
         self._literals = graph.literals
         self._types = dict(self._weights)
@@ -157,44 +68,132 @@ class _Exporter:
             for name, tensor_type in zip(node.outputs, node.output_types, strict=True):
                 self._types[name] = tensor_type
                 self._producer[name] = node
-        self._names = UniqueNames({*self._types, *(public for public, _ in self._outputs)})
-        self._writer = OperandWriter(self._names, fused=fused)
+        taken = {*self._types, *(public for public, _ in self._outputs)}
+        if self._source is not None:
+            for proto in self._source.nodes.values():
+                taken.update([*proto.input, *proto.output])
+            taken |= set(self._source.initializers)
+        self._names = UniqueNames(taken)
+        self._opset = model.opset
+        in_file = self._source.nodes if self._source is not None else {}
+        self._order = {first: index for index, first in enumerate(in_file)}
+        self._writer = OperandWriter(self._names, fused=fused, opset=self._opset)
+        self._sizes: SizeWriter | None = None
+        if self._source is not None and self._source.bindings.is_dynamic:
+            self._sizes = SizeWriter(self._source, self._writer, self._names)
         self._new_names, self._copies = self._plan_names()
         self._written = self._nodes
         self._to_fold: list[str] = []
         if fold:
             self._plan_folding()
 
-    def num_weight_bytes(self) -> int:
-        leaves = self._read_leaves()
-        return sum(self._types[name].num_bytes for name in [*leaves, *self._to_fold])
-
-    def model_proto(self, make: TensorMaker) -> onnx.ModelProto:
-        graph = onnx.GraphProto(name=self._model.name or "graph")
-        for node in self._written:
-            protos = self._renamed(self._writer.write(node))
-            self._name_nodes(node, protos)
-            graph.node.extend(protos)
-        taken = {name for node in graph.node for name in node.output}
-        self._separate_bodies(graph.node, taken)
+    def model_proto(self) -> onnx.ModelProto:
+        model = self._shell()
+        graph = model.graph
+        protos = self._live(self._protos())
+        graph.node.extend(protos)
+        taken = {name for node in graph.node for name in node.output} | set(self._writer.constants)
+        taken.update(map(self._new_name, self._types))
+        separate_bodies(graph.node, taken, self._names)
         for tensor, public in self._copies:
             graph.node.append(onnx.helper.make_node("Identity", [tensor], [public], name=public))
-        for name in self._model.graph.inputs:
-            graph.input.append(self._info(name, self._new_name(name)))
-        for public, tensor in self._outputs:
-            graph.output.append(self._info(tensor, public))
-        self._write_constants(graph, make)
-        self._declare_opaque(graph)
-        opsets = [onnx.helper.make_opsetid("", CANONICAL_OPSET)]
-        for domain in sorted({n.domain for n in graph.node} - {""}):
-            version = self._model.custom_opsets.get(domain, 1)
-            opsets.append(onnx.helper.make_opsetid(domain, version))
-        for domain, version in sorted(self._model.custom_opsets.items()):
-            if all(o.domain != domain for o in opsets) and domain != ORT_DOMAIN:
-                opsets.append(onnx.helper.make_opsetid(domain, version))
-        return onnx.ModelProto(
-            ir_version=IR_VERSION, producer_name=_PRODUCER, graph=graph, opset_import=opsets
-        )
+        self._write_constants(graph)
+        self._write_types(graph)
+        write_operator_sets(model, self._opset)
+        return model
+
+    def _shell(self) -> onnx.ModelProto:
+        """The model without nodes: the file's own, or a new one."""
+        model = onnx.ModelProto()
+        if self._source is None:
+            model.ir_version, model.producer_name = IR_VERSION, _PRODUCER
+            model.graph.name = self._model.name or "graph"
+            for name in self._model.graph.inputs:
+                model.graph.input.append(self._info(name, self._new_name(name)))
+            for public, tensor in self._outputs:
+                model.graph.output.append(self._info(tensor, public))
+            return model
+        model.CopyFrom(self._source.shell)
+        model.graph.ClearField("value_info")
+        if model.ir_version < 4:  # where inputs listed weights too
+            inputs = [i for i in model.graph.input if i.name not in self._source.initializers]
+            del model.graph.input[:]
+            model.graph.input.extend(inputs)
+        model.ir_version = max(model.ir_version, IR_VERSION)
+        return model
+
+    # Nodes
+
+    def _protos(self) -> list[onnx.NodeProto]:
+        """Every node in order; before each, what the file computes its constants with."""
+        protos: list[onnx.NodeProto] = []
+        emitted: set[str] = set()
+        for node in self._written:
+            proto_nodes = self._renamed(self._node_protos(node))
+            for name in [*dict.fromkeys(n for proto in proto_nodes for n in reads(proto))]:
+                protos.extend(self._constant_protos(name, emitted))
+            protos.extend(proto_nodes)
+        for tensor in [*(t for _, t in self._outputs), *(t for t, _ in self._copies)]:
+            protos.extend(self._constant_protos(tensor, emitted))
+        return protos
+
+    def _node_protos(self, node: Node) -> list[onnx.NodeProto]:
+        """The file's own node with its operands replaced, or new ones."""
+        source = self._source
+        if source is not None:
+            if self._is_unchanged(node):
+                return [self._as_read(node, source.nodes[node.outputs[0]])]
+            if self._sizes is not None:
+                return self._sizes.write(node)
+        protos = self._writer.write(node)
+        for proto in protos:
+            proto.name = next(name for name in proto.output if name)
+        return protos
+
+    def _is_unchanged(self, node: Node) -> bool:
+        if self._source is None or node.outputs[0] not in self._source.nodes:
+            return False
+        op_type, _, attributes = self._source.unchanged.get(node.outputs[0], ("", [], {}))
+        return (op_type, attributes) == (node.op_type, node.attributes)
+
+    def _as_read(self, node: Node, origin: onnx.NodeProto) -> onnx.NodeProto:
+        assert self._source is not None
+        _, operands, _ = self._source.unchanged[node.outputs[0]]
+        proto = onnx.NodeProto()
+        proto.CopyFrom(origin)
+        if bodies(proto):  # with what they capture behind
+            del proto.input[:]
+            proto.input.extend(node.inputs)
+        elif node.inputs != operands:
+            for position, name in enumerate(node.inputs):
+                proto.input[position] = name
+        return proto
+
+    def _constant_protos(self, name: str, emitted: set[str]) -> list[onnx.NodeProto]:
+        """The file's nodes that compute a constant, operands first."""
+        source = self._source
+        if source is None or not self._is_computed(name):
+            return []
+        found: dict[str, onnx.NodeProto] = {}
+        pending = [name]
+        while pending:
+            tensor = pending.pop()
+            if tensor not in emitted and tensor not in self._producer and self._is_computed(tensor):
+                origin = source.nodes[tensor]
+                emitted.update(origin.output)
+                found[origin.output[0]] = origin
+                pending.extend(origin.input)
+        return [found[first] for first in sorted(found, key=self._order.__getitem__)]
+
+    def _live(self, protos: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+        """The nodes that the outputs depend on: shape arithmetic may have lost its reader."""
+        needed = {public for public, _ in self._outputs} | {tensor for tensor, _ in self._copies}
+        live: list[onnx.NodeProto] = []
+        for proto in reversed(protos):
+            if any(name in needed for name in proto.output if name):
+                needed.update(reads(proto))
+                live.append(proto)
+        return live[::-1]
 
     # Names
 
@@ -246,28 +245,19 @@ class _Exporter:
         new_names = zip(captured, actual, strict=True)
         rename_captured(proto, {old: self._new_name(new) for old, new in new_names})
 
-    def _separate_bodies(self, nodes: object, taken: set[str]) -> None:
-        """Names inside a body must differ from those of the graph around it."""
-        outer = taken | {self._new_name(name) for name in self._types} | set(self._writer.constants)
-        for proto in nodes:  # type: ignore[attr-defined]
-            for body in bodies(proto):
-                clashes = sorted(defined_names(body) & outer)
-                rename_defined(body, {name: self._names.fresh(name) for name in clashes})
-
-    def _name_nodes(self, node: Node, protos: list[onnx.NodeProto]) -> None:
-        imported = self._model.node_names.get((node.op_type, node.outputs[0]))
-        for proto in protos:
-            proto.name = next(name for name in proto.output if name)
-        if imported is not None:
-            protos[0].name = imported
-
     # Constants
 
     def _plan_folding(self) -> None:
-        """Splits constants' nodes into those computed now and those written as they are."""
+        """Splits constants' nodes into those computed now and those written as they are.
+
+        What the file computes from constants it goes on computing, for the readers left as well.
+        """
         keep: set[str] = set()
         for node in self._nodes:
             if not node.is_constant:
+                continue
+            if self._is_unchanged(node) and not self._reads_made(node):
+                keep.update(node.outputs)
                 continue
             protos = self._writer.write(node)
             if not all(can_fold(proto) for proto in protos) or keep.intersection(node.inputs):
@@ -278,6 +268,11 @@ class _Exporter:
         read = [name for node in self._written for name in node.inputs]
         read += [tensor for _, tensor in self._outputs]
         self._to_fold = [name for name in dict.fromkeys(read) if name in folded]
+
+    def _reads_made(self, node: Node) -> bool:
+        """Whether a constant's node reads what a rewrite made."""
+        assert self._source is not None
+        return self._source.unchanged[node.outputs[0]][1] != node.inputs
 
     def _leaf(self, name: str) -> Array:
         if name in self._literals:
@@ -301,7 +296,7 @@ class _Exporter:
         for node in reversed(nodes):
             for proto in self._writer.write(node):
                 operands = [self._operand(name, values) for name in proto.input]
-                results = evaluate(proto, operands)
+                results = evaluate(proto, operands, self._opset)
                 if results is None:
                     raise ValueError(
                         f'node "{node.outputs[0]}" ({node.op_type}) of constants '
@@ -331,26 +326,58 @@ class _Exporter:
             )
         return array
 
-    def _read_leaves(self) -> list[str]:
-        read = [name for node in self._written for name in node.inputs]
-        read += [tensor for _, tensor in self._outputs]
-        return [n for n in dict.fromkeys(read) if n in self._weights or n in self._literals]
-
-    def _write_constants(self, graph: onnx.GraphProto, make: TensorMaker) -> None:
-        for name in self._read_leaves():
-            if name in self._weight_inputs:
-                graph.input.append(self._info(name, self._new_name(name)))
-            else:
-                dtype = self._types[name].dtype
-                graph.initializer.append(make(self._new_name(name), self._leaf(name), dtype))
+    def _write_constants(self, graph: onnx.GraphProto) -> None:
+        read = {name for node in graph.node for name in reads(node)}
+        read |= {public for public, _ in self._outputs} | {info.name for info in graph.input}
+        written: set[str] = set()
+        if self._source is not None:
+            for name, tensor in self._source.initializers.items():
+                if name in read and not self._is_redrawn(name):
+                    self._copy_tensor(tensor, graph)
+                    written.add(name)
+        for name in [*self._weights, *self._literals]:
+            new_name = self._new_name(name)
+            if new_name in read and not {name, new_name} & written and not self._is_computed(name):
+                self._add_tensor(new_name, self._leaf(name), self._types[name].dtype, graph)
+        for name, array in self._source.computed.items() if self._source is not None else []:
+            if name in read and name not in self._types:  # read as a shape, as axes, ...
+                graph.initializer.append(make_tensor(name, array, array_type(array).dtype))
         for name, array in self._fold():
             tensor_type = self._types[name]
             shaped = array.reshape(tensor_type.shape)
-            graph.initializer.append(make(self._new_name(name), shaped, tensor_type.dtype))
-        read = {name for node in graph.node for name in node.input}
+            self._add_tensor(self._new_name(name), shaped, tensor_type.dtype, graph)
         for name, array in self._writer.constants.items():
             if name in read:
                 graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+
+    def _is_redrawn(self, name: str) -> bool:
+        """Whether another value than the file's is to be written."""
+        return name in self._weights and not self._model.has_own_weights
+
+    def _is_computed(self, name: str) -> bool:
+        """Whether nodes of the file compute a constant."""
+        source = self._source
+        if source is None or self._is_redrawn(name):
+            return False
+        return name in source.nodes and name not in source.computed
+
+    def _copy_tensor(self, tensor: onnx.TensorProto, graph: onnx.GraphProto) -> None:
+        assert self._source is not None
+        copy = graph.initializer.add()
+        copy.CopyFrom(tensor)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            copy.ClearField("data_location")
+            copy.ClearField("external_data")
+            self.large[tensor.name] = raw_array(tensor, self._source.path.parent.resolve())
+
+    def _add_tensor(self, name: str, array: Array, dtype: str, graph: onnx.GraphProto) -> None:
+        if dtype == "string" or array.nbytes <= _SMALL_BYTES:
+            graph.initializer.append(make_tensor(name, array, dtype))
+            return
+        graph.initializer.add(name=name, data_type=element_of(dtype), dims=array.shape)
+        self.large[name] = array.astype(numpy_dtype(dtype), copy=False)
+
+    # Types and operator sets
 
     def _info(self, tensor: str, name: str) -> onnx.ValueInfoProto:
         tensor_type = self._types[tensor]
@@ -358,13 +385,16 @@ class _Exporter:
             name, element_of(tensor_type.dtype), list(tensor_type.shape)
         )
 
-    def _declare_opaque(self, graph: onnx.GraphProto) -> None:
-        """Types that no inference may find: those of opaque nodes' outputs."""
-        declared = {info.name for info in graph.output}
+    def _write_types(self, graph: onnx.GraphProto) -> None:
+        """Types that no inference may find: those the file declares, those of opaque nodes."""
+        written = {name for node in graph.node for name in node.output}
+        if self._source is not None:
+            declared = {i.name: i for i in self._source.shell.graph.value_info}
+            names = [n for n in declared if n in written and n not in self._new_names.values()]
+            graph.value_info.extend(declared[name] for name in names)
+            return
+        outputs = {info.name for info in graph.output}
         for node in self._written:
             for name in node.outputs if node.is_opaque else []:
-                if self._new_name(name) not in declared:
+                if self._new_name(name) not in outputs:
                     graph.value_info.append(self._info(name, self._new_name(name)))
-
-
-__all__ = ["MAX_INLINE_BYTES", "export_for_comparison", "export_onnx", "save_onnx"]

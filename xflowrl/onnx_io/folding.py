@@ -1,17 +1,17 @@
-"""Evaluates operators on constants with ONNX's reference evaluator."""
+"""Evaluates operators on constants with ONNX Runtime, the program that will run the model."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
-import onnx.reference
 
 from xflowrl.onnx_io.inlining import bodies
+from xflowrl.onnx_io.known import describe
 from xflowrl.onnx_io.model import Array
-from xflowrl.onnx_io.tensor_types import CANONICAL_OPSET
+from xflowrl.onnx_io.tensor_types import CANONICAL_OPSET, array_type, type_proto
 
 # Kept as they are: folding them would undo a quantisation.
 _QUANTISATION = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
@@ -21,6 +21,8 @@ _RANDOM = frozenset(
         "RandomUniform", "RandomUniformLike",
     }
 )  # fmt: skip
+_IR_VERSION = 10
+MAX_KNOWN_FLOATS = 64  # larger constants are never looked into
 
 
 def is_deterministic(node: onnx.NodeProto) -> bool:
@@ -43,33 +45,74 @@ def can_fold(node: onnx.NodeProto) -> bool:
 def evaluate(
     node: onnx.NodeProto, operands: Sequence[Array | None], opset: int = CANONICAL_OPSET
 ) -> list[Array] | None:
-    """Values of the outputs of a node, or None if the evaluator does not know it.
+    """Values of the outputs of a node, or None if ONNX Runtime cannot compute it on the CPU.
 
-    Half and bfloat16 operands are computed in single precision: the caller rounds the result.
+    Half and bfloat16 operands are computed in single precision where that is possible: the caller
+    rounds the result.
     """
-    names = [name for name in dict.fromkeys(node.input) if name]
     given = dict(zip(node.input, operands, strict=True))
-    graph = onnx.helper.make_graph(
-        [node],
-        "constants",
-        [onnx.helper.make_empty_tensor_value_info(name) for name in names],
-        [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name],
-    )
-    opsets = [onnx.helper.make_opsetid("", opset)]
-    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    feeds = {name: _widened(given[name]) for name in names}
+    feeds = {name: array for name, array in given.items() if name and array is not None}
+    wide = {name: _widened(array) for name, array in feeds.items()}
+    has_half = any(wide[name] is not feeds[name] for name in feeds)
+    if has_half and (results := _run(node, wide, opset)) is not None:
+        return results
+    return _run(node, feeds, opset)
+
+
+def _widened(array: Array) -> Array:
+    if array.dtype == object:  # ONNX Runtime takes text
+        text = [s.decode() if isinstance(s, bytes) else s for s in array.ravel()]
+        return np.array(text, dtype=object).reshape(array.shape)
+    return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16") else array
+
+
+def _run(node: onnx.NodeProto, feeds: dict[str, Array], opset: int) -> list[Array] | None:
+    import onnxruntime
+
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            results = onnx.reference.ReferenceEvaluator(model).run(None, feeds)
-    except Exception:  # the evaluator raises whatever NumPy does; then the node stays as it is
+        graph = onnx.helper.make_graph(
+            [node],
+            "constants",
+            [onnx.helper.make_value_info(n, type_proto(array_type(a))) for n, a in feeds.items()],
+            [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name],
+        )
+        opsets = [onnx.helper.make_opsetid("", opset)]
+        model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        options.enable_cpu_mem_arena = False
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return [np.asarray(result) for result in session.run(None, feeds)]
+    except Exception:  # a dozen exception types of its own; then the node stays as it is
         return None
-    if not all(isinstance(result, np.ndarray | np.generic) for result in results):
-        return None
-    return [np.asarray(result) for result in results]
 
 
-def _widened(array: Array | None) -> Array | None:
-    if array is not None and array.dtype.name in ("float16", "bfloat16"):
-        return array.astype(np.float32)
-    return array
+def compute(
+    node: onnx.NodeProto,
+    index: int,
+    sources: Sequence[Array | Callable[[], Array] | None],
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    opset: int,
+) -> Array:
+    """Output number `index` of a node whose operands are constants."""
+    if node.op_type == "ConstantOfShape":
+        return _filled(node, dtype, shape)
+    operands = [source() if callable(source) else source for source in sources]
+    results = evaluate(node, operands, opset)
+    if results is None:
+        raise ValueError(f"{describe(node)} of constants could not be computed")
+    position = sum(map(bool, node.output[:index]))  # among the outputs that have a name
+    return results[position].astype(dtype)
+
+
+def _filled(node: onnx.NodeProto, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """One number, seen as a whole array: placeholder weights take no memory."""
+    value: Any = 0
+    for attribute in node.attribute:
+        value = onnx.numpy_helper.to_array(attribute.t).item()
+    return np.broadcast_to(np.array(value, dtype), shape)

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from xflowrl._engine import GraphBuilder, TensorType
-from xflowrl.onnx_io.binding import bind_inputs
-from xflowrl.onnx_io.canonical import MAX_EXACT_INTEGER, canonical_form
-from xflowrl.onnx_io.folding import can_fold, evaluate
+from xflowrl.onnx_io.canonical import MAX_EXACT_INTEGER, Form, canonical_form
+from xflowrl.onnx_io.dimensions import (
+    Binding,
+    Bindings,
+    Symbols,
+    bound_type,
+    declared_shapes,
+    demanded_sizes,
+    given_sizes,
+)
+from xflowrl.onnx_io.folding import can_fold, compute
 from xflowrl.onnx_io.inlining import captured_names
-from xflowrl.onnx_io.known import describe
+from xflowrl.onnx_io.known import attributes_of, describe, opaque_attributes
 from xflowrl.onnx_io.model import Array, Model, StoredWeights
 from xflowrl.onnx_io.reading import read_proto, tensor_array
+from xflowrl.onnx_io.source import SHAPED, Place, Source, form_key, window_key
 from xflowrl.onnx_io.tensor_types import (
     FLOAT_NAMES,
     INTEGER_NAMES,
+    UNKNOWN,
+    engine_type,
     numpy_dtype,
-    static_type,
+    static_shape,
 )
 from xflowrl.onnx_io.translation import Translation
 from xflowrl.weights import RedrawnWeights
 
+_MAX_TRIED_NODES = 5000  # of larger models only one binding is tried
 _MAX_LITERAL = 64
 
 
@@ -42,10 +53,14 @@ def load_onnx(
 ) -> Model:
     """Reads a model of opset 7 to the latest one.
 
+    Dynamic dimensions are bound by themselves (`Bindings`). What cannot be typed has the type
+    "unknown", and no rewrite touches it.
+
     Args:
         path: the model file; external data must lie in its folder and are mapped, not read.
-        batch_size: size of the leading dimension of every input where that is dynamic.
-        input_shapes: whole shapes of inputs by name.
+        batch_size: prices the model at this size of the leading dimension of every input where
+            that is dynamic.
+        input_shapes: prices the model at these whole shapes of inputs, by name.
         redraw_weights: draw the float weights anew, for models whose weights are placeholders.
         seed: of that draw.
 
@@ -55,8 +70,10 @@ def load_onnx(
     path = Path(path)
     proto = read_proto(path)
     try:
-        types = bind_inputs(proto.graph, batch_size, input_shapes)
-        model = _import(proto, types, path)
+        shapes, given = given_sizes(
+            declared_shapes(proto.graph), batch_size, dict(input_shapes or {})
+        )
+        model = _import(proto, Symbols(shapes, given, demanded_sizes(proto.graph, shapes)), path)
     except ValueError as error:
         raise ValueError(f'model "{path}": {error}') from None
     if redraw_weights:
@@ -64,28 +81,77 @@ def load_onnx(
     return model
 
 
-def _import(proto: onnx.ModelProto, types: Mapping[str, onnx.TypeProto], path: Path) -> Model:
+Constants = Mapping[str, tuple[onnx.TypeProto, Callable[[], Array]]]
+
+
+def _import(proto: onnx.ModelProto, symbols: Symbols, path: Path) -> Model:
     folder = path.parent.resolve()
+    overridable = {i.name for i in proto.graph.input} if proto.ir_version >= 4 else set()
     constants = {
         tensor.name: (
             onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims),
             partial(tensor_array, tensor, folder),
         )
         for tensor in proto.graph.initializer
+        if tensor.name not in overridable
     }
-    translation = Translation(proto, types, constants)
-    translation.run()
+    bindings = _chosen(proto, symbols, constants)
+    views = [bindings.legal]
+    if bindings.is_dynamic:
+        views += [bindings.other, bindings.priced]
+    translation = _translated(proto, views, constants)
     importer = _Importer(translation, path.stem)
     for info in proto.graph.input:
         if info.name not in constants:
             importer.add_input(info.name)
     for node in translation.nodes:
         importer.add_node(node)
-    return importer.finish([output.name for output in proto.graph.output])
+    return importer.finish(proto, path, symbols, bindings)
+
+
+def _translated(
+    proto: onnx.ModelProto, views: Sequence[Binding], constants: Constants
+) -> Translation:
+    types = []
+    for binding in views:
+        declared = [*proto.graph.value_info, *proto.graph.output]
+        bound = {i.name: bound_type(i.type, binding) for i in declared}
+        inputs = {i.name: bound_type(i.type, binding, i.name) for i in proto.graph.input}
+        types.append({**bound, **inputs})
+    for unrolls in (True, False):
+        translation = Translation(proto, types, constants, unrolls=unrolls)
+        translation.run()
+        if translation.is_complete():
+            break
+    return translation
+
+
+def _chosen(proto: onnx.ModelProto, symbols: Symbols, constants: Constants) -> Bindings:
+    """The first bindings at which the network is possible, or where least of it is not."""
+    if not symbols.free:
+        fixed = dict(symbols.fixed)
+        return Bindings(fixed, fixed, fixed)
+
+    def best(candidates: Iterable[Any], sizes: Callable[[Any], Binding]) -> Any:
+        fewest, chosen = None, None
+        for candidate in candidates:
+            failures = len(_translated(proto, [sizes(candidate)], constants).failures)
+            if fewest is None or failures < fewest:
+                fewest, chosen = failures, candidate
+            if not failures or len(proto.graph.node) > _MAX_TRIED_NODES:
+                break
+        return chosen
+
+    sizes = {d for tensor in proto.graph.initializer for d in tensor.dims if d > 1}
+    sizes |= {d for s in symbols.shapes.values() for d in s if isinstance(d, int) and d > 1}
+    legal, other = best(symbols.legal(sizes), lambda pair: pair[0])
+    priced = best(symbols.priced(), lambda binding: binding)
+    further = [b for b in symbols.further(priced) if b != priced]
+    return Bindings(legal, other, priced, further)
 
 
 class _Importer:
-    """Writes lowered nodes into a graph; constants enter it when something reads them."""
+    """Writes translated nodes into a graph; constants enter it when something reads them."""
 
     def __init__(self, translation: Translation, name: str) -> None:
         self._translation = translation
@@ -94,30 +160,59 @@ class _Importer:
         self._defined: set[str] = set()
         self._sources = dict(translation.constants)
         self._weights: dict[str, Array | Callable[[], Array]] = {}
-        self._node_names: dict[tuple[str, str], str] = {}
+        self._num_inputs: dict[str, int] = {}
+        self._auto_pads: dict[tuple[tuple[int, ...], ...], str] = {}
+        self._shape_operands: dict[str, None] = {}
+        self._num_typed = 0
+        self._num_nodes = 0
 
     def add_input(self, name: str) -> None:
         self._builder.add_input(name, self._type(name))
         self._defined.add(name)
 
     def add_node(self, node: onnx.NodeProto) -> None:
-        for name in [*node.input, *node.output, *captured_names(node)]:
-            if name:
-                self._type(name)
-        form = canonical_form(node, self._types, self._translation.value)
+        form, operands = self._form(node)
         if all(name in self._sources for name in node.input if name) and can_fold(node):
             # A constant. Nodes the engine understands stay in the graph, as nodes without a cost;
             # of the others only the result is kept, computed when it is asked for.
             for index, name in enumerate(node.output):
-                if name:
+                if name and self._type(name) != UNKNOWN:
                     self._sources[name] = self._computed(node, index)
-            if form is None:
+            if form is None and all(n in self._sources for n in node.output if n):
                 return
-        inputs = [*node.input, *captured_names(node)]
-        attributes = opaque_attributes(node)
-        if form is not None:
-            inputs = inputs[: form.num_inputs]
-            attributes = form.attributes
+        num_typed = sum(self._type(name, hides=False) != UNKNOWN for name in node.output)
+        self._num_nodes += 1
+        self._num_typed += num_typed == len(node.output)
+        if form is not None and self._add(node, operands, form):
+            dropped = node.input[form.num_inputs :] if form.num_inputs is not None else []
+            self._shape_operands |= dict.fromkeys(set(dropped) & self._translation.dynamic)
+            self._note_padding(node, operands[0], form)
+        else:
+            self._add(node, [*node.input, *captured_names(node)], None)
+
+    def _form(self, node: onnx.NodeProto) -> tuple[Form | None, list[str]]:
+        """The canonical form, and the operands it keeps; None for an opaque node."""
+        dynamic, asked = self._translation.dynamic, set[str]()
+
+        def value(name: str) -> Array | None:
+            asked.add(name)
+            return self._translation.value(name)
+
+        types = {
+            name: self._type(name, hides=False) for name in [*node.input, *node.output] if name
+        }
+        if any(self._type(name) == UNKNOWN for name in node.output):
+            return None, []
+        form = canonical_form(node, types, value)
+        if form is None or (asked & dynamic and node.op_type not in SHAPED):
+            return None, []
+        operands = list(node.input[: form.num_inputs])
+        if any(name and self._type(name) == UNKNOWN for name in operands):
+            return None, []
+        return form, operands
+
+    def _add(self, node: onnx.NodeProto, inputs: Sequence[str], form: Form | None) -> bool:
+        """Adds a node in a form, None: opaque; false if the engine does not have that form."""
         for name in inputs:
             self._define(name)
         outputs = list(node.output)
@@ -126,43 +221,113 @@ class _Importer:
                 node.op_type,
                 inputs,
                 outputs,
-                attributes,
+                opaque_attributes(node) if form is None else form.attributes,
                 domain="" if node.domain == "ai.onnx" else node.domain,
-                output_types=[self._types[name] for name in outputs],
+                output_types=[self._type(name) for name in outputs],
                 opaque=form is None,
             )
         except ValueError as error:
-            raise ValueError(f"{describe(node)}: {error}") from None
+            if form is None:
+                raise ValueError(f"{describe(node)}: {error}") from None
+            return False
         self._defined.update(outputs)
-        if node.name:
-            self._node_names[node.op_type, node.output[0]] = node.name
+        self._num_inputs[outputs[0]] = len(inputs) if form is not None else len(node.input)
+        return True
 
-    def finish(self, names: Sequence[str]) -> Model:
-        tensors = [self._translation.aliases.get(name, name) for name in names]
+    def _note_padding(self, node: onnx.NodeProto, operand: str, form: Form) -> None:
+        auto_pad = attributes_of(node).get("auto_pad", "")
+        views = self._translation.views
+        if auto_pad not in ("SAME_UPPER", "SAME_LOWER") or len(views) == 1:
+            return
+        types = [view.types[operand] for view in views]
+        if types[0] == types[1] or set(form.attributes["strides"]) <= {1}:
+            return
+        kernel = form.attributes.get("kernel_shape")
+        if kernel is None:
+            kernel = self._type(node.input[1]).shape[2:]
+        self._auto_pads[window_key(form.attributes, kernel, self._type(operand))] = auto_pad
+
+    def finish(
+        self, proto: onnx.ModelProto, path: Path, symbols: Symbols, bindings: Bindings
+    ) -> Model:
+        translation = self._translation
+        names = [output.name for output in proto.graph.output]
+        tensors = [translation.aliases.get(name, name) for name in names]
+        operands = list(self._shape_operands)
         for tensor in tensors:
             self._define(tensor)
-        self._builder.set_outputs(names, tensors)
+        hidden = [f"operand {name}" for name in operands]
+        self._builder.set_outputs([*names, *hidden], [*tensors, *operands])
+        varying, places = self._price(symbols, bindings)
         graph = self._builder.build()
+        nodes = graph.nodes()
         live = set(graph.weights)
         weights = {name: source for name, source in self._weights.items() if name in live}
-        return Model(
-            graph, StoredWeights(weights), self._node_names, self._translation.custom_opsets
+        shell = onnx.ModelProto()
+        shell.CopyFrom(proto)
+        for field in ("node", "initializer", "sparse_initializer"):
+            shell.graph.ClearField(field)
+        source = Source(
+            path=path,
+            shell=shell,
+            opset=translation.opset,
+            initializers={tensor.name: tensor for tensor in proto.graph.initializer},
+            nodes=translation.sources,
+            num_inputs=self._num_inputs,
+            unchanged={n.outputs[0]: (n.op_type, n.inputs, n.attributes) for n in nodes},
+            forms={form_key(n): n.outputs[0] for n in reversed(nodes) if not n.is_opaque},
+            auto_pads=self._auto_pads,
+            computed={
+                n: a for n in translation.computed if (a := translation.value(n)) is not None
+            },
+            outputs=len(names),
+            bindings=bindings,
+            varying=frozenset(varying),
+            places=places,
+            shapes=symbols.shapes,
+            failures=tuple(translation.failures),
+            num_typed=self._num_typed,
+            num_nodes=self._num_nodes,
         )
+        return Model(graph, StoredWeights(weights), source)
 
-    def _type(self, name: str) -> TensorType:
+    def _price(self, symbols: Symbols, bindings: Bindings) -> tuple[set[int], Mapping[int, Place]]:
+        """Tells the graph what its sizes are priced at.
+
+        Returns the sizes that vary, and where each dynamic size of an input can be read.
+        """
+        views = self._translation.views
+        if len(views) == 1:
+            return set(), {}
+        sizes: dict[int, int] = {}
+        varying: set[int] = set()
+        for name in views[0].types:
+            shapes = [static_shape(view.types.get(name)) for view in views]
+            for size, other, priced in zip(*shapes, strict=False):
+                if size != other:
+                    varying.add(size)
+                if size > 1 and (size != priced or size != other):
+                    sizes.setdefault(size, priced)
+        places = {bindings.legal[symbol]: symbols.places(symbol)[0][:2] for symbol in symbols.free}
+        factors = {bindings.legal[symbol]: bindings.priced[symbol] for symbol in symbols.free}
+        self._builder.price_at(sizes, {size: n for size, n in factors.items() if size > 1})
+        return varying, places
+
+    def _type(self, name: str, *, hides: bool = True) -> TensorType:
+        """The engine's type of a tensor.
+
+        That of shape arithmetic is hidden (it is "unknown"), so that no rewrite matches it.
+        """
         if name not in self._types:
-            if name not in self._translation.types:
-                raise ValueError(f'"{name}" is a sequence; only tensors can be optimised')
-            try:
-                self._types[name] = static_type(self._translation.types[name])
-            except ValueError as error:
-                raise ValueError(f'tensor "{name}": {error}') from None
-        return self._types[name]
+            self._types[name] = engine_type(self._translation.types.get(name))
+        return UNKNOWN if hides and name in self._translation.dynamic else self._types[name]
 
     def _define(self, name: str) -> None:
         """Puts a constant into the graph before its first reader."""
         if not name or name in self._defined:
             return
+        if name not in self._sources:
+            raise ValueError(f'tensor "{name}" is read, but nothing before it defines it')
         self._defined.add(name)
         tensor_type, source = self._type(name), self._sources[name]
         values = self._literal(name, tensor_type, source)
@@ -192,56 +357,12 @@ class _Importer:
     def _computed(self, node: onnx.NodeProto, index: int) -> Callable[[], Array]:
         sources = [self._sources[name] if name else None for name in node.input]
         result = self._types[node.output[index]]
-        return partial(_compute, node, index, sources, numpy_dtype(result.dtype), result.shape)
-
-
-def _compute(
-    node: onnx.NodeProto,
-    index: int,
-    sources: Sequence[Array | Callable[[], Array] | None],
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-) -> Array:
-    """Output number `index` of a node whose operands are constants."""
-    if node.op_type == "ConstantOfShape":
-        return _filled(node, dtype, shape)
-    results = evaluate(node, [source() if callable(source) else source for source in sources])
-    if results is None:
-        raise ValueError(f"{describe(node)} of constants could not be computed")
-    position = sum(map(bool, node.output[:index]))  # among the outputs that have a name
-    return results[position].astype(dtype)
-
-
-def _filled(node: onnx.NodeProto, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
-    """One number, seen as a whole array: placeholder weights take no memory."""
-    value: Any = 0
-    for attribute in node.attribute:
-        value = onnx.numpy_helper.to_array(attribute.t).item()
-    return np.broadcast_to(np.array(value, dtype), shape)
-
-
-def opaque_attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Attributes of an opaque node; what the engine has no type for as a serialised protobuf."""
-    attributes: dict[str, Any] = {}
-    for attribute in node.attribute:
-        value = onnx.helper.get_attribute_value(attribute)
-        kind = attribute.type
-        if kind in (onnx.AttributeProto.INT, onnx.AttributeProto.FLOAT):
-            attributes[attribute.name] = value
-        elif kind in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS) and len(value):
-            attributes[attribute.name] = list(value)
-        elif kind == onnx.AttributeProto.STRING and _is_text(value):
-            attributes[attribute.name] = value.decode()
-        elif kind == onnx.AttributeProto.STRINGS and len(value) and all(map(_is_text, value)):
-            attributes[attribute.name] = [item.decode() for item in value]
-        else:
-            attributes[attribute.name] = attribute.SerializeToString(deterministic=True)
-    return attributes
-
-
-def _is_text(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return b"\0" not in value
+        return partial(
+            compute,
+            node,
+            index,
+            sources,
+            numpy_dtype(result.dtype),
+            result.shape,
+            self._translation.opset,
+        )

@@ -30,6 +30,8 @@ def infer_outputs(
     try:
         if bodies(node):
             found = _infer_with_bodies(node, opset, known, custom_opsets)
+        elif node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, version):
+            raise ValueError(f"{describe(node)}: ONNX has no such operator in opset {version}")
         elif onnx.defs.has(node.op_type, version, node.domain):
             found = _infer_plain(node, version, opset, known)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError) as e:
@@ -55,7 +57,7 @@ def _merged(found: onnx.TypeProto | None, declared: onnx.TypeProto | None) -> on
 def _infer_plain(
     node: onnx.NodeProto, version: int, opset: int, known: Known
 ) -> dict[str, onnx.TypeProto]:
-    types = {name: known.types[name] for name in node.input if name in known.types}
+    types = {name: known.types.get(name, onnx.TypeProto()) for name in node.input if name}
     data = {}
     for name in dict.fromkeys(node.input):
         value = known.value(name) if name else None

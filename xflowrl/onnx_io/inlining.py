@@ -176,3 +176,11 @@ def _bind_attributes(node: onnx.NodeProto, given: Mapping[str, onnx.AttributePro
     for body in bodies(node):
         for inner in body.node:
             _bind_attributes(inner, given)
+
+
+def separate_bodies(nodes: Iterable[onnx.NodeProto], taken: set[str], names: UniqueNames) -> None:
+    """Renames, in place, what bodies define under a name of the graph around them."""
+    for node in nodes:
+        for body in bodies(node):
+            clashes = sorted(defined_names(body) & taken)
+            rename_defined(body, {name: names.fresh(name) for name in clashes})

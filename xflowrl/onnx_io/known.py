@@ -84,3 +84,30 @@ def describe(node: onnx.NodeProto) -> str:
     operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
     first_output = next((name for name in node.output if name), "")
     return f'node "{node.name or first_output}" ({operator})'
+
+
+def opaque_attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Attributes of an opaque node; what the engine has no type for as a serialised protobuf."""
+    attributes: dict[str, Any] = {}
+    for attribute in node.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        kind = attribute.type
+        if kind in (onnx.AttributeProto.INT, onnx.AttributeProto.FLOAT):
+            attributes[attribute.name] = value
+        elif kind in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS) and len(value):
+            attributes[attribute.name] = list(value)
+        elif kind == onnx.AttributeProto.STRING and _is_text(value):
+            attributes[attribute.name] = value.decode()
+        elif kind == onnx.AttributeProto.STRINGS and len(value) and all(map(_is_text, value)):
+            attributes[attribute.name] = [item.decode() for item in value]
+        else:
+            attributes[attribute.name] = attribute.SerializeToString(deterministic=True)
+    return attributes
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in value

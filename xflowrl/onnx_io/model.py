@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xflowrl._engine import Graph
 from xflowrl.weights import Array, Weights
+
+if TYPE_CHECKING:
+    from xflowrl.onnx_io.source import Source
 
 __all__ = ["Array", "Model", "StoredWeights", "Weights"]
 
@@ -35,19 +40,49 @@ class Model:
     Attributes:
         graph: what the rewrites change.
         weights: values of `graph.weights`, found by name; shared by every rewritten graph.
-        node_names: names of imported nodes by (operator, first output), given back at export.
-        custom_opsets: versions of the operator sets that are not ONNX's own, by domain.
+        source: the file it was read from, which results are written back into.
     """
 
     graph: Graph
     weights: Weights
-    node_names: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    custom_opsets: Mapping[str, int] = field(default_factory=dict)
+    source: Source | None = None
 
     @property
     def name(self) -> str:
         return self.graph.name
 
+    @property
+    def opset(self) -> int:
+        """The opset that results are written in."""
+        return self.source.opset if self.source is not None else 18
+
+    @property
+    def file(self) -> Path | None:
+        """The user's file."""
+        return self.source.path if self.source is not None else None
+
+    @property
+    def outputs(self) -> list[str]:
+        """Public names of the outputs."""
+        names: list[str] = self.graph.outputs
+        return names[: self.source.outputs] if self.source is not None else names
+
+    @property
+    def has_own_weights(self) -> bool:
+        """Whether the weights are those of the file."""
+        return isinstance(self.weights, StoredWeights)
+
+    @property
+    def num_sizes(self) -> int:
+        """How many numbers `input_shapes` takes."""
+        return 1 + len(self.source.bindings.further) if self.source is not None else 1
+
+    def input_shapes(self, number: int = 0) -> dict[str, tuple[int, ...]]:
+        """Shapes of the inputs: 0, at which the costs are taken; from 1 on, further ones."""
+        if self.source is not None:
+            return self.source.input_shapes(number)
+        return {name: self.graph.tensor_type(name).shape for name in self.graph.inputs}
+
     def with_graph(self, graph: Graph) -> Model:
-        """The same weights and names under a rewritten graph."""
+        """The same weights and file under a rewritten graph."""
         return replace(self, graph=graph)

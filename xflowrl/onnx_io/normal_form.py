@@ -5,7 +5,6 @@ from __future__ import annotations
 import onnx
 
 from xflowrl.onnx_io.known import Known, attributes_of, set_attribute
-from xflowrl.onnx_io.tensor_types import CANONICAL_OPSET
 
 
 def without_ceil_mode(node: onnx.NodeProto, known: Known) -> onnx.NodeProto:
@@ -47,25 +46,11 @@ def without_ceil_mode(node: onnx.NodeProto, known: Known) -> onnx.NodeProto:
     return pool
 
 
-def fill_defaults(node: onnx.NodeProto) -> None:
-    """Writes the default attributes of operators that ONNX defines by a function.
-
-    Its checker looks into the function, and does not know the defaults there.
-    """
-    if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, CANONICAL_OPSET):
-        return
-    schema = onnx.defs.get_schema(node.op_type, CANONICAL_OPSET)
-    given = {attribute.name for attribute in node.attribute}
-    for name, attribute in schema.attributes.items() if schema.has_function else []:
-        if name not in given and attribute.default_value.type:
-            node.attribute.append(attribute.default_value)
-
-
-def drop_unused_outputs(node: onnx.NodeProto, used: set[str]) -> None:
+def drop_unused_outputs(node: onnx.NodeProto, used: set[str], opset: int) -> None:
     """Leaves out trailing optional outputs that nothing reads."""
-    if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, CANONICAL_OPSET):
+    if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, opset):
         return
-    schema = onnx.defs.get_schema(node.op_type, CANONICAL_OPSET)
+    schema = onnx.defs.get_schema(node.op_type, opset)
     optional = onnx.defs.OpSchema.FormalParameterOption.Optional
     while len(node.output) > 1:
         last = len(node.output) - 1

@@ -14,7 +14,7 @@ import onnx
 
 from xflowrl._engine import Node, TensorType, canonical_attributes
 from xflowrl.onnx_io.model import Array
-from xflowrl.onnx_io.tensor_types import UniqueNames, numpy_dtype
+from xflowrl.onnx_io.tensor_types import CANONICAL_OPSET, UniqueNames, numpy_dtype
 from xflowrl.operators import operator_of
 
 ORT_DOMAIN = "com.microsoft"
@@ -28,15 +28,19 @@ class OperandWriter:
     Args:
         names: where names of new tensors come from.
         fused: what becomes ONNX Runtime's FusedConv and FusedGemm.
+        opset: what is written: an operator that it has is not expanded.
 
     Attributes:
         constants: the constants written so far, by name; equal ones are shared.
     """
 
-    def __init__(self, names: UniqueNames, *, fused: FusedKernels) -> None:
+    def __init__(
+        self, names: UniqueNames, *, fused: FusedKernels, opset: int = CANONICAL_OPSET
+    ) -> None:
         self.constants: dict[str, Array] = {}
         self._names = names
         self._fused = fused
+        self._opset = opset
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def write(self, node: Node) -> list[onnx.NodeProto]:
@@ -48,20 +52,26 @@ class OperandWriter:
         parameters = attributes.pop("activation_params", [])
         if (node.op_type, output.dtype, activation) in self._fused:
             return [_fused_kernel(node, attributes, activation, parameters)]
-        if node.op_type in _EXPANDED:
+        if self._is_expanded(node.op_type):
             return _EXPANDED[node.op_type](
                 self, node.inputs[0], node.outputs[0], output, attributes
             )
-        if node.op_type == "AveragePool" and set(attributes.pop("dilations")) - {1}:
-            raise ValueError(f'node "{node.outputs[0]}" (AveragePool): opset 18 has no dilations')
+        is_old_pool = node.op_type == "AveragePool" and self._opset < 19
+        if is_old_pool and set(attributes.pop("dilations")) - {1}:
+            raise ValueError(
+                f'node "{node.outputs[0]}" (AveragePool): opset {self._opset} has no dilations'
+            )
         inputs = [*node.inputs, *self._operands(node, attributes)]
         if not activation:
-            return [_make(node.op_type, inputs, node.outputs, attributes)]
+            return [make(node.op_type, inputs, node.outputs, attributes)]
         plain = self._names.fresh(f"{node.outputs[0]}/{node.op_type}")
         return [
-            _make(node.op_type, inputs, [plain], attributes),
+            make(node.op_type, inputs, [plain], attributes),
             *self._activate(activation, parameters, plain, node.outputs[0], output),
         ]
+
+    def _is_expanded(self, op_type: str) -> bool:
+        return op_type in _EXPANDED and not onnx.defs.has(op_type, self._opset)
 
     def constant(self, array: Array, hint: str) -> str:
         """The name of a constant of this value."""
@@ -104,15 +114,15 @@ class OperandWriter:
             activation = "Gelu"
         else:
             attributes = dict(zip(canonical_attributes(activation), parameters, strict=True))
-        if activation in _EXPANDED:
+        if self._is_expanded(activation):
             return _EXPANDED[activation](self, x, y, tensor_type, attributes)
         if activation != "Clip":
-            return [_make(activation, [x], [y], attributes)]
+            return [make(activation, [x], [y], attributes)]
         bounds = [
             "" if np.isinf(bound) else self.scalar(bound, tensor_type, f"{y}/{name}")
             for name, bound in attributes.items()
         ]
-        return [_make("Clip", [x, *bounds], [y], {})]
+        return [make("Clip", [x, *bounds], [y], {})]
 
     def _gelu(
         self, x: str, y: str, tensor_type: TensorType, attributes: Mapping[str, Any]
@@ -122,7 +132,7 @@ class OperandWriter:
 
         def emit(op_type: str, *inputs: str, output: str | None = None) -> str:
             name = output or self._names.fresh(f"{y}/{op_type}")
-            nodes.append(_make(op_type, list(inputs), [name], {}))
+            nodes.append(make(op_type, list(inputs), [name], {}))
             return name
 
         def number(value: float) -> str:
@@ -147,15 +157,16 @@ class OperandWriter:
         if attributes["alpha"] != 1.0:
             scaled = self._names.fresh(f"{y}/Mul")
             alpha = self.scalar(attributes["alpha"], tensor_type, f"{y}/alpha")
-            nodes.append(_make("Mul", [x, alpha], [scaled], {}))
-        nodes.append(_make("Sigmoid", [scaled], [gate], {}))
-        nodes.append(_make("Mul", [x, gate], [y], {}))
+            nodes.append(make("Mul", [x, alpha], [scaled], {}))
+        nodes.append(make("Sigmoid", [scaled], [gate], {}))
+        nodes.append(make("Mul", [x, gate], [y], {}))
         return nodes
 
 
-def _make(
+def make(
     op_type: str, inputs: list[str], outputs: list[str], attributes: Mapping[str, Any]
 ) -> onnx.NodeProto:
+    """A node of ONNX; empty lists are absent attributes."""
     node = onnx.helper.make_node(op_type, inputs, outputs)
     for name, value in sorted(attributes.items()):
         if isinstance(value, list) and not value:
@@ -186,7 +197,7 @@ def _fused_kernel(
     else:
         for name, value in zip(("alpha", "beta"), parameters, strict=False):
             attributes[f"activation_{name}"] = value
-    proto = _make(f"Fused{node.op_type}", list(node.inputs), list(node.outputs), attributes)
+    proto = make(f"Fused{node.op_type}", list(node.inputs), list(node.outputs), attributes)
     proto.domain = ORT_DOMAIN
     return proto
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 
 from xflowrl.onnx_io.model import Array
+from xflowrl.onnx_io.protobuf_file import read_model
 from xflowrl.onnx_io.tensor_types import element_name, numpy_dtype
 
 OLDEST_OPSET = 7
@@ -24,16 +25,13 @@ def read_proto(path: Path) -> onnx.ModelProto:
         raise ValueError(f'model "{path}" does not exist; check graph.path')
     if not path.is_file():
         raise ValueError(f'model "{path}" is not a file; give the path of one .onnx file')
-    data = path.read_bytes()
-    proto = onnx.ModelProto()
     try:
-        proto.ParseFromString(data)
-    except DecodeError:
+        proto = read_model(path)
+    except (DecodeError, ValueError):
         raise ValueError(
-            f'model "{path}" is not an ONNX file, or is truncated ({len(data)} bytes); '
+            f'model "{path}" is not an ONNX file, or is truncated ({path.stat().st_size} bytes); '
             "export or copy it again"
         ) from None
-    del data
     if not proto.HasField("graph") or not proto.graph.output or not proto.opset_import:
         raise ValueError(
             f'model "{path}" is not an ONNX file, or is truncated: it has no graph or no '
@@ -46,7 +44,6 @@ def read_proto(path: Path) -> onnx.ModelProto:
     if proto.graph.sparse_initializer:
         name = proto.graph.sparse_initializer[0].values.name
         raise ValueError(f'model "{path}": weight "{name}" is sparse; store it densely')
-    _check_valid(proto, external, path)
     weights = {id(tensor) for tensor in proto.graph.initializer}
     for tensor in external:
         if id(tensor) not in weights:  # in an attribute or a body: kept with its node, so read now
@@ -54,33 +51,6 @@ def read_proto(path: Path) -> onnx.ModelProto:
             tensor.data_location = onnx.TensorProto.DEFAULT
             tensor.ClearField("external_data")
     return proto
-
-
-def _check_valid(proto: onnx.ModelProto, external: Sequence[onnx.TensorProto], path: Path) -> None:
-    """ONNX's checker, without what it is too strict about; the model is left as it was.
-
-    It wants shapes of inputs and outputs, which may be missing here, and looks for external data
-    in the working directory.
-    """
-    saved = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in external]
-    for tensor in external:
-        tensor.ClearField("external_data")
-        tensor.data_location = onnx.TensorProto.DEFAULT
-        tensor.dims[:] = [0]
-    tensors = [info.type.tensor_type for info in [*proto.graph.input, *proto.graph.output]]
-    missing = [t for t in tensors if t.elem_type and not t.HasField("shape")]
-    for tensor_type in missing:
-        tensor_type.shape.SetInParent()
-    try:
-        onnx.checker.check_model(proto)
-    except onnx.checker.ValidationError as error:
-        reason = " ".join(str(error).split("\n\n")[0].split())
-        raise ValueError(f'model "{path}" is not a valid ONNX model: {reason}') from None
-    finally:
-        for tensor_type in missing:
-            tensor_type.ClearField("shape")
-        for tensor, original in zip(external, saved, strict=True):
-            tensor.CopyFrom(original)
 
 
 def opset_of(opset_imports: object) -> int:
@@ -156,6 +126,14 @@ def _num_bytes(tensor: onnx.TensorProto) -> int:
     return (int(np.prod(tensor.dims, dtype=np.int64)) * bits + 7) // 8
 
 
+def raw_array(tensor: onnx.TensorProto, folder: Path) -> Array:
+    """The bytes of an initialiser with external data, mapped into memory."""
+    location, offset, _ = _external_place(tensor)
+    if not _num_bytes(tensor):
+        return np.zeros(0, np.uint8)
+    return np.asarray(np.memmap(folder / location, np.uint8, "r", offset, (_num_bytes(tensor),)))
+
+
 def tensor_array(tensor: onnx.TensorProto, folder: Path) -> Array:
     """The value of an initialiser; external data are mapped into memory, not read.
 
@@ -167,13 +145,8 @@ def tensor_array(tensor: onnx.TensorProto, folder: Path) -> Array:
         raise ValueError(f'weight "{tensor.name}": {error}') from None
     shape = tuple(tensor.dims)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        location, offset, _ = _external_place(tensor)
-        dtype = numpy_dtype(name)
-        if not np.prod(shape):
-            return np.zeros(shape, dtype)
         # Bytes, not elements, are mapped: an offset need not be a multiple of the element's size.
-        data = np.memmap(folder / location, np.uint8, "r", offset, (_num_bytes(tensor),))
-        return np.asarray(data).view(dtype).reshape(shape)
+        return raw_array(tensor, folder).view(numpy_dtype(name)).reshape(shape)
     if name == "string":
         return np.array(list(tensor.string_data), dtype=object).reshape(shape)
     return np.asarray(onnx.numpy_helper.to_array(tensor)).reshape(shape)

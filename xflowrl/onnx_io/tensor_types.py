@@ -13,6 +13,8 @@ from xflowrl._engine import TensorType
 from xflowrl.onnx_io.model import Array
 
 CANONICAL_OPSET = 18
+UNKNOWN = TensorType("unknown", [])
+"""The type of what cannot be typed: no rule matches it."""
 
 _NAMES: Mapping[int, str] = {
     onnx.TensorProto.FLOAT: "float32",
@@ -82,31 +84,31 @@ def type_proto(tensor_type: TensorType) -> onnx.TypeProto:
     )
 
 
-def static_type(proto: onnx.TypeProto) -> TensorType:
-    """The engine type of a fully known tensor type.
+def engine_type(proto: onnx.TypeProto | None) -> TensorType:
+    """The engine type of a tensor; `UNKNOWN` where a size, the rank or the element is not known."""
+    shape = static_shape(proto) if is_static(proto) else None
+    if proto is None or shape is None or proto.tensor_type.elem_type not in _NAMES:
+        return UNKNOWN
+    try:
+        return TensorType(_NAMES[proto.tensor_type.elem_type], shape)
+    except ValueError:  # more dimensions or elements than the engine counts
+        return UNKNOWN
 
-    Raises ValueError saying what is not known; the caller adds whose type it is.
-    """
-    kind = proto.WhichOneof("value")
-    if kind != "tensor_type":
-        raise ValueError(f"its type is a {str(kind).removesuffix('_type')}, not a tensor")
-    tensor = proto.tensor_type
-    name = element_name(tensor.elem_type)
-    if not tensor.HasField("shape"):
-        raise ValueError("its rank is not known")
-    shape = []
-    for position, dim in enumerate(tensor.shape.dim):
-        if not dim.HasField("dim_value"):
-            raise ValueError(f"its dimension {position} is not known")
-        shape.append(dim.dim_value)
-    return TensorType(name, shape)
+
+def static_shape(proto: onnx.TypeProto | None) -> tuple[int, ...]:
+    """The sizes of a type; () unless all are known."""
+    if proto is None or not is_static(proto):
+        return ()
+    return tuple(d.dim_value for d in proto.tensor_type.shape.dim)
 
 
 def is_static(proto: onnx.TypeProto | None) -> bool:
     if proto is None or not proto.HasField("tensor_type"):
         return False
     tensor = proto.tensor_type
-    return tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim)
+    return tensor.HasField("shape") and all(
+        d.HasField("dim_value") and d.dim_value >= 0 for d in tensor.shape.dim
+    )
 
 
 def make_tensor(name: str, array: Array, dtype: str) -> onnx.TensorProto:

@@ -1,21 +1,22 @@
-"""Turns a model of any opset into a list of typed nodes of opset 18, in one pass over its nodes.
+"""Turns a model of any opset into a list of typed nodes, in one pass over its nodes.
 
-Every node is brought to opset 18 (upgrade, downgrade), calls of functions and branches that are
-always taken are replaced by what is inside them, what depends on constants alone is computed where
-a later node may need it to be a constant, equal nodes become one, and each node left is typed by
-ONNX's shape inference. All shapes are static, so one pass in topological order knows all it needs.
+Nodes older than opset 18 are brought to it, calls of functions and branches that are always taken
+are replaced by what is inside them, what depends on constants and shapes alone is computed where a
+later node may need it, equal nodes become one, and each node left is typed by ONNX's shape
+inference, at every binding of the dynamic dimensions. A type that cannot be known stays open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import onnx
 
-from xflowrl.onnx_io.downgrade import KEPT_FUNCTIONS, downgrade, wrong_element
-from xflowrl.onnx_io.folding import can_fold, evaluate, is_deterministic
-from xflowrl.onnx_io.inference import body_types, infer_outputs
+from xflowrl.onnx_io.body_upgrade import BodyUpgrade
+from xflowrl.onnx_io.folding import MAX_KNOWN_FLOATS, can_fold, evaluate, is_deterministic
+from xflowrl.onnx_io.inference import infer_outputs
 from xflowrl.onnx_io.inlining import (
     bodies,
     captured_names,
@@ -25,137 +26,170 @@ from xflowrl.onnx_io.inlining import (
     reads,
     rename_captured,
 )
-from xflowrl.onnx_io.known import Known, attributes_of, describe
+from xflowrl.onnx_io.known import Known, attributes_of
 from xflowrl.onnx_io.model import Array
-from xflowrl.onnx_io.normal_form import drop_unused_outputs, fill_defaults, without_ceil_mode
+from xflowrl.onnx_io.normal_form import drop_unused_outputs, without_ceil_mode
+from xflowrl.onnx_io.ordering import live_nodes, sorted_nodes
 from xflowrl.onnx_io.reading import opset_of
 from xflowrl.onnx_io.sequences import unroll
 from xflowrl.onnx_io.tensor_types import (
     CANONICAL_OPSET,
     UniqueNames,
     array_type,
-    static_type,
     type_proto,
 )
 from xflowrl.onnx_io.upgrade import upgrade
 
 # Larger constants are never looked into: no operand that fixes a shape is that long.
 _MAX_KNOWN_INTEGERS = 65536
-_MAX_KNOWN_FLOATS = 64
 _ONNX = ("", "ai.onnx")
+_FLOATS = (1, 10, 11, 16)
+_GROWING = frozenset({"ConstantOfShape", "Expand", "Tile"})  # make much of little
+
+
+class View:
+    """What is known of the tensors at one binding of the dynamic dimensions.
+
+    Attributes:
+        types: type of every tensor met so far; of some, dimensions or all are missing.
+        values: of tensors that depend on constants and shapes alone and are small.
+    """
+
+    def __init__(self) -> None:
+        self.types: dict[str, onnx.TypeProto] = {}
+        self.values: dict[str, Array] = {}
 
 
 class Translation:
-    """One model on its way to opset 18; `run` does it.
+    """One model on its way to `opset`; `run` does it.
 
     Attributes:
-        nodes: the nodes of opset 18 found so far (Gelu and Swish may be among them).
-        types: type of every tensor, dimensions all known.
+        opset: the file's, where that is 18 or later, else 18.
+        nodes: the nodes found so far, in a topological order.
+        sources: by first output, the same nodes as the file has them, before small changes of form.
+        views: what is known at each binding, the deciding one first.
         constants: what is a constant: its value, or a function that gives it.
+        computed: constants that the file computes from shapes, though from fixed sizes alone.
+        dynamic: tensors whose value is known at each binding, but differs.
         aliases: names that now mean another tensor.
+        failures: nodes whose operands ONNX finds impossible, with its reason.
     """
 
     def __init__(
         self,
         model: onnx.ModelProto,
-        types: Mapping[str, onnx.TypeProto],
+        types: Sequence[Mapping[str, onnx.TypeProto]],
         constants: Mapping[str, tuple[onnx.TypeProto, Callable[[], Array]]],
+        *,
+        unrolls: bool = True,
     ) -> None:
         graph = model.graph
+        self._unrolls = unrolls
         self.nodes: list[onnx.NodeProto] = []
+        self.sources: dict[str, onnx.NodeProto] = {}
         self.aliases: dict[str, str] = {}
         self.constants: dict[str, Array | Callable[[], Array]] = {}
+        self.computed: set[str] = set()
+        self.dynamic: set[str] = set()
+        self.failures: list[str] = []
+        self._opset = opset_of(model.opset_import) or CANONICAL_OPSET
+        self.opset = max(
+            [CANONICAL_OPSET, self._opset, *(opset_of(f.opset_import) for f in model.functions)]
+        )
         self.custom_opsets = {o.domain: o.version for o in model.opset_import if o.domain != ""}
         self.custom_opsets.pop("ai.onnx", None)
-        self._opset = opset_of(model.opset_import) or CANONICAL_OPSET
         self._functions = {(f.domain, f.name, f.overload): f for f in model.functions}
         self._declared = types
         self._outputs = [output.name for output in graph.output]
-        self._source = live_nodes(graph.node, self._outputs)
+        self._source = live_nodes(sorted_nodes(graph), self._outputs)
         self._used = {name for node in self._source for name in reads(node)} | set(self._outputs)
-        taken = set(types) | set(constants) | self._used
+        taken = set(types[0]) | set(constants) | self._used
         for node in graph.node:
             taken.update(name for name in node.output if name)
             for body in bodies(node):
                 taken |= defined_names(body)
         self._names = UniqueNames(taken)
-        self.types: dict[str, onnx.TypeProto] = {}
-        for info in graph.input:
-            if info.name not in constants:
-                self.types[info.name] = types[info.name]
-        for name, (proto, read) in constants.items():
-            self.types[name] = proto
-            self.constants[name] = read
-        self._values: dict[str, Array] = {}
+        self.views = [View() for _ in types]
+        for view, declared in zip(self.views, types, strict=True):
+            for info in graph.input:
+                if info.name not in constants:
+                    view.types[info.name] = declared[info.name]
+            view.types |= {name: proto for name, (proto, _) in constants.items()}
+        self.constants |= {name: read for name, (_, read) in constants.items()}
         self._sequences: dict[str, list[str]] = {}
-        self._depth = 0  # of the function whose nodes are being lowered
+        self._depth = 0  # of the function whose nodes are being translated
         self._seen: dict[bytes, list[str]] = {}
-        self._known = Known(self.types, self.value, self._is_used, self._names)
+        self._bodies = BodyUpgrade(self._functions, self._names, self.custom_opsets)
+        self._known = [
+            Known(view.types, partial(self.value, view=view), self._is_used, self._names)
+            for view in self.views
+        ]
+
+    @property
+    def types(self) -> Mapping[str, onnx.TypeProto]:
+        """What is known of each tensor at the deciding binding."""
+        return self.views[0].types
 
     def run(self) -> None:
         for node in self._source:
-            self._lower(node, self._opset)
+            self._translate(node, self._opset)
         final = [self.aliases.get(name, name) for name in self._outputs]
         self.nodes = live_nodes(self.nodes, final)
 
-    def value(self, name: str) -> Array | None:
-        """The value of a small constant."""
-        if name in self._values:
-            return self._values[name]
-        if name not in self.constants:
-            return None
+    def is_complete(self) -> bool:
+        """Whether everything that is read is there: a sequence that was unrolled is not."""
+        defined = set(self.types) | set(self.constants) | {o for n in self.nodes for o in n.output}
+        read = {name for node in self.nodes for name in reads(node)}
+        read |= {self.aliases.get(name, name) for name in self._outputs}
+        return not (read & set(self._sequences)) and read <= defined
+
+    def value(self, name: str, view: View | None = None) -> Array | None:
+        """The value of a small tensor of constants and shapes, at one binding."""
+        values = (view or self.views[0]).values
+        if name in values or name not in self.constants:
+            return values.get(name)
         tensor = self.types[name].tensor_type
         size = int(np.prod([d.dim_value for d in tensor.shape.dim], dtype=np.int64))
-        is_float = tensor.elem_type in (1, 10, 11, 16)
-        if size > (_MAX_KNOWN_FLOATS if is_float else _MAX_KNOWN_INTEGERS):
+        if size > (MAX_KNOWN_FLOATS if tensor.elem_type in _FLOATS else _MAX_KNOWN_INTEGERS):
             return None
         source = self.constants[name]
-        self._values[name] = source() if callable(source) else source
-        return self._values[name]
+        try:
+            value = source() if callable(source) else source
+        except (ValueError, TypeError, NotImplementedError):  # an element type NumPy lacks
+            return None
+        for each in self.views:
+            each.values[name] = value
+        return value
 
     def _is_used(self, name: str) -> bool:
         return name in self._used
 
-    def _lower(self, node: onnx.NodeProto, opset: int) -> None:
+    def _translate(self, node: onnx.NodeProto, opset: int) -> None:
         node = self._with_aliases(node)
         function = self._functions.get((node.domain, node.op_type, node.overload))
+        condition = self._constant_value(node.input[0]) if node.op_type == "If" else None
         if function is not None:
-            self._lower_all(
+            self._translate_all(
                 expand_function(node, function, self._names), opset_of(function.opset_import)
             )
-        elif node.domain not in _ONNX:
-            self._lower_bodies(node, opset)
-            self._add(node)
-        elif not onnx.defs.has(node.op_type, opset):
-            raise ValueError(f"{describe(node)}: ONNX has no such operator in opset {opset}")
-        elif node.op_type == "If" and self.value(node.input[0]) is not None:
-            self._take_branch(node, opset)
-        elif (unrolled := unroll(node, self._known, self._sequences)) is not None:
-            self._lower_all(unrolled, CANONICAL_OPSET)
+        elif node.domain in _ONNX and node.op_type == "If" and condition is not None:
+            self._take_branch(node, opset, bool(condition.item()))
+        elif (unrolled := self._unrolled(node)) is not None:
+            self._translate_all(unrolled, CANONICAL_OPSET)
+        elif opset < CANONICAL_OPSET:
+            self._bodies.upgrade(node, opset, self._known[0])
+            for new in upgrade(node, opset, self._known[0]) if node.domain in _ONNX else [node]:
+                self._add(new)
         else:
-            self._lower_bodies(node, opset)
-            if opset > CANONICAL_OPSET and self._fold(node, opset):
-                return
-            if opset < CANONICAL_OPSET:
-                for new in upgrade(node, opset, self._known):
-                    self._add(new)
-            elif opset > CANONICAL_OPSET and node.op_type not in KEPT_FUNCTIONS:
-                new_nodes, new_opset = downgrade(node, opset, self._known)
-                if new_opset == CANONICAL_OPSET:
-                    for new in new_nodes:
-                        self._add(new)
-                else:
-                    self._lower_all(new_nodes, new_opset)
-            else:
-                self._add(node)
+            self._add(node)
 
-    def _lower_all(self, nodes: Iterable[onnx.NodeProto], opset: int) -> None:
+    def _translate_all(self, nodes: Iterable[onnx.NodeProto], opset: int) -> None:
         nodes = list(nodes)
         for node in nodes:
             self._used.update(reads(node))
         self._depth += 1
         for node in nodes:
-            self._lower(node, opset or self._opset)
+            self._translate(node, opset or self._opset)
         self._depth -= 1
 
     def _with_aliases(self, node: onnx.NodeProto) -> onnx.NodeProto:
@@ -166,84 +200,57 @@ class Translation:
         rename_captured(copy, self.aliases)
         return copy
 
-    def _take_branch(self, node: onnx.NodeProto, opset: int) -> None:
-        condition = self.value(node.input[0])
-        assert condition is not None
-        name = "then_branch" if condition.item() else "else_branch"
-        branch = attributes_of(node)[name]
+    def _unrolled(self, node: onnx.NodeProto) -> list[onnx.NodeProto] | None:
+        if not self._unrolls or node.domain not in _ONNX:
+            return None
+        if node.op_type == "SplitToSequence":  # as many parts at every binding
+            axis = attributes_of(node).get("axis", 0)
+            shapes = [known.shape(node.input[0]) for known in self._known]
+            if len({None if shape is None else shape[axis] for shape in shapes}) > 1:
+                return None
+        return unroll(node, self._known[0], self._sequences)
+
+    def _constant_value(self, name: str) -> Array | None:
+        return None if name in self.dynamic else self.value(name)
+
+    def _take_branch(self, node: onnx.NodeProto, opset: int, condition: bool) -> None:
+        branch = attributes_of(node)["then_branch" if condition else "else_branch"]
         nodes, new_names = expand_branch(branch, node.name or node.output[0], self._names)
         for tensor in branch.initializer:
             self._define_constant(new_names[tensor.name], onnx.numpy_helper.to_array(tensor))
+            self.computed.add(new_names[tensor.name])
         results = [new_names.get(output.name, output.name) for output in branch.output]
         self._used.update(results)
-        self._lower_all(nodes, opset)
+        self._translate_all(nodes, opset)
         for outer, inner in zip(node.output, results, strict=True):
             self.aliases[outer] = self.aliases.get(inner, inner)
 
-    def _lower_bodies(self, node: onnx.NodeProto, opset: int) -> None:
-        """Brings the bodies of a node to opset 18, in place, nested ones first."""
-        if not bodies(node):
-            return
-        inner_types = {**self.types, **body_types(node, opset, self._known, self.custom_opsets)}
-        known = Known(inner_types, self.value, lambda name: True, self._names)
-        for body in bodies(node):
-            self._lower_body(body, opset, known)
-
-    def _lower_body(self, body: onnx.GraphProto, opset: int, known: Known) -> None:
-        inner: dict[str, Array] = {
-            t.name: onnx.numpy_helper.to_array(t)
-            for t in body.initializer
-            if np.prod(t.dims) <= _MAX_KNOWN_FLOATS
-        }
-
-        def value(name: str) -> Array | None:
-            return inner[name] if name in inner else known.value(name)
-
-        here = Known(known.types, value, known.is_used, known.names)
-        pending = [(node, opset) for node in reversed(body.node)]
-        lowered: list[onnx.NodeProto] = []
-        while pending:
-            node, version = pending.pop()
-            for nested in bodies(node):
-                self._lower_body(nested, version, here)
-            function = self._functions.get((node.domain, node.op_type, node.overload))
-            if function is not None:
-                new_nodes = expand_function(node, function, self._names)
-                version = opset_of(function.opset_import) or version
-            elif node.domain not in _ONNX or version == CANONICAL_OPSET:
-                lowered.append(node)
-                continue
-            elif version < CANONICAL_OPSET:
-                lowered.extend(upgrade(node, version, here))
-                continue
-            else:
-                new_nodes, version = downgrade(node, version, here)
-                if version == CANONICAL_OPSET:
-                    lowered.extend(new_nodes)
-                    continue
-            pending.extend((new, version) for new in reversed(new_nodes))
-        del body.node[:]
-        body.node.extend(lowered)
-        del body.value_info[:]
-
     def _define_constant(self, name: str, array: Array) -> None:
-        self.types[name] = type_proto(array_type(array))
+        for view in self.views:
+            view.types[name] = type_proto(array_type(array))
         self.constants[name] = array
 
     def _add(self, node: onnx.NodeProto) -> None:
-        """Folds, merges or types one node of opset 18 whose operands are known."""
+        """Folds, merges or types one node whose operands are known."""
         node = self._with_aliases(node)
         if node.op_type == "Constant" and node.domain in _ONNX:
-            self._define_constant(node.output[0], _constant_value(node))
-            return
+            value = _constant_value(node)
+            if value is not None:
+                self._define_constant(node.output[0], value)
+                self.sources[node.output[0]] = node
+                return
         if self._is_identity(node):
             self.aliases[node.output[0]] = node.input[0]
             return
         if self._fold(node):
             return
-        node = without_ceil_mode(node, self._known)
-        drop_unused_outputs(node, self._used)
-        fill_defaults(node)
+        source = node
+        node = onnx.NodeProto()
+        node.CopyFrom(source)
+        if len(self.views) == 1:
+            node = without_ceil_mode(node, self._known[0])
+        if not attributes_of(node).get("training_mode"):
+            drop_unused_outputs(node, self._used, self.opset)
         for position, name in enumerate(node.output):
             if not name:  # an output left out in the middle: it has a place, so it needs a type
                 node.output[position] = self._names.fresh(f"{node.output[-1]}/{position}")
@@ -251,98 +258,102 @@ class Translation:
         if key is not None and key in self._seen:
             self.aliases.update(zip(node.output, self._seen[key], strict=True))
             return
-        self.types.update(self._typed(node))
+        if not self.dynamic.intersection(node.output):
+            self._type(node)
         self.nodes.append(node)
+        self.sources[node.output[0]] = source
         if key is not None:
             self._seen[key] = list(node.output)
 
     def _is_identity(self, node: onnx.NodeProto) -> bool:
         """A Cast to the type it has, and inside a function Identity too: they are full of them."""
-        if node.domain in _ONNX and node.op_type == "Identity":
-            return self._depth > 0
-        if node.domain in _ONNX and node.op_type == "Cast":
-            return bool(self._known.element(node.input[0]) == attributes_of(node)["to"])
+        if node.domain not in _ONNX or not node.input:
+            return False
+        if node.op_type == "Identity":
+            return self._depth > 0 and node.output[0] not in self._outputs
+        if node.op_type == "Cast" and node.output[0] not in self._outputs:
+            return bool(self._known[0].element(node.input[0]) == attributes_of(node)["to"])
         return False
 
-    def _typed(self, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:
-        if node.domain in _ONNX and node.op_type in KEPT_FUNCTIONS:
-            return {node.output[0]: self.types[node.input[0]]}
-        if node.domain in _ONNX:
-            schema = onnx.defs.get_schema(node.op_type, CANONICAL_OPSET)
-            reason = wrong_element(node, schema, self._known)
-            if reason is not None:
-                raise ValueError(
-                    f"{describe(node)} cannot be written in opset {CANONICAL_OPSET}: {reason}"
-                )
-        types = infer_outputs(
-            node, CANONICAL_OPSET, self._known, self._declared, self.custom_opsets
-        )
-        for name, proto in types.items():
+    def _type(self, node: onnx.NodeProto) -> None:
+        """Notes the types of the outputs; what cannot be known stays open."""
+        for view, known, declared in zip(self.views, self._known, self._declared, strict=True):
             try:
-                static_type(proto)
+                types = infer_outputs(node, self.opset, known, declared, self.custom_opsets)
             except ValueError as error:
-                remedy = (
-                    "shapes must be static: declare it in the model's value_info"
-                    if proto.WhichOneof("value") in (None, "tensor_type")
-                    else "only tensors can be optimised"
-                )
-                raise ValueError(
-                    f'{describe(node)}: output "{name}" has no known type: {error}; {remedy}'
-                ) from None
-        return types
+                self.failures.append(str(error))
+                types = {name: onnx.TypeProto() for name in node.output}
+            view.types.update(types)
 
-    def _fold(self, node: onnx.NodeProto, opset: int = CANONICAL_OPSET) -> bool:
-        """Computes a node of small constants, a Shape or a Size."""
-        operands: list[Array | None] = []
-        if node.domain in _ONNX and node.op_type in ("Shape", "Size"):
-            shape = self._known.shape(node.input[0])
-            assert shape is not None, "every type is static"
-            operands = [np.broadcast_to(np.float32(0), shape)]
-        else:
-            for name in node.input:
-                operands.append(self.value(name) if name else None)
-                if name and operands[-1] is None:
-                    return False
-            if not node.input or not can_fold(node):
+    def _fold(self, node: onnx.NodeProto) -> bool:
+        """Computes a node of small constants and shapes; is it a constant, and so not needed?
+
+        What differs between the bindings stays a node of the file, its values known.
+        """
+        if node.domain not in _ONNX or not all(node.output[:1]):
+            return False
+        results = []
+        is_constant = all(not name or name in self.constants for name in node.input)
+        for view, known in zip(self.views, self._known, strict=True):
+            values = _shape_value(node, known) or self._evaluated(node, view)
+            if values is None:
                 return False
-        if node.op_type == "ConstantOfShape" and self._is_large_fill(node, operands):
-            return False
-        results = evaluate(node, operands, opset)
-        if results is None:
-            return False
-        elements = self._folded_elements(node, opset)
+            results.append(values)
+            if is_constant and node.op_type not in ("Shape", "Size"):
+                results = [values] * len(self.views)
+                break
         outputs = [name for name in node.output if name]
-        for name, result in zip(outputs, results, strict=True):
-            element = elements.get(name, onnx.TensorProto.STRING)
-            if element != onnx.TensorProto.STRING:
-                result = result.astype(onnx.helper.tensor_dtype_to_np_dtype(element))
-            self._define_constant(name, result)
-        return True
+        same = all(
+            np.array_equal(a, b)
+            for other in results
+            for a, b in zip(results[0], other, strict=True)
+        )
+        for index, name in enumerate(outputs):
+            if same:
+                self._define_constant(name, results[0][index])
+                self.computed.add(name)
+                continue
+            self.dynamic.add(name)
+            for view, values in zip(self.views, results, strict=True):
+                view.values[name] = values[index]
+                view.types[name] = type_proto(array_type(values[index]))
+        return same
 
-    def _folded_elements(self, node: onnx.NodeProto, opset: int) -> dict[str, int]:
-        """Element types of what a constant node computes: the evaluator may compute wider ones."""
-        try:
-            types = infer_outputs(node, opset, self._known, {}, {})
-        except ValueError:  # ONNX's own AffineGrid has a Range that its strict inference refuses
-            return {}
-        return {name: proto.tensor_type.elem_type for name, proto in types.items()}
-
-    def _is_large_fill(self, node: onnx.NodeProto, operands: list[Array | None]) -> bool:
-        assert operands[0] is not None
-        return int(np.prod(operands[0])) > _MAX_KNOWN_FLOATS
-
-
-def live_nodes(nodes: Iterable[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
-    """The nodes that the outputs depend on, in the order given."""
-    needed, live = set(outputs), []
-    for node in reversed(list(nodes)):
-        if any(name in needed for name in node.output if name):
-            needed.update(reads(node))
-            live.append(node)
-    return live[::-1]
+    def _evaluated(self, node: onnx.NodeProto, view: View) -> list[Array] | None:
+        operands = [self.value(name, view) if name else None for name in node.input]
+        if not node.input or not can_fold(node):
+            return None
+        if any(name and value is None for name, value in zip(node.input, operands, strict=True)):
+            return None
+        if node.op_type in _GROWING and _is_large(node, operands):
+            return None
+        results = evaluate(node, operands, self.opset)
+        if results is None or any(r.size > _MAX_KNOWN_INTEGERS for r in results):
+            return None
+        return results
 
 
-def _constant_value(node: onnx.NodeProto) -> Array:
+def _is_large(node: onnx.NodeProto, operands: Sequence[Array | None]) -> bool:
+    """Whether a ConstantOfShape, an Expand or a Tile makes much of little."""
+    sizes = operands[0 if node.op_type == "ConstantOfShape" else 1]
+    return sizes is not None and float(np.prod(sizes.astype(np.float64))) > MAX_KNOWN_FLOATS
+
+
+def _shape_value(node: onnx.NodeProto, known: Known) -> list[Array] | None:
+    """What Shape or Size gives, where the operand's shape is known."""
+    if node.op_type not in ("Shape", "Size"):
+        return None
+    shape = known.shape(node.input[0])
+    if shape is None:
+        return None
+    if node.op_type == "Size":
+        return [np.array(int(np.prod(shape, dtype=np.int64)), np.int64)]
+    attributes = attributes_of(node)
+    return [np.array(shape[attributes.get("start", 0) : attributes.get("end")], np.int64)]
+
+
+def _constant_value(node: onnx.NodeProto) -> Array | None:
+    """The value of a Constant; None for an element type that NumPy lacks."""
     attribute = node.attribute[0]
     value = onnx.helper.get_attribute_value(attribute)
     if attribute.name == "value":
@@ -352,7 +363,7 @@ def _constant_value(node: onnx.NodeProto) -> Array:
     if attribute.name.startswith("value_string"):
         return np.array(value, dtype=object)
     if attribute.name == "sparse_value":
-        raise ValueError(f"{describe(node)} is sparse; store it densely")
+        return None
     return np.array(value, np.float32 if attribute.name.startswith("value_float") else np.int64)
 
 

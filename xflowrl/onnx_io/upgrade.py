@@ -89,10 +89,15 @@ def _batch_normalization(node: onnx.NodeProto, opset: int, known: Known) -> Node
     if attributes.get("spatial", 1) != 1:
         raise _refuse(node, opset, "spatial=0")
     remove_attributes(node, "spatial")
-    if opset < 14:
-        if any(name and known.is_used(name) for name in node.output[1:]):
-            raise _refuse(node, opset, "the training form")
-        del node.output[1:]
+    if opset < 14 and len(node.output) > 1:
+        # Outputs for the running statistics asked for training: statistics of the batch itself.
+        if any(name and known.is_used(name) for name in node.output[3:]):
+            raise _refuse(node, opset, "the saved statistics")
+        del node.output[3:]
+        set_attribute(node, "training_mode", 1)
+        names = [*node.output, "", ""][:3]
+        del node.output[:]
+        node.output.extend(n or known.names.fresh(f"{names[0]}/statistics") for n in names)
     return [node]
 
 
@@ -204,11 +209,24 @@ def _upsample(node: onnx.NodeProto, opset: int, known: Known) -> Nodes:
         x, scales_name = node.input[:2]
         del node.input[:]
         node.input.extend([x, "", scales_name])
-    shrinks = scales is not None and bool(np.all(scales <= 1))
     set_attribute(node, "mode", {"bilinear": "linear"}.get(mode, mode))
     set_attribute(node, "coordinate_transformation_mode", "asymmetric")
+    shrinks = scales is not None and bool(np.any(scales < 1))
     set_attribute(node, "nearest_mode", "ceil" if shrinks else "floor")
-    return nodes
+    if mode != "nearest" or scales is None or not shrinks or np.all(scales <= 1):
+        return nodes
+    # One operator rounds all axes alike: those that grow come first, in a Resize of their own.
+    grown, name = known.names.fresh(f"{node.output[0]}/grown"), node.name
+    growing = onnx.NodeProto()
+    growing.CopyFrom(node)
+    node.input[0], growing.output[0] = grown, grown
+    node.name, growing.name = f"{name}/shrinks" if name else "", name
+    set_attribute(growing, "nearest_mode", "floor")
+    more: Nodes = []
+    for resize, part in ((growing, np.maximum(scales, 1)), (node, np.minimum(scales, 1))):
+        resize.input[2] = known.names.fresh(f"{resize.output[0]}/scales")
+        more.append(constant_node(resize.input[2], part.astype(np.float32)))
+    return [*more, growing, node]
 
 
 def _resize(node: onnx.NodeProto, opset: int, known: Known) -> Nodes:

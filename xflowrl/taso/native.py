@@ -330,6 +330,10 @@ def _read_back(path: Path, proto_type: Any, problem: Problem) -> Model:
     except ValueError as error:
         reason = str(error).removeprefix(f'model "{path}": ')
         raise ValueError(f"{problem.name}: what TASO gave back cannot be read: {reason}") from None
+    if made.source is not None and made.source.failures:
+        raise ValueError(
+            f"{problem.name}: what TASO gave back cannot be read: {made.source.failures[0]}"
+        )
     return _renamed(made, problem)
 
 
@@ -361,7 +365,7 @@ def _renamed(made: Model, problem: Problem) -> Model:
         )
     builder.set_outputs(original.outputs, [names[tensor] for tensor in outputs])
     weights = {f"taso/{name}": made.weights.get(name) for name in graph.weights}
-    return replace(made, graph=builder.build(), weights=StoredWeights(weights), node_names={})
+    return replace(made, graph=builder.build(), weights=StoredWeights(weights), source=None)
 
 
 def _paired(

@@ -1,5 +1,6 @@
 // Building graphs from Python, and what the operator table says.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -130,6 +131,26 @@ void bind_graph_builder(nb::module_& m) {
           "what they read.\n\n"
           "Raises ValueError for a tensor that does not exist, a repeated name, or none "
           "at all.")
+      .def(
+          "price_at",
+          [](GraphBuilder& b, std::map<int64_t, int64_t> sizes,
+             std::map<int64_t, int64_t> factors) {
+            for (const auto* map : {&sizes, &factors}) {
+              for (const auto& [size, priced] : *map) {
+                if (size < 2 || priced < 0 || std::max(size, priced) > kMaxDimension)
+                  throw std::invalid_argument("size " + std::to_string(size) + " priced as " +
+                                              std::to_string(priced) +
+                                              ": give sizes above 1, and prices at sizes >= 0");
+              }
+            }
+            b.price_at({std::move(sizes), std::move(factors)});
+          },
+          nb::arg("sizes"), nb::arg("factors"),
+          "Prices the graph at other sizes than it has, for dimensions that are dynamic.\n\n"
+          "Args:\n"
+          "    sizes: what a dimension of a size counts as.\n"
+          "    factors: what each of these counts as in the other dimensions that it divides.\n\n"
+          "Raises ValueError for a size below 2, or a price at one below 0.")
       .def("build", &GraphBuilder::build,
            "The graph, without nodes that nothing reads; the builder is used up.\n\n"
            "Raises ValueError without outputs or when called again.");

@@ -31,6 +31,25 @@ bool is_preprocessing(const Node& node, Operands inputs) {
   return !(is_elementwise && inputs[0]->rank() > 1 && *inputs[0] == *inputs[1]);
 }
 
+bool has_unknown_type(const Node& node, Operands inputs) {
+  return std::any_of(inputs.begin(), inputs.end(),
+                     [](const Operand& o) { return o && o->dtype == DType::kUnknown; }) ||
+         std::any_of(node.outputs.begin(), node.outputs.end(),
+                     [](const Output& o) { return o.type.dtype == DType::kUnknown; });
+}
+
+// The attributes that hold sizes of dimensions, at other sizes.
+AttrsPtr resized(const AttrsPtr& attrs, const PricedSizes& sizes) {
+  std::vector<Attrs::Item> items = attrs->items();
+  bool changes = false;
+  for (auto& [name, value] : items) {
+    if (name != "shape" && name != "split" && name != "ends") continue;
+    for (int64_t& size : std::get<Ints>(value)) size = sizes.of(size);
+    changes = true;
+  }
+  return changes ? Attrs::make(std::move(items)) : attrs;
+}
+
 }  // namespace
 
 std::shared_ptr<CostTable> CostTable::roofline(double flops_per_s, double bytes_per_s,
@@ -81,8 +100,10 @@ double CostTable::measured_ms(const Node& node, Operands inputs) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
-Cost CostTable::price(const Node& node, Operands inputs) {
+Cost CostTable::price(const Node& node, Operands inputs, const PricedSizes* sizes) {
   if (node.is_leaf() || (node.is_constant && kind_ != Kind::kTaso)) return {};
+  if (has_unknown_type(node, inputs)) return {};
+  if (sizes) return price_resized(node, inputs, *sizes);
   const NodeWork work = node_work(node, inputs);
   if (work.kind == Work::kFree) return {};
   switch (kind_) {
@@ -96,10 +117,24 @@ Cost CostTable::price(const Node& node, Operands inputs) {
   return {};
 }
 
+// The price of a node whose tensors have other sizes.
+Cost CostTable::price_resized(Node node, Operands inputs, const PricedSizes& sizes) {
+  std::vector<TensorType> types;
+  types.reserve(inputs.size());  // operands point into it
+  std::vector<Operand> operands(inputs.begin(), inputs.end());
+  for (Operand& operand : operands) {
+    if (operand) operand.type = &types.emplace_back(sizes.of(*operand));
+  }
+  for (Output& output : node.outputs) output.type = sizes.of(output.type);
+  if (!node.is_opaque) node.attrs = resized(node.attrs, sizes);
+  sign(node, operands);
+  return price(node, operands);
+}
+
 Cost CostTable::price(const Graph& graph, NodeId id) {
   const Node& node = graph.node(id);
   if (node.is_leaf()) return {};
-  return price(node, graph.operands(node));
+  return price(node, graph.operands(node), graph.priced_sizes());
 }
 
 Cost CostTable::price(const Graph& graph) {

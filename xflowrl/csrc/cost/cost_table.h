@@ -42,7 +42,7 @@ class CostTable {
   static std::shared_ptr<CostTable> measured();
 
   // `node` has its signature, outputs and constness.
-  Cost price(const Node& node, Operands inputs);
+  Cost price(const Node& node, Operands inputs, const PricedSizes* sizes = nullptr);
   Cost price(const Graph& graph, NodeId id);
   Cost price(const Graph& graph);  // in topological order, so equal graphs cost bitwise the same
 
@@ -64,6 +64,7 @@ class CostTable {
         flops_per_s_(flops_per_s),
         bytes_per_s_(bytes_per_s),
         overhead_ms_(overhead_ms) {}
+  Cost price_resized(Node node, Operands inputs, const PricedSizes& sizes);
   double formula_ms(const NodeWork& work) const;
   double taso_ms(const Node& node, NodeWork work, Operands inputs) const;
   double measured_ms(const Node& node, Operands inputs);

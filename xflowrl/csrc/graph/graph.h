@@ -13,6 +13,7 @@
 #include "graph/hash.h"
 #include "graph/operators.h"
 #include "graph/persistent_vector.h"
+#include "graph/priced_sizes.h"
 #include "graph/tensor_type.h"
 
 namespace xflowrl {
@@ -103,6 +104,8 @@ class Graph {
   // Of the structure that the outputs compute, by the names of the leaves alone.
   Hash128 merkle_hash() const;
   bool is_commutative() const { return is_commutative_; }
+  // Null: priced at the sizes it has.
+  const PricedSizes* priced_sizes() const { return priced_sizes_.get(); }
 
   // Live nodes, producers first; among ready ones the earliest created first.
   std::vector<NodeId> topological_order() const;
@@ -124,6 +127,7 @@ class Graph {
   std::shared_ptr<const std::vector<std::string>> names_ =
       std::make_shared<const std::vector<std::string>>();
   std::string generated_prefix_ = "rewritten_";
+  std::shared_ptr<const PricedSizes> priced_sizes_;
   NameId num_generated_ = 0;
   int32_t next_created_ = 0;
   int num_operators_ = 0;

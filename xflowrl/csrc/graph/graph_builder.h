@@ -26,6 +26,7 @@ class GraphBuilder {
                 const std::optional<std::vector<TensorType>>& output_types, bool is_opaque);
   // names[i] is the public name of the output that reads tensors[i].
   void set_outputs(const std::vector<std::string>& names, const std::vector<std::string>& tensors);
+  void price_at(PricedSizes sizes) { edit_.price_at(std::move(sizes)); }
   Graph build();
 
  private:

@@ -9,6 +9,7 @@ GraphEdit GraphEdit::empty_like(const Graph& graph) {
   empty.name_ = graph.name_;
   empty.names_ = graph.names_;
   empty.generated_prefix_ = graph.generated_prefix_;
+  empty.priced_sizes_ = graph.priced_sizes_;
   empty.num_generated_ = graph.num_generated_;
   empty.next_created_ = graph.next_created_;
   empty.is_commutative_ = graph.is_commutative_;

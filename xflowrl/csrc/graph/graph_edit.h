@@ -14,6 +14,9 @@ class GraphEdit {
   static GraphEdit empty_like(const Graph& graph);
 
   void set_name(std::string name) { graph_.name_ = std::move(name); }
+  void price_at(PricedSizes sizes) {
+    graph_.priced_sizes_ = std::make_shared<const PricedSizes>(std::move(sizes));
+  }
   void set_names(std::vector<std::string> names);
   void set_commutative(bool value) { graph_.is_commutative_ = value; }
   NameId new_name() { return -1 - graph_.num_generated_++; }

@@ -18,7 +18,7 @@ constexpr DTypeInfo kDTypes[] = {
     {"uint8", 8},        {"uint16", 16},        {"uint32", 32},    {"uint64", 64},
     {"bool", 8},         {"string", 128},       {"complex64", 64}, {"complex128", 128},
     {"float8e4m3fn", 8}, {"float8e4m3fnuz", 8}, {"float8e5m2", 8}, {"float8e5m2fnuz", 8},
-    {"int4", 4},         {"uint4", 4},
+    {"int4", 4},         {"uint4", 4},          {"unknown", 0},
 };
 
 }  // namespace

@@ -35,6 +35,7 @@ enum class DType : uint8_t {
   kFloat8E5M2FNUZ,
   kInt4,
   kUInt4,
+  kUnknown,  // nothing is known of the tensor; its shape is ()
 };
 
 // Throws std::invalid_argument for a name that is no element type.

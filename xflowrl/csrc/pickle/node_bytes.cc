@@ -11,7 +11,7 @@ void write_type(ByteWriter& w, const TensorType& type) {
 }
 
 TensorType read_type(ByteReader& r) {
-  const auto dtype = static_cast<DType>(r.number(0, static_cast<int>(DType::kUInt4)));
+  const auto dtype = static_cast<DType>(r.number(0, static_cast<int>(DType::kUnknown)));
   std::vector<int64_t> shape(r.count());
   for (int64_t& d : shape) d = r.number();
   return TensorType(dtype, shape);

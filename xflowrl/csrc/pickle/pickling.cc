@@ -163,12 +163,33 @@ CostTable Pickle::read<CostTable>(ByteReader& r) {
 
 // --- graphs --------------------------------------------------------------------------------------
 
+namespace {
+
+void write_sizes(ByteWriter& w, const std::map<int64_t, int64_t>& sizes) {
+  w.count(sizes.size());
+  for (const auto& [size, priced] : sizes) w.number(size), w.number(priced);
+}
+
+std::map<int64_t, int64_t> read_sizes(ByteReader& r) {
+  std::map<int64_t, int64_t> sizes;
+  for (size_t left = r.count(); left > 0; --left) {
+    const int64_t size = r.number(2, kMaxDimension);
+    sizes[size] = r.number(0, kMaxDimension);
+  }
+  return sizes;
+}
+
+}  // namespace
+
 void Pickle::write(ByteWriter& w, const Graph& graph) {
   w.text(graph.name_);
   w.number(graph.is_commutative_);
   w.number(graph.num_generated_);
   w.number(graph.next_created_);
   write_element(w, *graph.names_);
+  const PricedSizes priced = graph.priced_sizes() ? *graph.priced_sizes() : PricedSizes{};
+  write_sizes(w, priced.sizes);
+  write_sizes(w, priced.factors);
   const std::vector<NodeId> order = graph.topological_order();
   write_element(w, Ints(order.begin(), order.end()));
   write_element(w, Ints(graph.free_slots_.begin(), graph.free_slots_.end()));
@@ -200,6 +221,7 @@ Graph Pickle::read<Graph>(ByteReader& r) {
   Strings names;
   read_element(r, names);
   r.check(are_distinct(names), "a name occurs twice");
+  PricedSizes priced{read_sizes(r), read_sizes(r)};
   const std::vector<NodeId> order = read_slots(r), free_slots = read_slots(r);
   std::vector<NodeId> slots = order;
   slots.insert(slots.end(), free_slots.begin(), free_slots.end());
@@ -210,6 +232,7 @@ Graph Pickle::read<Graph>(ByteReader& r) {
   empty.free_slots_.assign(order.rbegin(), order.rend());  // from whose end nodes take their slots
 
   GraphEdit edit(std::move(empty));
+  if (!priced.sizes.empty() || !priced.factors.empty()) edit.price_at(std::move(priced));
   std::vector<int32_t> created;
   std::vector<NameId> used_names;
   size_t num_inputs = 0;

@@ -179,7 +179,7 @@ class DeltaBuilder {
   void add(const Node& node) {
     count(node, 1);
     read_operands(node);
-    delta_.cost += costs_.price(node, operands_);
+    delta_.cost += costs_.price(node, operands_, graph_.priced_sizes());
     add_contribution(node);
   }
 
@@ -190,7 +190,7 @@ class DeltaBuilder {
       count(before, -1);
       count(r.node, 1);
       delta_.cost -= costs_.price(graph_, r.id);
-      delta_.cost += costs_.price(r.node, operands_);
+      delta_.cost += costs_.price(r.node, operands_, graph_.priced_sizes());
     }
     add_contribution(r.node);
     drop_contribution(before);

@@ -99,12 +99,17 @@ class OnnxRuntime:
 
 
 def open_session(
-    model: bytes | Path, *, is_optimised: bool = False, threads: int = 1
+    model: bytes | Path,
+    *,
+    is_optimised: bool = False,
+    threads: int = 1,
+    folder: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """A session without memory arena; operators run one after the other.
 
     Memory is given back when the session is dropped; with the arena some would stay.
     A path is needed for models beyond protobuf's 2 GB. `threads` 0 is one for each core.
+    `folder` is where the external data of a model given as bytes lie.
 
     Raises:
         RuntimeError: the runtime refuses the model; onnxruntime's exceptions are all made such,
@@ -118,6 +123,9 @@ def open_session(
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = False
     options.log_severity_level = _FATAL
+    if folder is not None:
+        key = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(key, str(folder.resolve()))
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = (
         level.ORT_ENABLE_ALL if is_optimised else level.ORT_DISABLE_ALL

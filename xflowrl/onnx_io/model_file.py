@@ -1,0 +1,72 @@
+"""What a model file holds, read without importing it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file on disk.
+
+    Attributes:
+        operators: how many nodes there are of each type, those in bodies of If, Loop, Scan too.
+        data_files: the files of its external data, relative to its folder, each once.
+        num_bytes: of the file and its external data.
+    """
+
+    operators: Counter[str]
+    data_files: tuple[str, ...]
+    num_bytes: int
+
+
+def inspect_file(path: Path) -> ModelFile:
+    """Reads the outline of a model file.
+
+    Raises:
+        ValueError: it is no ONNX file.
+        OSError: it, or a file of its data, cannot be read.
+    """
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except DecodeError:
+        raise ValueError(f'model "{path}" is not an ONNX file; export or copy it again') from None
+    graphs = list(_graphs(proto.graph))
+    places = [
+        entry.value
+        for tensor in (tensor for graph in graphs for tensor in _tensors(graph))
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    ]
+    data_files = tuple(dict.fromkeys(places))
+    files = [path, *(path.parent / name for name in data_files)]
+    return ModelFile(
+        operators=Counter(node.op_type for graph in graphs for node in graph.node),
+        data_files=data_files,
+        num_bytes=sum(file.stat().st_size for file in files),
+    )
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _graphs(body)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors

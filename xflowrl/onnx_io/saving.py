@@ -1,0 +1,128 @@
+"""Writes models: `export_onnx` in memory, `save_onnx` to a file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import onnx
+
+from xflowrl.onnx_io.exporting import Exporter
+from xflowrl.onnx_io.model import Array, Model
+from xflowrl.onnx_io.operands import FusedKernels
+from xflowrl.onnx_io.protobuf_file import read_model, write_model
+from xflowrl.onnx_io.reading import raw_array
+
+MAX_INLINE_BYTES = 2**31 - 2**27  # a protobuf holds 2 GiB; the rest is for the nodes
+_ALIGNMENT = 4096
+
+
+def export_onnx(
+    model: Model, *, fold: bool = True, fused: FusedKernels = frozenset()
+) -> onnx.ModelProto:
+    """The model in the opset of its file, or in 18.
+
+    Args:
+        model: the graph and its weights.
+        fold: compute what rewrites made of constants; False keeps those operators.
+        fused: the fused activations to write as attributes of ONNX Runtime's FusedConv and
+            FusedGemm (domain com.microsoft), for measurement. The standard form, the default,
+            writes each as an operator of its own.
+
+    Raises:
+        ValueError: for a weight that `model.weights` does not have, or of another type; for a
+            rewrite that holds at a fixed size alone (`NeedsFixedSize`).
+    """
+    exporter = Exporter(model, fold=fold, fused=fused)
+    proto = exporter.model_proto()
+    for tensor in proto.graph.initializer:
+        if tensor.name in exporter.large:
+            array = exporter.large[tensor.name]
+            tensor.raw_data = np.ascontiguousarray(array).tobytes()
+    return proto
+
+
+def save_onnx(
+    model: Model, path: str | PathLike[str], *, max_inline_bytes: int = MAX_INLINE_BYTES
+) -> None:
+    """Writes the model to `path`, all of it or nothing.
+
+    Weights of more than `max_inline_bytes` in total go to `<file name>.data` beside it. They are
+    copied from file to file, one after the other.
+
+    Raises:
+        ValueError: as `export_onnx`; if ONNX's checker refuses what was no file before.
+    """
+    path = Path(path)
+    exporter = Exporter(model, fold=True)
+    proto = exporter.model_proto()
+    data_name = f"{path.name}.data"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}.") as folder:
+        written, data = Path(folder) / path.name, Path(folder) / data_name
+        if sum(array.nbytes for array in exporter.large.values()) > max_inline_bytes:
+            with data.open("wb") as file:
+                for tensor in proto.graph.initializer:
+                    if tensor.name in exporter.large:
+                        _write_external(tensor, exporter.large[tensor.name], file, data_name)
+            written.write_bytes(proto.SerializeToString())
+        else:
+            with written.open("wb") as file:
+                write_model(proto, exporter.large, file)
+        del proto
+        if model.source is None:
+            _check(written, model.name)
+        if data.exists():
+            data.replace(path.parent / data_name)
+        written.replace(path)
+
+
+def save_with_weights(model: Model, names: Collection[str], path: Path) -> None:
+    """Writes the file that a model was read from, some of its initialisers with other values.
+
+    Args:
+        model: says the file and the values; its graph does not matter.
+        names: of the initialisers.
+        path: is written, with all data inline.
+
+    Raises:
+        ValueError: the model was read from no file.
+    """
+    source = model.source
+    if source is None:
+        raise ValueError(f'model "{model.name}" was read from no file')
+    proto, folder = read_model(source.path), source.path.parent.resolve()
+    arrays: dict[str, Array] = {}
+    for tensor in proto.graph.initializer:
+        if tensor.name in names:
+            arrays[tensor.name] = model.weights.get(tensor.name)
+            kept = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            tensor.CopyFrom(kept)
+        elif tensor.data_location == onnx.TensorProto.EXTERNAL:
+            arrays[tensor.name] = raw_array(tensor, folder)
+            tensor.ClearField("data_location")
+            tensor.ClearField("external_data")
+    with path.open("wb") as file:
+        write_model(proto, arrays, file)
+
+
+def _check(path: Path, name: str) -> None:
+    try:
+        onnx.checker.check_model(path, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f'graph "{name}" is not a valid ONNX model: {reason}') from None
+
+
+def _write_external(tensor: onnx.TensorProto, array: Array, data: BinaryIO, location: str) -> None:
+    data.write(b"\0" * (-data.tell() % _ALIGNMENT))
+    content = np.ascontiguousarray(array)
+    places = {"location": location, "offset": data.tell(), "length": content.nbytes}
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in places.items():
+        tensor.external_data.add(key=key, value=str(value))
+    data.write(content.reshape(-1).view(np.uint8).data)

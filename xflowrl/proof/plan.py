@@ -1,0 +1,101 @@
+"""What of two programs is compared, and by which measure: floats, integers, roundings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from xflowrl.proof.comparison import Array, Difference, Value, allowed, compare, compare_rounded
+from xflowrl.proof.program import Program
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run of the original: what was fed and what it computed."""
+
+    feeds: Mapping[str, Array]
+    values: Mapping[str, Value]
+    is_given: bool
+
+    def feeds_of(self, plan: Plan) -> dict[str, Array]:
+        """What the result is fed: the inputs, and the integers where it is cut."""
+        return {**self.feeds, **{name: self.values[name] for name in plan.cuts}}
+
+
+@dataclass
+class Plan:
+    """What is compared.
+
+    Attributes:
+        original: whose nodes say how quantised tensors come about.
+        compared: tensors by name, in the order of the result.
+        cuts: quantised tensors that the result is fed, with the element type of each.
+        wide: tensors that are read as float32.
+        tolerance: of floats.
+        reason: why there are no records, if there are none.
+    """
+
+    original: Program
+    compared: list[str]
+    cuts: dict[str, int]
+    wide: list[str]
+    tolerance: tuple[float, float]
+    reason: str = ""
+
+    def compare(self, record: Record, actual: Mapping[str, Value]) -> Difference:
+        """Compares all tensors; the first failure is that of the first in the order."""
+        total = Difference()
+        for name in self.compared:
+            ours, theirs = record.values[name], actual[name]
+            before = self._before_rounding(name, record) if name in self.cuts else None
+            if before is None:
+                difference = compare(name, ours, theirs, self.tolerance)
+            else:
+                difference = compare_rounded(name, ours, theirs, *before)
+            if difference.failure:
+                kind = "output" if name in self.original.outputs else "tensor"
+                difference.failure = f"{kind} {difference.failure}"
+            total.merge(difference)
+        return total
+
+    def operands(self, name: str) -> list[str]:
+        """Operand, scale and zero point (or "") of the node that a quantised tensor comes from."""
+        node = self.original.produced[name]
+        if node.op_type == "DynamicQuantizeLinear" and name == node.output[0]:
+            return [node.input[0], *node.output[1:]]
+        if node.op_type == "QuantizeLinear":
+            return [*node.input, ""][:3]
+        return []
+
+    def _before_rounding(self, name: str, record: Record) -> tuple[Array, Array] | None:
+        """What a quantised tensor was before rounding and how far that may be off."""
+        operands = self.operands(name)
+        if not operands:
+            return None
+        values = [self._value(operand, record) for operand in operands]
+        x, scale, zero = values
+        if x is None or scale is None or (zero is None and operands[2]):
+            return None
+        x, scale = np.asarray(x, np.float64), np.asarray(scale, np.float64)
+        shift = np.asarray(0.0 if zero is None else zero, np.float64)
+        if scale.ndim == 1 and scale.size > 1:
+            node = self.original.produced[name]
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+            shape = [1] * x.ndim
+            shape[axis] = scale.size
+            scale, shift = scale.reshape(shape), shift.reshape(shape if shift.ndim else ())
+        elif scale.ndim > 1:  # in blocks
+            return None
+        allowance = np.abs(allowed(x, self.tolerance) / scale)
+        return x / scale + shift, np.broadcast_to(allowance, x.shape)
+
+    def _value(self, name: str, record: Record) -> Value:
+        if name in record.values:
+            return record.values[name]
+        if name in record.feeds:
+            return record.feeds[name]
+        if any(tensor.name == name for tensor in self.original.model.graph.initializer):
+            return self.original.weight(name)
+        return None

@@ -1,0 +1,262 @@
+"""A model file as the proof sees it: which tensors it computes, and a run that shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx.external_data_helper import load_external_data_for_tensor
+
+from xflowrl.measurement.runtimes.onnxruntime import one_line, open_session
+from xflowrl.proof.comparison import Array, Value
+
+_SMALL = 1024  # elements of an initialiser that are kept at hand
+_NOISE = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli",
+     "Multinomial", "BiasDropout", "BitmaskDropout", "BitmaskBiasDropout"}
+)  # fmt: skip
+_QUANTISERS = ("QuantizeLinear", "DynamicQuantizeLinear")
+_WIDE = {"tensor(bfloat16)": "bfloat16"}  # NumPy has no such type: read as float32
+_AS_FLOAT = ":float32"
+_CUT = ":uncut"
+
+
+class CannotRun(Exception):
+    """ONNX Runtime refuses a model or its inputs."""
+
+
+class Program:
+    """What a file computes. Large initialisers stay on disk.
+
+    Attributes:
+        path: the file.
+        model: its content without large initialisers.
+        inputs: names of the inputs that have no default.
+        outputs: names of the outputs.
+        produced: the node of every tensor of the main graph, in topological order.
+        noisy: tensors that depend on noise, so that two runs differ.
+        cuts: tensors that come out of a rounding to integers.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = onnx.load(path, load_external_data=False)
+        for tensor in self.model.graph.initializer:
+            if math.prod(tensor.dims) > _SMALL:
+                for data in ("raw_data", "float_data", "double_data", "int32_data", "int64_data"):
+                    tensor.ClearField(data)
+        graph = self.model.graph
+        defaults = {tensor.name for tensor in graph.initializer}
+        self.inputs = [info.name for info in graph.input if info.name not in defaults]
+        self.outputs = [info.name for info in graph.output]
+        self.produced = _in_order(graph.node)
+        self.noisy = self._find_noisy()
+        self.cuts = [
+            name
+            for name, node in self.produced.items()
+            if node.op_type in _QUANTISERS or node.op_type.startswith("QLinear")
+        ]
+
+    def interface(self, kind: str) -> dict[str, str]:
+        """Names and element types ("" where none is declared) of "input" or "output", in order.
+
+        Before IR version 4 initialisers were inputs too; they are not counted.
+        """
+        infos = getattr(self.model.graph, kind)
+        if kind == "input" and self.model.ir_version < 4:
+            infos = [info for info in infos if info.name in self.inputs]
+        return {info.name: _element_name(info.type) for info in infos}
+
+    def weights(self, limit: int) -> list[str]:
+        """Names of at most `limit` float initialisers, spread evenly, the last ones first."""
+        names = [
+            tensor.name
+            for tensor in self.model.graph.initializer
+            if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE,
+                                    onnx.TensorProto.FLOAT16)
+            and 0 not in tensor.dims
+        ]  # fmt: skip
+        return names[::-1][:: max(1, len(names) // limit)][:limit]
+
+    def weight(self, name: str) -> Array:
+        """The value of an initialiser, read from the file."""
+        graph = onnx.load(self.path, load_external_data=False).graph
+        tensor = next(t for t in graph.initializer if t.name == name)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            load_external_data_for_tensor(tensor, str(self.path.parent))
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
+
+    def open(
+        self,
+        shown: Collection[str] = (),
+        *,
+        wide: Collection[str] = (),
+        cuts: Mapping[str, int] | None = None,
+        overridable: Collection[str] = (),
+    ) -> Session:
+        """A session of the file that shows inner tensors.
+
+        Args:
+            shown: inner tensors that become further outputs.
+            wide: outputs and shown tensors that are read as float32.
+            cuts: tensors whose consumers read an input of that name instead, with the
+                `TensorProto.DataType` of each; what was computed is shown under their name.
+            overridable: initialisers that may be fed.
+
+        Raises:
+            CannotRun: if ONNX Runtime refuses the model.
+        """
+        model = onnx.load(self.path, load_external_data=False)
+        graph = model.graph
+        cuts = cuts or {}
+        for node in graph.node:
+            for position, name in enumerate(node.output):
+                if name in cuts:
+                    node.output[position] = name + _CUT
+        fetched = {name: name for name in dict.fromkeys([*self.outputs, *shown, *cuts])}
+        fetched.update({name: name + _CUT for name in cuts})
+        for name in wide:
+            cast = onnx.helper.make_node("Cast", [name], [name + _AS_FLOAT], to=1)
+            graph.node.append(cast)
+            fetched[name] = name + _AS_FLOAT
+        given = {info.name for info in graph.output}
+        graph.output.extend(
+            onnx.ValueInfoProto(name=name) for name in fetched.values() if name not in given
+        )
+        for name, element in cuts.items():
+            graph.input.append(onnx.helper.make_tensor_value_info(name, element, None))
+        self._make_overridable(model, overridable)
+        _feed_as_float(graph)
+        content = model.SerializeToString()
+        del model, graph, given
+        return Session(content, self.path.parent, fetched)
+
+    def _make_overridable(self, model: onnx.ModelProto, names: Collection[str]) -> None:
+        given = {info.name for info in model.graph.input}
+        if names:
+            model.ir_version = max(model.ir_version, 4)  # before, no initialiser could be fed
+        for tensor in model.graph.initializer:
+            if tensor.name in names and tensor.name not in given:
+                info = onnx.helper.make_tensor_value_info(
+                    tensor.name, tensor.data_type, list(tensor.dims)
+                )
+                model.graph.input.append(info)
+
+    def _find_noisy(self) -> set[str]:
+        falses = {
+            tensor.name
+            for tensor in self.model.graph.initializer
+            if tensor.data_type == onnx.TensorProto.BOOL and tensor.raw_data in (b"", b"\0")
+            and not any(tensor.int32_data)
+        }  # fmt: skip
+        functions = {(f.domain, f.name): f for f in self.model.functions}
+
+        def draws(node: onnx.NodeProto) -> bool:
+            if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
+                return node.input[2] not in falses
+            function = functions.get((node.domain, node.op_type))
+            inner = list(function.node) if function is not None else []
+            inner += [n for body in bodies(node) for n in body.node]
+            return node.op_type in _NOISE or any(draws(n) for n in inner)
+
+        noisy: set[str] = set()
+        for node in self.produced.values():
+            if not noisy.isdisjoint(node.output):
+                continue
+            if not noisy.isdisjoint(read_names(node)) or draws(node):
+                noisy.update(node.output)
+        return noisy
+
+
+class Session:
+    """A model in ONNX Runtime, its optimisations off."""
+
+    def __init__(self, model: bytes, folder: Path, fetched: Mapping[str, str]) -> None:
+        try:
+            self._session = open_session(model, threads=0, folder=folder)
+        except RuntimeError as error:
+            raise CannotRun(str(error)) from error
+        session = self._session
+        self._fetched = dict(fetched)
+        self._feedable = {i.name for i in session.get_inputs()}
+        self._feedable |= {i.name for i in session.get_overridable_initializers()}
+        by_name = {o.name: o for o in session.get_outputs()}
+        self.types = {name: by_name[real].type for name, real in self._fetched.items()}
+        self.shapes: dict[str, Sequence[int | str | None]] = {
+            name: by_name[real].shape for name, real in self._fetched.items()
+        }
+
+    def run(self, feeds: Mapping[str, Array], names: Sequence[str]) -> dict[str, Value]:
+        """The values of the named tensors. What the model does not take is not fed.
+
+        Raises:
+            CannotRun: if ONNX Runtime refuses the inputs.
+        """
+        given = {n: array for n, array in feeds.items() if n in self._feedable}
+        for name in feeds.keys() - given.keys():
+            if name + _AS_FLOAT in self._feedable:
+                given[name + _AS_FLOAT] = feeds[name].astype(np.float32)
+        try:
+            values = self._session.run([self._fetched[name] for name in names], given)
+        except Exception as error:  # ONNX Runtime has a dozen exception types of its own
+            raise CannotRun(one_line(error)) from error
+        return dict(zip(names, values, strict=True))
+
+
+def is_wide(ort_type: str) -> bool:
+    """A type that must be read as float32."""
+    return ort_type in _WIDE
+
+
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs among a node's attributes."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def read_names(node: onnx.NodeProto) -> set[str]:
+    """The tensors a node reads, with those that its bodies read."""
+    names = {name for name in node.input if name}
+    for body in bodies(node):
+        names.update(info.name for info in body.output)
+        for inner in body.node:
+            names |= read_names(inner)
+    return names
+
+
+def _in_order(nodes: Sequence[onnx.NodeProto]) -> dict[str, onnx.NodeProto]:
+    """The node of every tensor; operands before what is computed of them."""
+    producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    sorter = TopologicalSorter(
+        {i: sorted({producer[n] for n in read_names(node) if n in producer})
+         for i, node in enumerate(nodes)}
+    )  # fmt: skip
+    return {name: nodes[i] for i in sorter.static_order() for name in nodes[i].output if name}
+
+
+def _feed_as_float(graph: onnx.GraphProto) -> None:
+    """Makes bfloat16 inputs float32 ones, which NumPy can give."""
+    casts = []
+    for info in graph.input:
+        tensor_type = info.type.tensor_type
+        if tensor_type.elem_type == onnx.TensorProto.BFLOAT16:
+            casts.append(onnx.helper.make_node("Cast", [info.name + _AS_FLOAT], [info.name], to=16))
+            tensor_type.elem_type = onnx.TensorProto.FLOAT
+            info.name += _AS_FLOAT
+    nodes = [*casts, *graph.node]
+    if casts:
+        del graph.node[:]
+        graph.node.extend(nodes)
+
+
+def _element_name(type_proto: onnx.TypeProto) -> str:
+    if not type_proto.HasField("tensor_type"):
+        return str(type_proto.WhichOneof("value") or "")
+    element = type_proto.tensor_type.elem_type
+    return onnx.TensorProto.DataType.Name(element).lower() if element else ""

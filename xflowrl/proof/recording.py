@@ -1,0 +1,157 @@
+"""Runs the original on inputs that tell something, and keeps what is to be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from xflowrl.proof.comparison import TOLERANCE, Array, Value
+from xflowrl.proof.inputs import ATTEMPTS, draw_inputs
+from xflowrl.proof.plan import Plan, Record
+from xflowrl.proof.program import CannotRun, Program, Session, is_wide
+
+Shapes = Mapping[str, Sequence[int]]
+
+_INNER_BYTES = 2**29  # of inner tensors that are kept for comparison, over all runs of a pair
+_NUMPY_OF = {
+    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
+    "tensor(int8)": "int8", "tensor(int16)": "int16", "tensor(int32)": "int32",
+    "tensor(int64)": "int64", "tensor(uint8)": "uint8", "tensor(uint16)": "uint16",
+    "tensor(uint32)": "uint32", "tensor(uint64)": "uint64", "tensor(bool)": "bool",
+    "tensor(string)": "object", "tensor(bfloat16)": "bfloat16",
+}  # fmt: skip
+_INTEGERS = {"int8", "uint8", "int16", "uint16"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of both files: `inputs`, or inputs drawn of `shapes`."""
+
+    shapes: Shapes
+    draw: int
+    inputs: Mapping[str, Array] | None = None
+
+
+def record(
+    first: Program, second: Program, runs: Sequence[Run], seed: int
+) -> tuple[Plan, list[Record]]:
+    """Runs the original and keeps what is to be compared."""
+    outputs = [name for name in first.outputs if name not in first.noisy]
+    inner = [n for n in second.produced if n in first.produced and n not in first.noisy]
+    rank = {name: i for i, name in enumerate(second.produced)}
+    plan = Plan(first, [], {}, [], TOLERANCE["float32"])
+    cuts = [name for name in first.cuts if name in rank and name not in first.noisy]
+    extra = [n for cut in cuts for n in plan.operands(cut) if n in first.produced]
+    try:
+        session = first.open([*inner, *extra])
+    except CannotRun:  # of a tensor that cannot be shown, or of the file itself
+        inner, cuts, extra = [], [], []
+        session = first.open()
+    types = session.types
+    plan.wide = [name for name in types if is_wide(types[name])]
+    plan.tolerance = _tolerance(types)
+    plan.cuts = {
+        name: onnx.helper.np_dtype_to_tensor_dtype(np.dtype(_NUMPY_OF[types[name]]))
+        for name in cuts
+        if _NUMPY_OF.get(types[name]) in (*_INTEGERS, "float32")
+    }
+    readable = [n for n in inner if types[n] in _NUMPY_OF or types[n].startswith("seq(tensor")]
+    needed = [*outputs, *plan.cuts, *(n for n in extra if types[n] in _NUMPY_OF)]
+    chosen = _within_limit([n for n in readable if n not in needed], session, runs, first)
+    fetched = list(dict.fromkeys([*needed, *chosen]))
+    if plan.wide or len(chosen) < len(readable) - len(set(readable) & set(needed)):
+        del session
+        plan.wide = [name for name in plan.wide if name in fetched]
+        session = first.open(fetched, wide=plan.wide)
+    compared = {*outputs, *plan.cuts, *chosen}
+    plan.compared = sorted(compared, key=lambda name: (rank.get(name, -1), name))
+    records: list[Record] = []
+    for run in runs if compared else []:
+        try:
+            records.append(_run_original(first, session, run, fetched, seed))
+        except CannotRun as error:
+            plan.reason = plan.reason or str(error)
+    return plan, records
+
+
+def _run_original(
+    program: Program, session: Session, run: Run, fetched: Sequence[str], seed: int
+) -> Record:
+    """The first attempt whose outputs are mostly finite, or else the one that is most."""
+    best: tuple[float, Record] | None = None
+    reason = ""
+    for feeds in _attempts(program, run, seed):
+        try:
+            values = session.run(feeds, fetched)
+        except CannotRun as error:
+            reason = reason or f"ONNX Runtime cannot run the original: {error}"
+            continue
+        share = min((_finite_share(values[n]) for n in program.outputs if n in values), default=1.0)
+        if best is None or share > best[0]:
+            best = (share, Record(feeds, values, run.inputs is not None))
+        if share >= 0.5:
+            break
+    if best is None:
+        raise CannotRun(reason)
+    if best[0] == 0.0:
+        raise CannotRun("the original's outputs are not finite, for none of the inputs tried")
+    return best[1]
+
+
+def _attempts(program: Program, run: Run, seed: int) -> Iterator[Mapping[str, Array]]:
+    if run.inputs is not None:
+        for name in program.inputs:
+            if name not in run.inputs:
+                given = ", ".join(run.inputs) or "nothing"
+                raise ValueError(f'the data lack the input "{name}"; they have {given}')
+        yield run.inputs
+        return
+    for info in program.model.graph.input:
+        if not info.type.HasField("tensor_type"):
+            raise CannotRun(f'input "{info.name}" is no tensor, and others cannot be drawn')
+    for attempt in range(ATTEMPTS):
+        yield draw_inputs(program.model, run.shapes, seed=seed, draw=run.draw, attempt=attempt)
+
+
+def _finite_share(value: Value) -> float:
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not value.size:
+        return 1.0
+    return float(np.mean(np.isfinite(value)))
+
+
+def _tolerance(types: Mapping[str, str]) -> tuple[float, float]:
+    names = {_NUMPY_OF.get(ort_type, "") for ort_type in types.values()}
+    return max((TOLERANCE[n] for n in names if n in TOLERANCE), default=TOLERANCE["float32"])
+
+
+def _within_limit(
+    names: Sequence[str], session: Session, runs: Sequence[Run], program: Program
+) -> list[str]:
+    """As many of the tensors as may be kept, spread evenly."""
+    num_bytes = {name: sum(_num_bytes(name, session, run, program) for run in runs)
+                 for name in names}  # fmt: skip
+    for step in range(1, len(names) + 1):
+        chosen = names[::step]
+        if sum(num_bytes[name] for name in chosen) <= _INNER_BYTES:
+            return list(chosen)
+    return []
+
+
+def _num_bytes(name: str, session: Session, run: Run, program: Program) -> int:
+    """An estimate; a dimension that is not known is taken for the largest of the inputs."""
+    if session.types[name] not in _NUMPY_OF:
+        return 0
+    bound: dict[str, int] = {}
+    shapes = {n: a.shape for n, a in run.inputs.items()} if run.inputs else run.shapes
+    for info in program.model.graph.input:
+        dims = info.type.tensor_type.shape.dim
+        for dim, size in zip(dims, shapes.get(info.name, ()), strict=False):
+            bound[dim.dim_param] = size
+    largest = max((size for shape in shapes.values() for size in shape), default=1)
+    dims = session.shapes[name] or []
+    sizes = [dim if isinstance(dim, int) else bound.get(dim or "", largest) for dim in dims]
+    return math.prod(sizes) * 4

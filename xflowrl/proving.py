@@ -1,0 +1,104 @@
+"""Proves a rewritten model as a file, and gives up the rewrites that are in the way, alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xflowrl.problem import Problem, Step
+
+if TYPE_CHECKING:
+    from xflowrl._engine import State
+    from xflowrl.verify import Verdict
+
+_MAX_GIVEN_UP = 8
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What is proven of a sequence of rewrites.
+
+    Attributes:
+        steps: those that the written file has.
+        verdict: on that file.
+        given_up: rules of the steps without which it is proven, in order.
+    """
+
+    steps: tuple[Step, ...]
+    verdict: Verdict
+    given_up: tuple[str, ...] = ()
+
+
+def prove_steps(
+    problem: Problem,
+    steps: Sequence[Step],
+    file: Path,
+    *,
+    draws: int,
+    seed: int,
+    deadline_s: float = float("inf"),
+) -> Proof:
+    """Writes the model that the steps lead to, without those that make it another function.
+
+    The step at fault ends the longest proven prefix, found by bisection; those behind it are kept
+    where they still match. Steps at fault are looked for until `deadline_s` of `time.monotonic`,
+    at most eight; then the longest proven prefix is taken. Undecided is not at fault.
+
+    Args:
+        file: is written, also where nothing is proven.
+    """
+
+    def prove(tried: Sequence[Step]) -> Verdict:
+        return _prove(problem, _replayed(problem, tried)[0], file, draws=draws, seed=seed)
+
+    kept, given_up = list(steps), list[str]()
+    while True:
+        verdict = prove(kept)
+        if verdict.status != "different" or not kept:
+            return Proof(tuple(kept), verdict, tuple(given_up))
+        index = _first_wrong(kept, lambda tried: prove(tried).equal)
+        given_up.append(kept[index].rule)
+        if len(given_up) >= _MAX_GIVEN_UP or time.monotonic() > deadline_s:
+            kept = kept[:index]
+        else:
+            kept = _replayed(problem, [*kept[:index], *kept[index + 1 :]])[1]
+
+
+def _first_wrong(steps: Sequence[Step], is_proven: Callable[[Sequence[Step]], bool]) -> int:
+    """Index of the step after the longest proven prefix; all of them together are not proven."""
+    proven, wrong = 0, len(steps)
+    while wrong - proven > 1:
+        middle = (proven + wrong) // 2
+        if is_proven(steps[:middle]):
+            proven = middle
+        else:
+            wrong = middle
+    return proven
+
+
+def _replayed(problem: Problem, steps: Sequence[Step]) -> tuple[State, list[Step]]:
+    """The state that those steps lead to that match when it is their turn, and these steps."""
+    state, kept = problem.unpriced_state(), list[Step]()
+    for step in steps:
+        for match in state.matches():
+            if match.rule == step.rule and tuple(match.tensors) == step.tensors:
+                state = state.apply(match)
+                kept.append(step)
+                break
+    return state, kept
+
+
+def _prove(problem: Problem, state: State, file: Path, *, draws: int, seed: int) -> Verdict:
+    """Writes the state's model and compares it with the original."""
+    from xflowrl import verify
+    from xflowrl.onnx_io import save_onnx
+
+    result = problem.model.with_graph(state.graph)
+    try:
+        save_onnx(result, file)
+        return verify.verify_file(problem.model, result, file, draws=draws, seed=seed)
+    except ValueError as error:  # not valid ONNX, or of another interface
+        return verify.Verdict("different", float("inf"), float("inf"), str(error))
