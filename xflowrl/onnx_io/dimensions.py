@@ -18,8 +18,11 @@ Shapes = Mapping[str, Sequence[int | str | None]]
 Binding = Mapping[str, int]
 """Sizes by symbol; a dimension without a name has the symbol `input:axis`."""
 
-_PRIMES = (101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191)
-_SMALL_PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79)
+# Least prime and multiple: large sizes, such as halve five times, and small ones.
+_KINDS = ((101, 1), (101, 32), (37, 1), (11, 1), (11, 8))
+_PRIMES = tuple(n for n in range(11, 400) if all(n % d for d in range(2, 20)))
+_IMAGE_SIZES = (224, 640, 48, 32, 256)
+_LENGTHS = (128, 64, 512, 32, 16, 8, 1)
 _IMAGE = re.compile(r"h|w|.*(height|width|image|img|spatial).*", re.IGNORECASE)
 
 
@@ -148,47 +151,57 @@ class Symbols:
         return list(keys.values())
 
     def legal(self, avoided: Iterable[int]) -> Iterator[tuple[Binding, Binding]]:
-        """Pairs of bindings to decide at, the best first."""
-        taken = set(avoided)
-        for level, (primes, multiple) in itertools.product(
-            range(4), ((_PRIMES, 1), (_PRIMES, 32), (_SMALL_PRIMES, 1), (_SMALL_PRIMES, 8))
-        ):
-            usable = [p for p in primes if all(size % p for size in taken if size)]
+        """Pairs of bindings to decide at, the best first: of one kind of size, then mixed."""
+        taken = [size for size in avoided if size]
+        for level in range(4):
             groups = self.groups(level)
-            if len(usable) < 2 * len(groups):
-                usable = list(primes)
-            first, second = dict(self.fixed), dict(self.fixed)
-            for number, group in enumerate(groups):
-                for symbol in group:
-                    factor = 1 if self.is_batch(symbol) else multiple
-                    first[symbol] = factor * usable[number % len(usable)]
-                    second[symbol] = factor * usable[-1 - number % len(usable)]
-            yield first, second
+            same = [(kind,) * len(groups) for kind in _KINDS]
+            mixed = itertools.product(_KINDS, repeat=len(groups)) if len(groups) <= 3 else ()
+            for kinds in dict.fromkeys([*same, *mixed]):
+                yield self._distinct(groups, kinds, taken)
+
+    def _distinct(
+        self, groups: Sequence[Sequence[str]], kinds: Sequence[tuple[int, int]], taken: list[int]
+    ) -> tuple[Binding, Binding]:
+        first, second = dict(self.fixed), dict(self.fixed)
+        for number, (group, (least, multiple)) in enumerate(zip(groups, kinds, strict=True)):
+            primes = [p for p in _PRIMES if p >= least]
+            primes = primes[: max(18, 2 * len(groups))]
+            usable = [p for p in primes if all(size % p for size in taken)] or primes
+            for symbol in group:
+                factor = 1 if self.is_batch(symbol) else multiple
+                first[symbol] = factor * usable[number % len(usable)]
+                second[symbol] = factor * usable[-1 - number % len(usable)]
+        return first, second
 
     def priced(self) -> Iterator[Binding]:
         """Realistic bindings, the best first: what is given, 1 for batches, usual sizes else."""
-        for image, sequence in ((224, 128), (640, 64), (32, 32), (256, 16), (64, 8), (1, 1)):
-            yield {
-                symbol: self.given.get(
-                    symbol,
-                    1 if self.is_batch(symbol) else image if self.is_image(symbol) else sequence,
-                )
-                for symbol in self.free
-            } | dict(self.fixed)
+        free = [s for s in self.free if s not in self.given and not self.is_batch(s)]
+        base = dict.fromkeys(self.free, 1) | dict(self.given) | dict(self.fixed)
+        same = [
+            tuple(image if self.is_image(s) else length for s in free)
+            for image, length in itertools.product(_IMAGE_SIZES, _LENGTHS)
+        ]
+        choices = [_IMAGE_SIZES if self.is_image(s) else _LENGTHS for s in free]
+        mixed = itertools.product(*choices) if len(free) <= 3 else ()
+        for sizes in dict.fromkeys([*same, *mixed]):
+            yield base | dict(zip(free, sizes, strict=True))
 
     def further(self, priced: Binding) -> Iterator[Binding]:
         """Bindings to prove at beside the priced one; a network may refuse some."""
+        groups = [[s] for s in self.free]
         for batch, scale in ((2, 1.0), (3, 0.5), (1, 1.5), (5, 0.25), (2, 0.75)):
-            binding = dict(priced)
-            for symbol in self.free:
-                size = priced[symbol]
-                if self.is_batch(symbol):
-                    binding[symbol] = batch
-                elif self.is_image(symbol):
-                    binding[symbol] = max(32, round(size * scale / 32) * 32)
-                else:
-                    binding[symbol] = max(1, round(size * scale) - (scale < 1))
-            yield binding
+            for changed in ([s for group in groups for s in group], *groups):
+                binding = dict(priced)
+                for symbol in changed:
+                    size = priced[symbol]
+                    if self.is_batch(symbol):
+                        binding[symbol] = batch
+                    elif self.is_image(symbol):
+                        binding[symbol] = max(32, round(size * scale / 32) * 32)
+                    else:
+                        binding[symbol] = max(1, round(size * scale) - (scale < 1))
+                yield binding
 
 
 def given_sizes(

@@ -131,6 +131,9 @@ class Exporter:
         emitted: set[str] = set()
         for node in self._written:
             proto_nodes = self._renamed(self._node_protos(node))
+            if self._sizes is not None:
+                for name, tensor_type in zip(node.outputs, node.output_types, strict=True):
+                    self._sizes.note(name, tensor_type)
             for name in [*dict.fromkeys(n for proto in proto_nodes for n in reads(proto))]:
                 protos.extend(self._constant_protos(name, emitted))
             protos.extend(proto_nodes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import onnx
 
@@ -40,8 +41,12 @@ from xflowrl.onnx_io.tensor_types import (
 from xflowrl.onnx_io.translation import Translation
 from xflowrl.weights import RedrawnWeights
 
-_MAX_TRIED_NODES = 5000  # of larger models only one binding is tried
+_MAX_TRIED_NODES = 20000  # in all bindings that are tried
+_MAX_TRIED = 60
+_NUM_FURTHER = 4
+_TINY = 8  # so small a size may stand for another by chance
 _MAX_LITERAL = 64
+_T = TypeVar("_T")
 
 
 def load_onnx(
@@ -133,22 +138,38 @@ def _chosen(proto: onnx.ModelProto, symbols: Symbols, constants: Constants) -> B
         fixed = dict(symbols.fixed)
         return Bindings(fixed, fixed, fixed)
 
-    def best(candidates: Iterable[Any], sizes: Callable[[Any], Binding]) -> Any:
-        fewest, chosen = None, None
-        for candidate in candidates:
-            failures = len(_translated(proto, [sizes(candidate)], constants).failures)
-            if fewest is None or failures < fewest:
-                fewest, chosen = failures, candidate
-            if not failures or len(proto.graph.node) > _MAX_TRIED_NODES:
-                break
-        return chosen
+    def tried(*views: Binding) -> tuple[int, int]:
+        """How many nodes are impossible there, and how many sizes are so small that any may be."""
+        translation = _translated(proto, views, constants)
+        return len(translation.failures), sum(size < _TINY for size in translation.varying())
 
     sizes = {d for tensor in proto.graph.initializer for d in tensor.dims if d > 1}
     sizes |= {d for s in symbols.shapes.values() for d in s if isinstance(d, int) and d > 1}
-    legal, other = best(symbols.legal(sizes), lambda pair: pair[0])
-    priced = best(symbols.priced(), lambda binding: binding)
-    further = [b for b in symbols.further(priced) if b != priced]
+    legal, other = _best(symbols.legal(sizes), lambda pair: tried(*pair), proto)
+    priced = _best(symbols.priced(), lambda binding: tried(binding), proto)
+    failures, further = tried(priced)[0], list[Binding]()
+    for binding in symbols.further(priced):
+        if len(further) == _NUM_FURTHER:
+            break
+        if binding not in (priced, *further) and tried(binding)[0] <= failures:
+            further.append(binding)
     return Bindings(legal, other, priced, further)
+
+
+def _best(
+    candidates: Iterable[_T], fault: Callable[[_T], tuple[int, int]], proto: onnx.ModelProto
+) -> _T:
+    """The first candidate without fault, or the best of the first few."""
+    most = max(1, _MAX_TRIED_NODES // max(len(proto.graph.node), 1))
+    least: tuple[tuple[int, int], _T] | None = None
+    for candidate in itertools.islice(candidates, min(most, _MAX_TRIED)):
+        found = fault(candidate)
+        if least is None or found < least[0]:
+            least = found, candidate
+        if found == (0, 0):
+            break
+    assert least is not None, "there is at least one"
+    return least[1]
 
 
 class _Importer:

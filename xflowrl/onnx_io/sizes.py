@@ -28,8 +28,15 @@ class SizeWriter:
         self._writer = writer
         self._names = names
         # Computed once, before whatever needs it first.
+        self._places = dict(source.places)
         self._sizes: dict[int, str] = {}
         self._shapes: dict[tuple[int, ...], str] = {}
+
+    def note(self, name: str, tensor_type: TensorType) -> None:
+        """Tells of a tensor that is written: its sizes can be read from now on."""
+        for axis, size in enumerate(tensor_type.shape):
+            if self._source.is_dynamic(size):
+                self._places.setdefault(size, (name, axis))
 
     def write(self, node: Node) -> list[onnx.NodeProto]:
         """The ONNX nodes of a node.
@@ -110,7 +117,9 @@ class SizeWriter:
                 parts.append(self._sizes[size])
                 continue
             rest, part = size, ""
-            for factor, (name, axis) in self._source.places.items():
+            factors = [size] if size in self._places else sorted(self._places, reverse=True)
+            for factor in factors:
+                name, axis = self._places[factor]
                 while rest % factor == 0:
                     rest //= factor
                     read = self._names.fresh(f"{stem}/size")

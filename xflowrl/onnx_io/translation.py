@@ -36,6 +36,7 @@ from xflowrl.onnx_io.tensor_types import (
     CANONICAL_OPSET,
     UniqueNames,
     array_type,
+    static_shape,
     type_proto,
 )
 from xflowrl.onnx_io.upgrade import upgrade
@@ -137,6 +138,20 @@ class Translation:
             self._translate(node, self._opset)
         final = [self.aliases.get(name, name) for name in self._outputs]
         self.nodes = live_nodes(self.nodes, final)
+
+    def varying(self) -> list[int]:
+        """Sizes of tensors at the deciding binding that are others at the next one."""
+        if len(self.views) == 1:
+            return []
+        first, second = self.views[:2]
+        return [
+            size
+            for name, proto in first.types.items()
+            for size, other in zip(
+                static_shape(proto), static_shape(second.types.get(name)), strict=False
+            )
+            if size != other
+        ]
 
     def is_complete(self) -> bool:
         """Whether everything that is read is there: a sequence that was unrolled is not."""
