@@ -103,7 +103,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Relu": _of_one(rectifies=True, dtypes=_WHOLE, mistaken_for="Neg"),
     "LeakyRelu": _of_one(rectifies=True, tried={"alpha": [0.25, 0.5, -0.5, 2.0]}),
     "PRelu": _of_many(roles={1: "slope"}, rectifies=True),
-    "ThresholdedRelu": _of_one(tried={"alpha": [0.5, 1.0]}),
+    "ThresholdedRelu": _of_one(tried={"alpha": [0.5, 1.0, -1.0]}),
     "Clip": _of_one(
         attribute_operands=("min", "max"),
         rectifies=True,

@@ -298,6 +298,8 @@ class _Builder:
             if tensor and tensor.is_variable and role in _EXACTING:
                 self.roles[tensor.name] = (role, attributes.get("epsilon", 0.0))
             if tensor and tensor.is_variable and role == "indices":
+                if attributes["axis"] not in range(len(chosen[0])):
+                    raise Rejected
                 self.roles[tensor.name] = (role, chosen[0][attributes["axis"]])
         attributes |= {name: self.evaluate(expr) for name, expr in late.items()}
         self.compare(node, attributes)

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "rewrite/evaluate.h"
+#include "rewrite/quantised.h"
 #include "rewrite/tensor_list.h"
 #include "rewrite/values.h"
 
@@ -376,6 +377,8 @@ bool Matcher::guards_hold() {
 
 void Matcher::finish() {
   if (!list_replaced()) return;
+  if (binds_quantised(graph_, binding_))
+    return fail("an operator between DequantizeLinear and QuantizeLinear is left alone");
   for (const TensorRef& t : replaced_) {
     // What depends on constants alone is folded, not rewritten.
     if (graph_.is_constant(t) && !rule_->matches_constants) return;

@@ -103,7 +103,10 @@ void BacktrackingSearch::expand() {
   ++num_expanded_;
   const auto visited = std::make_shared<const Visited>(
       Visited{std::move(parent), state->graph(), std::move(match), current_cost_ms_});
-  if (current_cost_ms_ < best_cost_ms() || std::isnan(best_cost_ms())) {
+  // At equal cost, but for rounding, fewer nodes win.
+  const bool is_smaller = current_cost_ms_ <= best_cost_ms() + settings_.rounding_ms &&
+                          state->graph()->num_operators() < best_state_->graph()->num_operators();
+  if (current_cost_ms_ < best_cost_ms() || is_smaller || std::isnan(best_cost_ms())) {
     best_ = visited;
     best_state_ = state;
   }

@@ -171,5 +171,5 @@ def pad(dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]) -> 
     if dice.chance(0.7):  # what stands before a Conv pads only where it slides
         begins[:2], ends[:2] = [0] * len(begins[:2]), [0] * len(ends[:2])
     mode = dice.rng.choices(["constant", "edge"], [4, 1])[0]
-    value = dice.rng.choice([0.0, 0.0, 1.0])
+    value = dice.rng.choice([0.0, 0.0, 1.0, -1.0])
     return [shape], {"pads": begins + ends, "mode": mode, "value": value, **fixed}
