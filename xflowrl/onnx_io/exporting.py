@@ -158,7 +158,9 @@ class Exporter:
         if self._source is None or node.outputs[0] not in self._source.nodes:
             return False
         op_type, _, attributes = self._source.unchanged.get(node.outputs[0], ("", [], {}))
-        return (op_type, attributes) == (node.op_type, node.attributes)
+        copied = self._source.copies.get(node.outputs[0])
+        is_copy_right = copied is None or copied == node.input_types[0]
+        return is_copy_right and (op_type, attributes) == (node.op_type, node.attributes)
 
     def _as_read(self, node: Node, origin: onnx.NodeProto) -> onnx.NodeProto:
         assert self._source is not None

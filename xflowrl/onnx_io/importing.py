@@ -184,6 +184,7 @@ class _Importer:
         self._weights: dict[str, Array | Callable[[], Array]] = {}
         self._num_inputs: dict[str, int] = {}
         self._auto_pads: dict[tuple[tuple[int, ...], ...], str] = {}
+        self._copies: dict[str, TensorType] = {}
         self._shape_operands: dict[str, None] = {}
         self._num_typed = 0
         self._num_nodes = 0
@@ -209,6 +210,10 @@ class _Importer:
             dropped = node.input[form.num_inputs :] if form.num_inputs is not None else []
             self._shape_operands |= dict.fromkeys(set(dropped) & self._translation.dynamic)
             self._note_padding(node, operands[0], form)
+            if node.op_type == "Reshape" and not attributes_of(node).get("allowzero"):
+                target = self._translation.value(node.input[1])
+                if target is not None and 0 in target:
+                    self._copies[node.output[0]] = self._type(node.input[0])
         else:
             self._add(node, [*node.input, *captured_names(node)], None)
 
@@ -297,6 +302,7 @@ class _Importer:
             nodes=translation.sources,
             num_inputs=self._num_inputs,
             unchanged={n.outputs[0]: (n.op_type, n.inputs, n.attributes) for n in nodes},
+            copies=self._copies,
             forms={form_key(n): n.outputs[0] for n in reversed(nodes) if not n.is_opaque},
             auto_pads=self._auto_pads,
             computed={
@@ -327,7 +333,7 @@ class _Importer:
         for name in views[0].types:
             shapes = [static_shape(view.types.get(name)) for view in views]
             for size, other, priced in zip(*shapes, strict=False):
-                if size != other:
+                if size != other and size > 1:  # what is 1 at so large sizes is always 1
                     varying.add(size)
                 if size > 1 and (size != priced or size != other):
                     sizes.setdefault(size, priced)

@@ -48,6 +48,8 @@ class Source:
         nodes: by first output, the nodes of the graph and those that compute constants.
         num_inputs: by first output, how many operands of a node the graph has.
         unchanged: by first output, operator, operands and attributes as they were read.
+        copies: by first output, the operand's type of a Reshape that copies sizes of it (a 0): the
+            node may stay as it is only while its operand has that type.
         forms: how the file writes a form (`form_key`): the first output of a node that has it.
         auto_pads: the `auto_pad` of windows whose padding depends on a dynamic size.
         computed: constants that the file computed from shapes; they are written as values.
@@ -68,6 +70,7 @@ class Source:
     nodes: Mapping[str, onnx.NodeProto]
     num_inputs: Mapping[str, int]
     unchanged: Mapping[str, tuple[str, list[str], dict[str, Any]]]
+    copies: Mapping[str, TensorType]
     forms: Mapping[FormKey, str]
     auto_pads: Mapping[tuple[tuple[int, ...], ...], str]
     computed: Mapping[str, Array]
