@@ -23,3 +23,15 @@ def test_torch_exports(tmp_path: Path) -> None:
         found[path.stem] = complaints(path, out)
     assert len(found) > 20
     assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_transformers_exports(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="needs the package transformers")
+    from transformers_exports import export_all
+
+    for path in export_all(tmp_path):
+        out = path.with_suffix(".faster.onnx")
+        deliver(path, out)
+        assert complaints(path, out) == [], path.stem
