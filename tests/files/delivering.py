@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import xflowrl
 
 
-def deliver(path: Path, out: Path, *, agent: str = "greedy", seed: int = 0) -> None:
+def deliver(
+    path: Path,
+    out: Path,
+    *,
+    agent: str = "greedy",
+    seed: int = 0,
+    max_iterations: int | None = None,
+) -> None:
     """Optimises `path` into `out` without timing anything. Deterministic in `seed`.
+
+    Args:
+        max_iterations: of the search; else it has a share of the seconds.
 
     Raises:
         ValueError: it is refused.
     """
-    import xflowrl
-
-    if hasattr(xflowrl, "optimize_file"):
-        settings = {"measurement": "roofline", "judge.measure": False}
-        xflowrl.optimize_file(path, out, agent=agent, seconds=5, settings=settings, seed=seed)
-        return
-    from xflowrl.onnx_io import save_onnx
-
-    result = xflowrl.optimize(path, agent, measurement="roofline", seed=seed)
-    save_onnx(result.model, out)
+    settings: dict[str, Any] = {"measurement": "roofline", "judge.measure": False}
+    if max_iterations is not None:
+        settings["budget.max_iterations"] = max_iterations
+    xflowrl.optimize_file(path, out, agent=agent, seconds=5, settings=settings, seed=seed)

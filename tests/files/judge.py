@@ -194,11 +194,16 @@ def drawn_feeds(
 
 
 def _shape(declared: list[Any], step: int, size: int) -> list[int]:
-    """Integers for a declared shape: the first dimension is a batch where it is dynamic."""
+    """Integers for a declared shape.
+
+    A dynamic dimension is a batch where it comes first, or where it is the only one of three or
+    more (the state of a recurrent network has its layers first).
+    """
+    dynamic = [axis for axis, d in enumerate(declared) if not isinstance(d, int) or d < 0]
+    alone = len(dynamic) == 1 and len(declared) > 2
+    batches = {axis for axis in dynamic if alone or (axis == 0 and len(declared) > 1)}
     return [
-        d
-        if isinstance(d, int) and d >= 0
-        else (step + 1 if axis == 0 and len(declared) > 1 else size)
+        d if axis not in dynamic else step + 1 if axis in batches else size
         for axis, d in enumerate(declared)
     ]
 
@@ -222,6 +227,8 @@ def _draw(
     dtype = np.dtype({"float": "float32", "double": "float64"}.get(element, element))
     if dtype.kind == "f":
         return np.asarray(random.normal(0, scale, shape)).astype(dtype)
+    if name in {"sr", "sample_rate"}:
+        return np.full(shape, 16000, dtype)
     if "mask" in name.lower() or low:
         return np.ones(shape, dtype)
     if dtype.itemsize == 1:
