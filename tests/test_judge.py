@@ -95,10 +95,11 @@ def test_measuring_can_be_left_out(problem: Problem, tmp_path: Path, timing: Any
 
 
 def test_undecided_is_not_delivered(
-    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    problem: Problem, tmp_path: Path, timing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    timing({1: 1.5})
     verdict = verify.Verdict("undecided", 0.0, 0.0, "nothing finite")
-    monkeypatch.setattr(verify, "verify", lambda *args, **keywords: verdict)
+    monkeypatch.setattr(verify, "verify_file", lambda *args, **keywords: verdict)
     judgement = Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
     assert (tmp_path / "best.onnx").read_bytes() == (tmp_path / "user.onnx").read_bytes()
     assert judgement.verdict is verdict
@@ -121,7 +122,7 @@ def mixed_problem(problem: Problem) -> Problem:
 (rule neg-neg (Neg (Neg ?x)) => ?x)
 (rule wrong (Abs (Abs ?x)) => (Neg ?x))
 """
-    model = replace(problem.model, graph=graph, weights=DrawnWeights(graph, 0), file=None)
+    model = replace(problem.model, graph=graph, weights=DrawnWeights(graph, 0), source=None)
     return replace(problem, model=model, rules=RuleSet.parse(text))
 
 
@@ -212,18 +213,19 @@ def test_equal_files_are_timed_once(
     steps = result.trace.steps
     monkeypatch.setattr(Judge, "_found", lambda *arguments: iter([steps, steps[:2], steps]))
     Judge().deliver(result, problem, tmp_path / "best.onnx")
-    assert [len(files) for files in raced] == [2]
+    assert [len(files) for files in raced] == [2, 1]
     assert num_nodes(tmp_path / "best.onnx") == 1
 
 
 def test_a_stop_while_proving_leaves_nothing(
-    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    problem: Problem, tmp_path: Path, timing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*args: Any, **keywords: Any) -> None:
         raise KeyboardInterrupt
 
     before = sorted(tmp_path.iterdir())
-    monkeypatch.setattr(verify, "verify", interrupted)
+    monkeypatch.setattr(verify, "verify_file", interrupted)
+    timing({1: 1.5})
     with pytest.raises(KeyboardInterrupt):
         Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
     assert sorted(tmp_path.iterdir()) == before

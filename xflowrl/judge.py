@@ -20,12 +20,13 @@ from xflowrl.delivery import copy_file, move_file, work_name, workshop
 from xflowrl.measurement.runtimes import open_runtime, runtimes_on
 from xflowrl.onnx_io.model_file import inspect_file
 from xflowrl.problem import Problem, Result, Step, StopReason
-from xflowrl.proving import Proof, prove_steps
+from xflowrl.proving import Proof, prove_steps, write_steps
 
 if TYPE_CHECKING:
     import numpy as np
 
     from xflowrl.measurement import RealMeasurement
+    from xflowrl.measurement.runtimes import Runtime
     from xflowrl.onnx_io import Model
     from xflowrl.verify import Verdict
 
@@ -61,7 +62,7 @@ class Judgement:
 @dataclass(frozen=True)
 class _Candidate:
     file: Path
-    proof: Proof
+    steps: tuple[Step, ...]
 
 
 class Judge:
@@ -120,54 +121,61 @@ class Judge:
             ValueError: the user's file cannot be copied there.
             KeyboardInterrupt: nothing is written then.
         """
-        from xflowrl.proof import CannotRun, Verdict
+        from xflowrl.proof import CannotRun
 
         with workshop(target) as folder:
             original = _original(problem.model, folder / "original" / work_name(target))
-            proven: list[_Candidate] = []
-            failed: Proof | None = None
-            for number, steps in enumerate(self._found(result, problem, deadline_s)):
-                if number and time.monotonic() > deadline_s:
-                    break
+
+            def prove(candidate: _Candidate) -> Proof:
                 tell("proving")
-                file = folder / str(number) / work_name(target)
-                proof = prove_steps(
-                    *(problem, steps, file),
+                return prove_steps(
+                    *(problem, candidate.steps, candidate.file),
                     draws=self._draws,
                     seed=seed,
                     inputs=inputs,
                     deadline_s=deadline_s,
                 )
-                if proof.verdict.equal and proof.steps:
-                    proven.append(_Candidate(file, proof))
-                elif not number:
-                    failed = proof
-            unchanged = Verdict("equal", 0.0, 0.0, "the original itself, byte for byte")
-            if not proven:
-                copy_file(original, target)
-                if failed is None:
-                    return Judgement(unchanged, kept_original=True, detail="nothing to rewrite")
-                if failed.given_up:
-                    detail = f"not proven equal: {failed.reason}"
-                    return Judgement(unchanged, (), failed.given_up, None, True, detail)
-                detail = f"not proven: {failed.verdict.detail}"
-                return Judgement(failed.verdict, (), (), None, True, detail)
+
+            candidates = [
+                _Candidate(folder / str(number) / work_name(target), steps)
+                for number, steps in enumerate(self._found(result, problem, deadline_s))
+            ]
+            if not candidates:
+                return _kept(original, target, "nothing to rewrite")
             if not self._measure:
-                return _delivered(proven[0], target)
+                proof = prove(candidates[0])
+                if proof.verdict.equal and proof.steps:
+                    return _delivered(candidates[0], proof, target)
+                return _kept(original, target, proof.refusal, proof)
             tell("measuring")
+            race = _Race(self._runtime, original, problem.model, seed, inputs)
             try:
-                best, real = self._fastest(
-                    original, proven, problem.model, seed, inputs, deadline_s
-                )
+                race.prepare()
+                ranked = race.ranked(problem, candidates, prove, self._left_s(deadline_s, 0.6))
             except (RuntimeError, CannotRun) as error:
-                copy_file(original, target)
-                detail = f"{self._runtime.name} cannot run it: {error}"
-                return Judgement(unchanged, kept_original=True, detail=detail)
-            if real.is_faster:
-                return replace(_delivered(best, target), real=real)
-            copy_file(original, target)
-            detail = f"nothing found is faster in {self._runtime.name}"
-            return Judgement(unchanged, (), (), real, kept_original=True, detail=detail)
+                return _kept(original, target, f"{self._runtime.name} cannot run it: {error}")
+            refused: Proof | None = None
+            best = max(ranked, key=lambda entry: entry[1].speedup)[1] if ranked else None
+            # Only what has won is proven, and it is timed again: the best of several was lucky.
+            for candidate, real in ranked:
+                if not real.is_faster:
+                    break
+                proof = prove(candidate)
+                if not (proof.verdict.equal and proof.steps):
+                    refused = refused or proof
+                    continue
+                tell("measuring")
+                best = race.measure([candidate], self._left_s(deadline_s, 0.4))[0]
+                if best.is_faster:
+                    return replace(_delivered(candidate, proof, target), real=best)
+            if refused is not None:
+                return _kept(original, target, refused.refusal, refused)
+            return _kept(
+                original, target, f"nothing found is faster in {self._runtime.name}", real=best
+            )
+
+    def _left_s(self, deadline_s: float, share: float) -> float:
+        return share * max(0.0, min(self._max_s, deadline_s - time.monotonic()))
 
     def _found(
         self, result: Result, problem: Problem, deadline_s: float
@@ -196,32 +204,63 @@ class Judge:
             if steps:
                 yield steps
 
-    def _fastest(
+
+class _Race:
+    """Times candidates against the original, all on the same inputs."""
+
+    def __init__(
         self,
+        runtime: Runtime,
         original: Path,
-        proven: Sequence[_Candidate],
         model: Model,
         seed: int,
         inputs: Mapping[str, np.ndarray] | None,
-        deadline_s: float,
-    ) -> tuple[_Candidate, RealMeasurement]:
-        """The fastest candidate, measured again: the best of several is lucky in its own race."""
-        from xflowrl.measurement.compare import race
+    ) -> None:
+        self._runtime = runtime
+        self._original = original
+        self._model = model
+        self._seed = seed
+        self._feeds = inputs
+
+    def prepare(self) -> None:
+        """Draws inputs that the original can be run on. Raises CannotRun if there are none."""
         from xflowrl.proof import draw_feeds
 
-        different = {_digest(candidate.file): candidate for candidate in reversed(proven)}
-        racing = list(different.values())[::-1]
-        feeds = inputs or draw_feeds(original, model.input_shapes(), seed)
+        if self._feeds is None:
+            self._feeds = draw_feeds(self._original, self._model.input_shapes(), self._seed)
 
-        def timed(candidates: Sequence[_Candidate], share: float) -> list[RealMeasurement]:
-            left_s = share * min(self._max_s, deadline_s - time.monotonic())
-            files = [candidate.file for candidate in candidates]
-            return race(original, files, feeds, self._runtime, max_s=max(0.0, left_s))
+    def ranked(
+        self,
+        problem: Problem,
+        candidates: Sequence[_Candidate],
+        prove: Callable[[_Candidate], Proof],
+        max_s: float,
+    ) -> list[tuple[_Candidate, RealMeasurement]]:
+        """The candidates, written, the fastest first; of equal files one.
 
-        best, real = max(
-            zip(racing, timed(racing, 0.6), strict=True), key=lambda pair: pair[1].speedup
+        What cannot be written or run as it is, is proven first: that leaves out what is at fault.
+        """
+        try:
+            for candidate in candidates:
+                write_steps(problem, candidate.steps, candidate.file)
+            racing = _different(candidates)
+            measured = self.measure(racing, max_s)
+        except (ValueError, RuntimeError):
+            proofs = [(candidate, prove(candidate)) for candidate in candidates]
+            racing = _different(
+                [_Candidate(c.file, p.steps) for c, p in proofs if p.verdict.equal and p.steps]
+            )
+            measured = self.measure(racing, max_s) if racing else []
+        return sorted(
+            zip(racing, measured, strict=True), key=lambda entry: entry[1].speedup, reverse=True
         )
-        return (best, timed([best], 1.0)[0]) if real.is_faster else (best, real)
+
+    def measure(self, candidates: Sequence[_Candidate], max_s: float) -> list[RealMeasurement]:
+        from xflowrl.measurement.compare import race
+
+        assert self._feeds is not None, "prepared before"
+        files = [candidate.file for candidate in candidates]
+        return race(self._original, files, self._feeds, self._runtime, max_s=max_s)
 
 
 def _is_not_regrouping(filename: str) -> bool:
@@ -242,10 +281,38 @@ def _original(model: Model, place: Path) -> Path:
     return place
 
 
-def _delivered(candidate: _Candidate, target: Path) -> Judgement:
+def _delivered(candidate: _Candidate, proof: Proof, target: Path) -> Judgement:
     move_file(candidate.file, target)
-    proof = candidate.proof
     return Judgement(proof.verdict, proof.steps, proof.given_up)
+
+
+def _kept(
+    original: Path,
+    target: Path,
+    detail: str,
+    refused: Proof | None = None,
+    *,
+    real: RealMeasurement | None = None,
+) -> Judgement:
+    """Delivers the user's file."""
+    from xflowrl.proof import Verdict
+
+    copy_file(original, target)
+    verdict = Verdict("equal", 0.0, 0.0, "the original itself, byte for byte")
+    given_up: tuple[str, ...] = ()
+    if refused is not None:
+        given_up = refused.given_up
+        if not refused.verdict.equal:
+            verdict = refused.verdict
+    return Judgement(verdict, (), given_up, real, kept_original=True, detail=detail)
+
+
+def _different(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """Of candidates with equal files the first."""
+    found: dict[bytes, _Candidate] = {}
+    for candidate in candidates:
+        found.setdefault(_digest(candidate.file), candidate)
+    return list(found.values())
 
 
 def _digest(file: Path) -> bytes:

@@ -34,6 +34,13 @@ class Proof:
     given_up: tuple[str, ...] = ()
     reason: str = ""
 
+    @property
+    def refusal(self) -> str:
+        """One line: why nothing of it can be delivered."""
+        if self.given_up:
+            return f"not proven equal: {self.reason}"
+        return f"not proven: {self.verdict.detail}"
+
 
 def prove_steps(
     problem: Problem,
@@ -71,6 +78,17 @@ def prove_steps(
             kept = kept[:index]
         else:
             kept = _replayed(problem, [*kept[:index], *kept[index + 1 :]])[1]
+
+
+def write_steps(problem: Problem, steps: Sequence[Step], file: Path) -> None:
+    """Writes the model that the steps lead to.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    from xflowrl.onnx_io import save_onnx
+
+    save_onnx(problem.model.with_graph(_replayed(problem, steps)[0].graph), file)
 
 
 def _first_wrong(steps: Sequence[Step], is_proven: Callable[[Sequence[Step]], bool]) -> int:

@@ -224,7 +224,7 @@ def _moments_of(
         return _Moments(0.0, 0.1) if role == "bias" else _Moments(1.0, 0.2)
 
     op, operands = node.op_type, [i for i, name in enumerate(node.inputs) if name]
-    if not operands:
+    if not operands or any(types[name].dtype == "unknown" for name in node.inputs if name):
         return _Moments(0.0, 1.0)
     x = of(operands[0])
     if any(n in recipes and recipes[n].role == "kernel" for n in node.inputs):

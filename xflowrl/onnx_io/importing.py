@@ -44,7 +44,7 @@ from xflowrl.weights import RedrawnWeights
 _MAX_TRIED_NODES = 20000  # in all bindings that are tried
 _MAX_TRIED = 60
 _NUM_FURTHER = 4
-_TINY = 8  # so small a size may stand for another by chance
+_TINY = 8  # a size below may be another's by chance: it is taken for a fixed one, and proven
 _MAX_LITERAL = 64
 _T = TypeVar("_T")
 
@@ -333,7 +333,7 @@ class _Importer:
         for name in views[0].types:
             shapes = [static_shape(view.types.get(name)) for view in views]
             for size, other, priced in zip(*shapes, strict=False):
-                if size != other and size > 1:  # what is 1 at so large sizes is always 1
+                if size != other and size >= _TINY:
                     varying.add(size)
                 if size > 1 and (size != priced or size != other):
                     sizes.setdefault(size, priced)
