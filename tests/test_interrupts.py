@@ -37,7 +37,7 @@ run.main(run.optimize)
 READING = ("xflowrl.graphs", "onnx_files", "load_onnx")
 PRICING = ("xflowrl.problem", "Problem", "initial_state")
 SEARCHING = ("xflowrl.agents.attempt", "Attempt", "matches")
-JUDGING = ("xflowrl", "verify", "verify")
+JUDGING = ("xflowrl", "verify", "verify_file")
 
 NETWORKS = ("graph=networks", "graph.names=[tiny,squeezenet,nasrnn]")
 QUICK = ("measurement=roofline", "agent=greedy", "judge.measure=false", "judge.draws=1")

@@ -256,14 +256,15 @@ def test_of_an_unequal_result_the_original_is_delivered(
 
     make_tiny(tmp_path / "my.onnx")
     verdict = verify.Verdict("different", max_abs_error=1.0, max_rel_error=1.0, detail="output y")
-    monkeypatch.setattr(verify, "verify", lambda *args, **keywords: verdict)
-    assert run_here(*QUICK[1:], "graph=onnx", "graph.path=my.onnx", "agent=greedy")[0] == 0
+    monkeypatch.setattr(verify, "verify_file", lambda *args, **keywords: verdict)
+    untimed = (*QUICK[1:], "judge.measure=false")
+    assert run_here(*untimed, "graph=onnx", "graph.path=my.onnx", "agent=greedy")[0] == 0
     (folder,) = run_folders(tmp_path)
     assert (folder / "best.onnx").read_bytes() == (tmp_path / "my.onnx").read_bytes()
     (entry,) = result_of(folder)["results"]
     assert (entry["best_onnx"], entry["kept_original"]) == ("best.onnx", True)
     assert entry["verified"]["status"] == "different"
-    assert entry["detail"] == "not proven: output y"
+    assert entry["detail"] == "not proven equal: output y"
 
 
 def test_a_bad_file_does_not_stop_the_others(run_here: Callable[..., Any], tmp_path: Path) -> None:

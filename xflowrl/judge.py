@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xflowrl.measurement import RealMeasurement
     from xflowrl.measurement.runtimes import Runtime
     from xflowrl.onnx_io import Model
-    from xflowrl.verify import Verdict
+    from xflowrl.proof import Verdict
 
 _REGROUPING = {"merging.rules", "exchange.rules"}
 _FOLDING = {"folding.rules", "elimination.rules"}

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from xflowrl.problem import Problem, Step
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from xflowrl._engine import State
     from xflowrl.verify import Verdict
-    from xflowrl.weights import Array
 
 _MAX_GIVEN_UP = 8
 
@@ -49,7 +50,7 @@ def prove_steps(
     *,
     draws: int,
     seed: int,
-    inputs: Mapping[str, Array] | None = None,
+    inputs: Mapping[str, np.ndarray] | None = None,
     deadline_s: float = float("inf"),
 ) -> Proof:
     """Writes the model that the steps lead to, without those that make it another function.
@@ -122,7 +123,7 @@ def _prove(
     *,
     draws: int,
     seed: int,
-    inputs: Mapping[str, Array] | None,
+    inputs: Mapping[str, np.ndarray] | None,
 ) -> Verdict:
     """Writes the state's model and compares it with the original."""
     from xflowrl import verify

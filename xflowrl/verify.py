@@ -60,7 +60,7 @@ def verify_file(
     inputs: Mapping[str, Array] | None = None,
 ) -> Verdict:
     """As `verify`; `file` is the result as it was written."""
-    graph, source = original.graph, original.source
+    graph, source = original.graph, original.source if original.has_own_weights else None
     shapes = [original.input_shapes(number) for number in range(original.num_sizes)]
     # Weights of other names (a folded model read from a file) cannot be drawn alike.
     is_shared = bool(graph.weights) and graph.weights.items() >= result.graph.weights.items()
@@ -78,7 +78,7 @@ def verify_file(
             return ours, theirs
 
         first = Path(folder) / "file.onnx"
-        if source is not None and original.has_own_weights:
+        if source is not None:
             first = source.path
         else:
             save_onnx(original, first)

@@ -11,7 +11,6 @@ import numpy as np
 
 from xflowrl.measurement.runtimes import Run, Runtime
 from xflowrl.measurement.timer import Measurement, is_narrow, median_interval, sample_ms
-from xflowrl.onnx_io.model_file import inspect_file
 
 _PRECISION = 0.005
 
@@ -77,6 +76,8 @@ def race(
 
 
 def _compiled(file: Path, feeds: Mapping[str, np.ndarray], runtime: Runtime) -> Run:
+    from xflowrl.onnx_io.model_file import inspect_file
+
     # The runtime takes no path that is not UTF-8, but needs one to find external data.
     source = file if inspect_file(file).data_files else file.read_bytes()
     return runtime.compile(source, feeds)

@@ -16,11 +16,8 @@ from xflowrl._engine import Node
 from xflowrl.onnx_io.folding import can_fold, evaluate
 from xflowrl.onnx_io.inlining import (
     bodies,
-    captured_names,
-    defined_names,
     reads,
-    rename_captured,
-    rename_defined,
+    restore_captured,
     separate_bodies,
 )
 from xflowrl.onnx_io.model import Array, Model
@@ -229,27 +226,12 @@ class Exporter:
 
     def _renamed(self, protos: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
         for proto in protos:
-            self._restore_captured(proto)
+            restore_captured(proto, self._new_name, self._names)
             for position, name in enumerate(proto.input):
                 proto.input[position] = self._new_name(name)
             for position, name in enumerate(proto.output):
                 proto.output[position] = self._new_name(name)
         return protos
-
-    def _restore_captured(self, proto: onnx.NodeProto) -> None:
-        """Gives bodies back what they capture: the last operands of a node that has bodies."""
-        if not bodies(proto):
-            return
-        captured = captured_names(proto)
-        operands = list(proto.input)
-        actual = operands[len(operands) - len(captured) :]
-        del proto.input[len(operands) - len(captured) :]
-        outer = {self._new_name(name) for name in actual}
-        clashes = {n for body in bodies(proto) for n in defined_names(body)} & outer
-        for body in bodies(proto):
-            rename_defined(body, {name: self._names.fresh(name) for name in sorted(clashes)})
-        new_names = zip(captured, actual, strict=True)
-        rename_captured(proto, {old: self._new_name(new) for old, new in new_names})
 
     # Constants
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import onnx
 
@@ -184,3 +184,25 @@ def separate_bodies(nodes: Iterable[onnx.NodeProto], taken: set[str], names: Uni
         for body in bodies(node):
             clashes = sorted(defined_names(body) & taken)
             rename_defined(body, {name: names.fresh(name) for name in clashes})
+
+
+def restore_captured(
+    node: onnx.NodeProto, new_name: Callable[[str], str], names: UniqueNames
+) -> None:
+    """Gives bodies back what they capture, in place: the last operands of a node that has bodies.
+
+    Args:
+        new_name: what the captured tensors are called from now on.
+        names: where names come from for what bodies define under such a name.
+    """
+    if not bodies(node):
+        return
+    captured = captured_names(node)
+    operands = list(node.input)
+    actual = operands[len(operands) - len(captured) :]
+    del node.input[len(operands) - len(captured) :]
+    outer = {new_name(name) for name in actual}
+    clashes = {n for body in bodies(node) for n in defined_names(body)} & outer
+    for body in bodies(node):
+        rename_defined(body, {name: names.fresh(name) for name in sorted(clashes)})
+    rename_captured(node, {old: new_name(new) for old, new in zip(captured, actual, strict=True)})

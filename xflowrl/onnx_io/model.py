@@ -58,8 +58,8 @@ class Model:
 
     @property
     def file(self) -> Path | None:
-        """The user's file."""
-        return self.source.path if self.source is not None else None
+        """The user's file; None for a model with other weights than its file."""
+        return self.source.path if self.source is not None and self.has_own_weights else None
 
     @property
     def outputs(self) -> list[str]:
