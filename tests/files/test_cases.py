@@ -78,7 +78,6 @@ CASES = [
 GONE = {
     "bn_then_conv": {"BatchNormalization"},
     "conv_squeeze_bn": {"BatchNormalization"},
-    "convtranspose_bn": {"BatchNormalization"},
     "conv_identity_bn": {"BatchNormalization", "Identity", "Dropout"},
     "dynamic_batch": {"BatchNormalization"},
     "tf_nhwc_bias": {"Add"},
