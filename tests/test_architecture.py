@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "rules": {"_engine", "soundness"},
     "measurement.device": set(),
     "measurement.runtimes": {"onnx_io", "measurement.device"},
-    "proof": {"measurement.runtimes"},
+    "proof": {"measurement.runtimes", "onnx_io"},
     "verify": {"_engine", "weights", "onnx_io", "proof"},
     "measurement": {
         "_engine",

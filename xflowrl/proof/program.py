@@ -12,6 +12,7 @@ import onnx
 from onnx.external_data_helper import load_external_data_for_tensor
 
 from xflowrl.measurement.runtimes.onnxruntime import one_line, open_session
+from xflowrl.onnx_io.protobuf_file import read_model
 from xflowrl.proof.comparison import Array, Value
 
 _SMALL = 1024  # elements of an initialiser that are kept at hand
@@ -23,6 +24,7 @@ _QUANTISERS = ("QuantizeLinear", "DynamicQuantizeLinear")
 _WIDE = {"tensor(bfloat16)": "bfloat16"}  # NumPy has no such type: read as float32
 _AS_FLOAT = ":float32"
 _CUT = ":uncut"
+_LARGE_BYTES = 2**28
 
 
 class CannotRun(Exception):
@@ -44,7 +46,7 @@ class Program:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.model = onnx.load(path, load_external_data=False)
+        self.model = _load(path)
         for tensor in self.model.graph.initializer:
             if math.prod(tensor.dims) > _SMALL:
                 for data in ("raw_data", "float_data", "double_data", "int32_data", "int64_data"):
@@ -110,7 +112,7 @@ class Program:
         Raises:
             CannotRun: if ONNX Runtime refuses the model.
         """
-        model = onnx.load(self.path, load_external_data=False)
+        model = _load(self.path)
         graph = model.graph
         cuts = cuts or {}
         for node in graph.node:
@@ -170,6 +172,13 @@ class Program:
             if not noisy.isdisjoint(read_names(node)) or draws(node):
                 noisy.update(node.output)
         return noisy
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    """A file's content; of a large one the initialisers are places in the file, and stay there."""
+    if path.stat().st_size < _LARGE_BYTES:
+        return onnx.load(path, load_external_data=False)
+    return read_model(path)
 
 
 class Session:
