@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Role = Literal[
-    "kernel", "bias", "scale", "variance", "slope", "table", "divisor", "square", "indices",
-    "class", "shape", "extent", "scales",
+    "kernel", "bias", "scale", "variance", "slope", "table", "divisor", "square", "exponent",
+    "condition", "indices", "class", "shape", "extent", "scales",
 ]  # fmt: skip
 
 
@@ -24,8 +24,9 @@ class Operator:
     Attributes:
         roles: what an operand is, by position, where it is more than data: a learned "kernel",
             "bias", "scale", "variance", "slope" or "table"; a "divisor" or "square" (it must not be
-            zero, or negative); "indices" into operand 0 or the "class" that is encoded; or what
-            fixes the result: its "shape", its "extent" along the axis, "scales" of it.
+            zero, or negative), an "exponent" or a "condition"; "indices" into operand 0 or the
+            "class" that is encoded; or what fixes the result: its "shape", its "extent" along the
+            axis, "scales" of it.
         attribute_operands: attributes of the engine that ONNX has as operands, in order, behind the
             first operand.
         passes_through: the result is the operand itself, at most in another shape.
@@ -96,7 +97,7 @@ OPERATORS: Mapping[str, Operator] = {
     ),
     "GroupNormalization": Operator(_AFFINE),
     "AveragePool": Operator(averages=True),
-    "GlobalAveragePool": Operator(averages=True),
+    "GlobalAveragePool": _of_one(averages=True, always_rounds=True),
     "GlobalMaxPool": _of_one(),
     **dict.fromkeys(("Softmax", "LogSoftmax"), Operator(always_rounds=True)),
     # Activations.
@@ -144,6 +145,8 @@ OPERATORS: Mapping[str, Operator] = {
     ),
     "Sub": _of_many(roles={1: "bias"}, dtypes=_WHOLE, mistaken_for="Add"),
     "Div": _of_many(roles={1: "divisor"}, dtypes=_WHOLE, mistaken_for="Mul"),
+    "Pow": _of_many(roles={1: "exponent"}, always_rounds=True),
+    "Where": _of_many(roles={0: "condition"}, dtypes=_WHOLE),
     **dict.fromkeys(("Min", "Max"), _of_many(is_symmetric=True, dtypes=_WHOLE)),
     **dict.fromkeys(("Sum", "Mean"), _of_many(is_symmetric=True)),
     **dict.fromkeys(("And", "Or", "Xor"), _of_many(is_symmetric=True, dtypes=_BOOL)),
@@ -180,7 +183,7 @@ OPERATORS: Mapping[str, Operator] = {
     "ConstantOfShape": Operator({0: "shape"}),
     "Resize": Operator({2: "scales", 3: "shape"}),
     # Of these nothing more is known than the engine knows.
-    **dict.fromkeys(("MaxPool", "Pow", "Where", "Cast", "CumSum", "ArgMax", "ArgMin"), _PLAIN),
+    **dict.fromkeys(("MaxPool", "Cast", "CumSum", "ArgMax", "ArgMin"), _PLAIN),
     "Equal": _of_many(is_symmetric=True, dtypes=_WHOLE),
     **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual"), _of_many(dtypes=_WHOLE)),
     "LRN": Operator(always_rounds=True),

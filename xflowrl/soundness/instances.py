@@ -22,7 +22,7 @@ from xflowrl.soundness.values import Pool, draw
 Array = NDArray[Any]
 
 # Operands whose values must be chosen for the operator to be exact.
-_EXACTING = ("variance", "divisor", "square")
+_EXACTING = ("variance", "divisor", "square", "exponent")
 
 
 class Rejected(Exception):
@@ -92,8 +92,10 @@ def sample_instance(
     if unknown:
         raise ValueError(f"the checker cannot choose operands of {', '.join(unknown)}")
     dtypes = [OPERATORS[op].dtypes for op in ops]
-    dtype = "bool" if ("bool",) in dtypes else "float64"
-    if all("int64" in tried for tried in dtypes) and rng.random() < 0.25:
+    dtype = "float64"
+    if ("bool",) in dtypes and rng.random() < 0.5:  # also what only moves elements moves booleans
+        dtype = "bool"
+    elif all("int64" in tried for tried in dtypes) and rng.random() < 0.25:
         dtype = "int64"
     return _Builder(roots, rng, dtype, literals or {}, pool).build()
 
@@ -186,6 +188,8 @@ class _Builder:
             return np.asarray(4.0 ** rng.integers(1, 3, shape) - number)
         if role == "square":
             return np.asarray(4.0 ** rng.integers(-1, 3, shape))
+        if role == "exponent":
+            return np.asarray(rng.choice([-1.0, 0.0, 0.5, 1.0, 2.0, 3.0], shape))
         if role == "divisor":
             powers = 2.0 ** rng.integers(0 if dtype == "int64" else -1, 3, shape)
             if self.pool.zero_divisors and dtype != "int64":
@@ -285,11 +289,10 @@ class _Builder:
             for element in elements:
                 shape = next(still) if element is not None else ()
                 if isinstance(element, str):
-                    is_index = OPERATORS[op_type].roles.get(len(inputs)) == "indices"
                     element = (
                         self.again(operand)
                         or self.literal(operand)
-                        or self.variable(shape, "int64" if is_index else self.dtype)
+                        or self.variable(shape, self.dtype_of(op_type, len(inputs)))
                     )
                 inputs.append(element)
             self.bind(operand, inputs[first:])
@@ -310,6 +313,14 @@ class _Builder:
             self.attributes.setdefault(node.attribute_set, dict(attributes))
         self.dice.earlier.setdefault(op_type, []).append((list(chosen), attributes))
         return self.results(op_type, inputs, attributes)
+
+    def dtype_of(self, op_type: str, position: int) -> str:
+        """The element type of a variable at an operand of an operator."""
+        row = OPERATORS[op_type]
+        role = row.roles.get(position)
+        if role == "indices":
+            return "int64"
+        return "bool" if role == "condition" or row.dtypes == ("bool",) else self.dtype
 
     def compare(self, node: PatternNode, attributes: dict[str, Any]) -> None:
         """Mostly gives an attribute a value about the number that a guard compares it with."""
@@ -355,8 +366,11 @@ class _Builder:
             return None
         value = self.favoured[operand.name]
         tensor = self.variable((1,) * self.rng.choice([0, 0, 1, 2]))
-        others = [-1.0, 0.0, 1.0, 2.0, value + 1.0]
-        self.literals[tensor.name] = self.rng.choice(others) if self.dice.chance(0.2) else value
+        if self.dice.chance(0.2):
+            value = self.rng.choice([-1.0, 0.0, 1.0, 2.0, value + 1.0])
+        elif self.dice.chance(0.15):  # near it, where a guard leaves room
+            value += value / 64
+        self.literals[tensor.name] = value
         return tensor
 
     def variable(self, shape: Shape, dtype: str = "") -> _Tensor:

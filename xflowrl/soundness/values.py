@@ -48,14 +48,14 @@ def pool_of(rule: RuleParts) -> Pool:
     parts = [part for expr in (*rule.sources, *rule.targets, *rule.guards) for part in _parts(expr)]
     numbers = {abs(n) for part in parts for n in map(_number, part) if n is not None}
     near = {float(v) for number in numbers if number < _LARGEST_BOUND for v in _around(number)}
-    compared: dict[str, set[float]] = {}
+    compared: dict[str, list[float]] = {}
     for expr in rule.guards:
         for part in _parts(expr):
             if len(part) != 3 or part[0] not in ("<", "<=", ">", ">=", "="):
                 continue
             for name, number in ((part[1], _number(part[2])), (part[2], _number(part[1]))):
                 if isinstance(name, str) and name.startswith("?") and number:
-                    compared.setdefault(name, set()).update(_around(number))
+                    compared.setdefault(name, []).append(number)
     operators = [
         {str(part[0]).partition("@")[0] for part in _all_parts(exprs)}
         for exprs in (rule.sources, rule.targets)
@@ -65,7 +65,7 @@ def pool_of(rule: RuleParts) -> Pool:
     rounds = any(operator_of(name).always_rounds for name in operators[0] | operators[1])
     return Pool(
         tuple(sorted(near | {-v for v in near})),
-        tuple((name, tuple(sorted(values))) for name, values in compared.items()),
+        tuple((name, _compared(bounds)) for name, bounds in compared.items()),
         divides == [True, False],
         MANNERS[:-1] if rounds else MANNERS,
     )
@@ -82,6 +82,12 @@ def draw(rng: np.random.Generator, manner: str, shape: Sequence[int], pool: Pool
         whole = _LARGE * whole  # all alike, so that products of many keep their few bits
     negative_zeros = (whole == 0) & (rng.random(shape) < 0.5)
     return np.asarray(np.where(negative_zeros, -0.0, whole))
+
+
+def _compared(bounds: Sequence[float]) -> tuple[float, ...]:
+    """Values about the numbers that a guard compares one with, and the middle of all."""
+    near = {value for bound in bounds for value in _around(bound)}
+    return tuple(sorted(near | {sum(bounds) / len(bounds)}))
 
 
 def _around(number: float) -> set[float]:

@@ -47,8 +47,11 @@ def split(dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]) -
 
 
 def transpose(dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]) -> Chosen:
-    shape = pick(dice, "Transpose", known[0])
-    perm = fixed.get("perm") or dice.attributes_like_earlier("Transpose").get("perm")
+    """Any order of the axes; that of an earlier Transpose less often, as equal ones commute."""
+    shape = known[0] or dice.like_earlier("Transpose", 0) or dice.shape(dice.rng.randint(1, 4))
+    perm = fixed.get("perm")
+    if perm is None and (known[0] is None or dice.chance(0.3)):
+        perm = dice.attributes_like_earlier("Transpose").get("perm")
     if perm is not None and known[0] is None and len(shape) != len(perm):
         shape = dice.shape(len(perm))
     if perm is None or len(perm) != len(shape):
@@ -170,6 +173,11 @@ def pad(dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]) -> 
     ]
     if dice.chance(0.7):  # what stands before a Conv pads only where it slides
         begins[:2], ends[:2] = [0] * len(begins[:2]), [0] * len(ends[:2])
-    mode = dice.rng.choices(["constant", "edge"], [4, 1])[0]
+    seen = dice.attributes_like_earlier("Pad").get("pads", [])
+    if len(seen) == 2 * len(shape):  # on the same sides again
+        begins, ends = seen[: len(shape)], seen[len(shape) :]
+    mode = dice.rng.choices(["constant", "edge", "reflect"], [4, 1, 2])[0]
+    if any(pad >= size for pad, size in zip(begins + ends, (*shape, *shape), strict=True)):
+        mode = mode.replace("reflect", "edge")  # a mirror shows only what there is
     value = dice.rng.choice([0.0, 0.0, 1.0, -1.0])
     return [shape], {"pads": begins + ends, "mode": mode, "value": value, **fixed}
