@@ -1,0 +1,161 @@
+"""Dynamic dimensions survive: results are right at every size, and priced at a realistic one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+from onnx.helper import make_node
+
+from xflowrl.agents.greedy import Greedy
+from xflowrl.measurement import roofline
+from xflowrl.onnx_io import Model, export_onnx, load_onnx
+from xflowrl.options import build_option
+from xflowrl.problem import Problem, Result
+
+Make = Callable[..., Path]
+Run = Callable[[Any, Mapping[str, Any]], list[Any]]
+RNG = np.random.default_rng(0)
+
+
+def floats(*shape: int) -> Any:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def optimised(model: Model) -> Result:
+    problem = Problem(model=model, rules=build_option("rules", "core"), objective=roofline())
+    (result,) = Greedy().optimize([problem], lambda metrics, step: None)
+    return result
+
+
+def check_sizes(
+    path: Path, result: Model, run_model: Run, sizes: list[Mapping[str, tuple[int, ...]]]
+) -> onnx.ModelProto:
+    """The result is right at each of these shapes of the inputs, and declares the same symbols."""
+    original, proto = onnx.load(path), export_onnx(result)
+    assert [*proto.graph.input] == [*original.graph.input]
+    assert [*proto.graph.output] == [*original.graph.output]
+    for shapes in sizes:
+        feeds = {name: floats(*shape) for name, shape in shapes.items()}
+        for ours, theirs in zip(run_model(path, feeds), run_model(proto, feeds), strict=True):
+            np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-4)  # sums in another order
+    return proto
+
+
+def attention(make_model: Make, batch: Any, length: Any) -> Path:
+    """Heads of a projection, as exporters write them: sizes are read from the input's shape."""
+    nodes = [
+        make_node("MatMul", ["x", "w"], ["m"]),
+        make_node("Add", ["m", "b"], ["a"]),
+        make_node("Shape", ["x"], ["shape"]),
+        make_node("Gather", ["shape", "zero"], ["n"]),
+        make_node("Gather", ["shape", "one"], ["t"]),
+        make_node("Unsqueeze", ["n", "axis"], ["n1"]),
+        make_node("Unsqueeze", ["t", "axis"], ["t1"]),
+        make_node("Concat", ["n1", "t1", "heads"], ["target"], axis=0),
+        make_node("Reshape", ["a", "target"], ["r"]),
+        make_node("Transpose", ["r"], ["y"], perm=[0, 2, 1, 3]),
+    ]
+    weights = {
+        "w": floats(8, 12), "b": floats(12), "zero": np.int64(0), "one": np.int64(1),
+        "axis": np.array([0], np.int64), "heads": np.array([3, 4], np.int64),
+    }  # fmt: skip
+    return make_model(nodes, {"x": [batch, length, 8]}, {"y": [batch, 3, length, 4]}, weights)
+
+
+def test_what_depends_on_a_size_stays_computed(make_model: Make, run_model: Run) -> None:
+    path = attention(make_model, "n", "t")
+    result = optimised(load_onnx(path))
+    assert result.trace.steps
+    sizes = [{"x": (n, t, 8)} for n, t in ((1, 1), (2, 5), (7, 3))]
+    proto = check_sizes(path, result.model, run_model, sizes)
+    operators = [node.op_type for node in proto.graph.node]
+    assert "Gemm" in operators and "Shape" in operators
+
+
+def test_the_price_is_that_of_fixed_sizes(make_model: Make) -> None:
+    dynamic = optimised(load_onnx(attention(make_model, "n", "t"), input_shapes={"x": [2, 64, 8]}))
+    fixed = optimised(load_onnx(attention(make_model, 2, 64)))
+    for name in ("cost_initial_ms", "cost_best_ms"):
+        assert getattr(dynamic, name) == pytest.approx(getattr(fixed, name), rel=1e-12)
+
+
+@pytest.mark.parametrize("batch", [2, "n"])
+def test_a_reshape_that_copies_sizes_follows_its_operand(
+    make_model: Make, run_model: Run, batch: Any
+) -> None:
+    """A 0 copies a size of the operand, and here the operand becomes another tensor's."""
+    nodes = [
+        make_node("MatMul", ["x", "w"], ["m"]),
+        make_node("Add", ["m", "b"], ["a"]),
+        make_node("Reshape", ["a", "target"], ["y"]),
+    ]
+    weights = {"w": floats(8, 12), "b": floats(12), "target": np.array([0, 0, 3, 4], np.int64)}
+    path = make_model(nodes, {"x": [batch, 5, 8]}, {"y": [batch, 5, 3, 4]}, weights)
+    result = optimised(load_onnx(path))
+    assert any(node.op_type == "Gemm" for node in result.model.graph.nodes())
+    sizes = [{"x": (2, 5, 8)}, *([{"x": (4, 5, 8)}] if batch == "n" else [])]
+    check_sizes(path, result.model, run_model, sizes)
+
+
+def test_padding_that_depends_on_a_size_stays_automatic(make_model: Make, run_model: Run) -> None:
+    nodes = [
+        make_node("Conv", ["x", "w"], ["c"], strides=[2, 2], auto_pad="SAME_UPPER"),
+        make_node("BatchNormalization", ["c", "s", "b", "m", "v"], ["y"]),
+    ]
+    weights = {"w": floats(4, 3, 3, 3), **{n: floats(4) ** 2 + 0.5 for n in "sbmv"}}
+    path = make_model(nodes, {"x": ["n", 3, "h", "w_"]}, {"y": ["n", 4, None, None]}, weights)
+    result = optimised(load_onnx(path))
+    sizes = [{"x": (n, 3, h, w)} for n, h, w in ((1, 8, 9), (2, 7, 12), (3, 15, 15))]
+    proto = check_sizes(path, result.model, run_model, sizes)
+    assert [node.op_type for node in proto.graph.node] == ["Conv"]
+
+
+def test_unnamed_dimensions_and_channels_bind_themselves(make_model: Make, run_model: Run) -> None:
+    nodes = [make_node("Conv", ["x", "w"], ["c"]), make_node("Relu", ["c"], ["y"])]
+    path = make_model(
+        nodes, {"x": [None] * 4}, {"y": [None] * 4}, {"w": floats(4, 3, 1, 1)}
+    )  # fmt: skip
+    model = load_onnx(path)
+    assert [model.input_shapes(k)["x"][1] for k in range(model.num_sizes)] == [3] * model.num_sizes
+    check_sizes(path, model, run_model, [{"x": (2, 3, 5, 4)}])
+
+
+def test_what_belongs_to_the_file_comes_back(make_model: Make) -> None:
+    inner = onnx.helper.make_function(
+        "acme", "Twice", ["a"], ["b"], [make_node("Add", ["a", "a"], ["b"])],
+        [onnx.helper.make_opsetid("", 20)],
+    )  # fmt: skip
+    branch = onnx.helper.make_graph(
+        [make_node("Twice", ["z"], ["r"], domain="acme")], "body", [],
+        [onnx.helper.make_tensor_value_info("r", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    nodes = [
+        make_node("Relu", ["x"], ["a"]),
+        make_node("Relu", ["a"], ["twice"]),
+        make_node("Neg", ["x"], ["z"], name="kept", doc_string="as it is"),
+        make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch),
+    ]
+    inputs = {"x": ["n", 4], "c": (TensorProto.BOOL, [])}
+    path = make_model(
+        nodes, inputs, {"twice": ["n", 4], "y": ["n", 4]}, opset=20, opsets={"acme": 1}, functions=[inner],
+        ir_version=9, value_info={"z": ["n", 4]},
+    )  # fmt: skip
+    proto = onnx.load(path)
+    proto.producer_name, proto.producer_version, proto.domain = "maker", "7", "my.domain"
+    proto.model_version, proto.doc_string = 42, "what it is for"
+    onnx.helper.set_model_props(proto, {"author": "me"})
+    path.write_bytes(proto.SerializeToString())
+    result = optimised(load_onnx(path))
+    assert [step.rule for step in result.trace.steps]
+    written = export_onnx(result.model)
+    assert len(written.graph.node) == 3
+    assert all(node in list(written.graph.node) for node in list(proto.graph.node)[2:])
+    for part in (written, proto):
+        part.graph.ClearField("node")
+    assert written == proto
