@@ -142,9 +142,10 @@ def test_what_belongs_to_the_file_comes_back(make_model: Make) -> None:
         make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch),
     ]
     inputs = {"x": ["n", 4], "c": (TensorProto.BOOL, [])}
+    outputs = {"twice": ["n", 4], "y": ["n", 4]}
     path = make_model(
-        nodes, inputs, {"twice": ["n", 4], "y": ["n", 4]}, opset=20, opsets={"acme": 1}, functions=[inner],
-        ir_version=9, value_info={"z": ["n", 4]},
+        nodes, inputs, outputs, opset=20, opsets={"acme": 1}, functions=[inner], ir_version=9,
+        value_info={"z": ["n", 4]},
     )  # fmt: skip
     proto = onnx.load(path)
     proto.producer_name, proto.producer_version, proto.domain = "maker", "7", "my.domain"
