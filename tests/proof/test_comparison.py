@@ -99,3 +99,13 @@ def test_a_quantised_step_is_allowed_at_the_boundary_alone() -> None:
     assert fails(1, 4, 7)
     assert fails(1, 3, 8)
     assert fails(1, 3)
+
+
+def test_a_floor_is_allowed_however_small_the_values() -> None:
+    """ONNX Runtime's Sigmoid is off by 1e-7 where it is 1e-9."""
+    ours = np.full(32, 1e-9, np.float32)
+    theirs = ours + np.float32(9e-8)
+    tolerance = TOLERANCE["float32"]
+    assert compare("y", ours, theirs, tolerance).failure
+    assert not compare("y", ours, theirs, tolerance, 2.0**-21).failure
+    assert compare("y", ours, theirs + np.float32(1e-6), tolerance, 2.0**-21).failure

@@ -154,7 +154,9 @@ class Exporter:
     def _is_unchanged(self, node: Node) -> bool:
         if self._source is None or node.outputs[0] not in self._source.nodes:
             return False
-        op_type, _, attributes = self._source.unchanged.get(node.outputs[0], ("", [], {}))
+        op_type, operands, attributes = self._source.unchanged.get(node.outputs[0], ("", [], {}))
+        if len(operands) != len(node.inputs):
+            return False
         copied = self._source.copies.get(node.outputs[0])
         is_copy_right = copied is None or copied == node.input_types[0]
         return is_copy_right and (op_type, attributes) == (node.op_type, node.attributes)

@@ -55,8 +55,17 @@ class Difference:
             self.tensor, self.failure = other.tensor, other.failure
 
 
-def compare(name: str, ours: Value, theirs: Value, tolerance: tuple[float, float]) -> Difference:
-    """Compares two values of one tensor; sequences, maps and optionals element by element."""
+def compare(
+    name: str,
+    ours: Value,
+    theirs: Value,
+    tolerance: tuple[float, float],
+    floor: float = 0.0,
+) -> Difference:
+    """Compares two values of one tensor; sequences, maps and optionals element by element.
+
+    `floor` is what floats may differ by, however small they are.
+    """
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         if list(ours) != list(theirs):
             return _failure(name, "has other keys")
@@ -66,11 +75,11 @@ def compare(name: str, ours: Value, theirs: Value, tolerance: tuple[float, float
             return _failure(name, f"has {len(theirs)} elements instead of {len(ours)}")
         total = Difference()
         for one, other in zip(ours, theirs, strict=True):
-            total.merge(compare(name, one, other, tolerance))
+            total.merge(compare(name, one, other, tolerance, floor))
         return total
     if ours is None or theirs is None:
         return Difference() if ours is theirs else _failure(name, "is missing in one of the two")
-    return _compare_arrays(name, np.asarray(ours), np.asarray(theirs), tolerance)
+    return _compare_arrays(name, np.asarray(ours), np.asarray(theirs), tolerance, floor)
 
 
 def allowed(values: Array, tolerance: tuple[float, float]) -> float:
@@ -102,7 +111,7 @@ def compare_rounded(
 
 
 def _compare_arrays(
-    name: str, ours: Array, theirs: Array, tolerance: tuple[float, float]
+    name: str, ours: Array, theirs: Array, tolerance: tuple[float, float], floor: float
 ) -> Difference:
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         return _failure(name, f"is {_kind(theirs)} instead of {_kind(ours)}")
@@ -123,7 +132,7 @@ def _compare_arrays(
         return Difference()
     spread = _spread(a)
     relative = absolute / spread if spread else np.inf
-    if absolute <= allowed(a, tolerance):
+    if absolute <= max(allowed(a, tolerance), floor):
         return Difference(absolute, relative)
     what = f'"{name}" differs by {absolute:.3g}, {relative:.3g} of its standard deviation'
     return Difference(absolute, relative, name, what)
