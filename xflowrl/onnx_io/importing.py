@@ -39,6 +39,7 @@ from xflowrl.onnx_io.tensor_types import (
     static_shape,
 )
 from xflowrl.onnx_io.translation import Translation
+from xflowrl.shortage import memory_for
 from xflowrl.weights import RedrawnWeights
 
 _MAX_TRIED_NODES = 20000  # in all bindings that are tried
@@ -72,19 +73,27 @@ def load_onnx(
 
     Raises:
         ValueError: one line that names the file, node, input or weight, and the remedy.
+        MemoryError: the file needs more than there is; names it too.
     """
     path = Path(path)
+    with memory_for(path):
+        model = _loaded(path, batch_size, input_shapes)
+    if redraw_weights:
+        return replace(model, weights=RedrawnWeights(model.weights, model.graph, seed))
+    return model
+
+
+def _loaded(
+    path: Path, batch_size: int | None, input_shapes: Mapping[str, Sequence[int]] | None
+) -> Model:
     proto = read_proto(path)
     try:
         shapes, given = given_sizes(
             declared_shapes(proto.graph), batch_size, dict(input_shapes or {})
         )
-        model = _import(proto, Symbols(shapes, given, demanded_sizes(proto.graph, shapes)), path)
+        return _import(proto, Symbols(shapes, given, demanded_sizes(proto.graph, shapes)), path)
     except ValueError as error:
         raise ValueError(f'model "{path}": {error}') from None
-    if redraw_weights:
-        return replace(model, weights=RedrawnWeights(model.weights, model.graph, seed))
-    return model
 
 
 Constants = Mapping[str, tuple[onnx.TypeProto, Callable[[], Array]]]
