@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -132,3 +137,96 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, change: dict[str, obje
     torch.save({"format": FORMAT}, tmp_path / "b.pt")
     with pytest.raises(ValueError, match=r"agent\.checkpoint=.*damaged"):
         load_policy(tmp_path / "b.pt", rules)
+
+
+def _model(path: Path, size: int) -> Path:
+    """Two products of one operand, behind transposes that cancel; `size` squared weights each."""
+    weights = [
+        onnx.numpy_helper.from_array(np.full((size, size), 0.01, np.float32), name)
+        for name in ("v", "w")
+    ]
+    nodes = [
+        onnx.helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        onnx.helper.make_node("Transpose", ["t"], ["u"], perm=[1, 0]),
+        onnx.helper.make_node("MatMul", ["u", "v"], ["a"]),
+        onnx.helper.make_node("MatMul", ["u", "w"], ["b"]),
+        onnx.helper.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    ends = [onnx.helper.make_tensor_value_info(name, 1, [4, size]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
+    opset = onnx.helper.make_opsetid("", 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def _run(
+    *arguments: str | bytes | Path, cache: Path, limit: int = -1, kind: int = resource.RLIMIT_AS
+) -> subprocess.CompletedProcess[str]:
+    def restrict() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(kind, (limit, limit))
+
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=cache,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache / "cache")},
+        preexec_fn=restrict,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("limit_mb", [350, 900])
+def test_too_little_memory_is_one_line(tmp_path: Path, limit_mb: int) -> None:
+    model = _model(tmp_path / "large.onnx", 5000)
+    done = _run("xflowrl", model, "-o", "out.onnx", cache=tmp_path, limit=limit_mb * 10**6)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f'"{model}" (200 MB) needs more memory' in line
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    (tmp_path / "a.pt").write_bytes(b"")
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(MemoryError, match=r"agent\.checkpoint=.*more memory"):
+        load_policy(tmp_path / "a.pt", load_core())
+
+
+@pytest.mark.parametrize("verb", ["xflowrl", "xflowrl.run"])
+def test_a_full_disk_is_one_line(tmp_path: Path, verb: str) -> None:
+    model = _model(tmp_path / "model.onnx", 300)
+    file = tmp_path / "run" / "best.onnx"
+    arguments = [str(model), "-o", str(file), "--set", "measurement=roofline"]
+    if verb == "xflowrl.run":
+        arguments = ["graph=onnx", f"graph.path={model}", "measurement=roofline"]
+        arguments += [f"hydra.run.dir={file.parent}"]
+    done = _run(verb, *arguments, cache=tmp_path, limit=100_000, kind=resource.RLIMIT_FSIZE)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f'"{file}" cannot be written: File too large; free some space' in line
+    assert not file.exists()
+    assert not list(file.parent.glob(".xflowrl-*"))
+
+
+def test_a_name_that_is_not_utf8_is_a_name(tmp_path: Path) -> None:
+    model = _model(tmp_path / os.fsdecode(b"a\xff = 'b':.onnx"), 64)
+    out = os.fsdecode(b"o\xff.onnx")
+    done = _run("xflowrl", model, "-o", out, cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / out).is_file()
+    assert "cannot be rewritten" not in done.stdout
+
+
+def test_costs_are_in_memory_where_the_cache_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "cache" / "xflowrl" / "op_costs.sqlite").mkdir(parents=True)
+    model = _model(tmp_path / "model.onnx", 64)
+    done = _run("xflowrl", model, "-o", "out.onnx", cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("op costs are not kept: ")

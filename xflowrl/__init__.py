@@ -5,6 +5,7 @@ The public names are imported on first use, so that importing the package costs 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ _HOME = {
 
 # Subpackages that are part of the interface: `xflowrl.graphs.bert.build_graph_bert()`.
 _SUBPACKAGES = ("agents", "graphs", "measurement", "rules")
+
+# ONNX Runtime reports its use to its makers otherwise, and keeps a file for that in the home.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [*_HOME, *_SUBPACKAGES]
 

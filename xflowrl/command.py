@@ -83,10 +83,11 @@ def command(
     from xflowrl.api import optimize_file
     from xflowrl.console import StatusLine, print_delivery
     from xflowrl.options import read_settings
+    from xflowrl.shortage import memory_for
 
     interrupts = Interrupts()
     try:
-        with interrupts, StatusLine() as status:
+        with interrupts, StatusLine() as status, memory_for(model):
             delivery = optimize_file(
                 *(model, out),
                 agent=agent,
@@ -100,7 +101,7 @@ def command(
     except (KeyboardInterrupt, EndNow):
         click.echo("interrupted", err=True)
         sys.exit(interrupts.exit_code or 130)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         click.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(1)
     print_delivery(delivery)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xflowrl.onnx_io.model_file import inspect_file
+from xflowrl.shortage import is_no_space, space_for
 
 
 def check_target(original: Path, target: Path) -> None:
@@ -30,10 +31,23 @@ def check_target(original: Path, target: Path) -> None:
 
 @contextmanager
 def workshop(target: Path) -> Iterator[Path]:
-    """A folder for files that become `target`, on its file system; gone at the end."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".xflowrl-") as folder:
-        yield Path(folder)
+    """A folder for files that become `target`, on its file system; gone at the end.
+
+    Raises:
+        ValueError: the target's folder cannot be written, or its disk is full.
+    """
+    with space_for(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".xflowrl-")
+        except OSError as error:
+            if is_no_space(error):
+                raise
+            raise ValueError(
+                f'"{target}" cannot be written: {error.strerror}; give a file in a folder that can'
+            ) from None
+        with folder as path:
+            yield Path(path)
 
 
 def work_name(target: Path) -> str:

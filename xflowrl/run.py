@@ -36,6 +36,7 @@ from xflowrl.options import (
     make_problems,
     refuse_foreign,
 )
+from xflowrl.shortage import is_no_memory, is_no_space, memory_for
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -137,7 +138,7 @@ class RefuseBadConfig(Callback):
         """Ends the process with one line if the configuration is bad."""
         try:
             _check(_plain(config, resolve=False))
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             # Hydra turns exceptions of callbacks into warnings, but lets an exit through.
             sys.exit(f"error: {one_line(error)}")
 
@@ -150,6 +151,7 @@ def main(task: Task) -> None:
     delivered, and the files of what was finished are there. A second one ends at once.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
+    logging.raiseExceptions = False  # a full disk loses lines of the log, and says so elsewhere
 
     @functools.wraps(task)
     def run_job(config: DictConfig) -> None:
@@ -261,8 +263,10 @@ def _judged(
 
     try:
         with job.interrupts.allowed():
-            judgement = judge.deliver(result, problem, job.folder / file, seed=job.seed)
-    except (ValueError, OSError) as error:
+            target, source = job.folder / file, problem.model.file or job.folder / file
+            with memory_for(source):
+                judgement = judge.deliver(result, problem, target, seed=job.seed)
+    except (ValueError, OSError, MemoryError) as error:
         job.refused(f"{result.graph}: {one_line(error)}")
         return graph_record(result, undecided(one_line(error)), labels=labels)
     return graph_record(
@@ -293,7 +297,9 @@ def one_line(error: BaseException) -> str:
     """The message of an error, without line breaks and without Hydra's advice to developers."""
     text = str(error) or type(error).__name__
     if isinstance(error, MemoryError):
-        text = f"out of memory ({text}): give the process more, or a smaller graph"
+        text = f"out of memory: {text}"
+    if is_no_space(error):
+        text += ": the run folder cannot be written; free some space, or set hydra.run.dir"
     for advice in ("Config search path:", "full_key:", "See https://", "To append to your config"):
         text = text.split(advice)[0]
     text = " ".join(text.split()).removeprefix("In 'config': ")
@@ -318,8 +324,11 @@ def _run_job(task: Task, config: DictConfig) -> None:
         logger.debug("raised here", exc_info=True)
     except (KeyboardInterrupt, EndNow):
         pass  # said below
-    except Exception:
-        logger.exception("internal error")
+    except Exception as error:
+        if is_no_memory(error):
+            logger.error("error: out of memory: %s", one_line(error))
+        else:
+            logger.exception("internal error")
     else:
         if not interrupts.exit_code:
             return

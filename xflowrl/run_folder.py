@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from xflowrl.problem import Improvement, Result, Step, Trace, peak_resident_bytes
 from xflowrl.provenance import git_commit, versions
+from xflowrl.shortage import space_for
 
 if TYPE_CHECKING:
     from xflowrl.judge import Judgement
@@ -361,8 +362,9 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
     text = json.dumps(_finite(record), indent=2, allow_nan=False)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
+        with space_for(path):
+            partial.write_text(text + "\n", encoding="utf-8")
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

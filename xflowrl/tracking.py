@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from xflowrl.shortage import space_for
+
 if TYPE_CHECKING:
     from xflowrl.problem import Result
     from xflowrl.run_folder import RunRecord
@@ -38,7 +40,9 @@ class Tracker:
     """Writes what a run logs. A context manager: leaving it closes files and the W&B run."""
 
     def __init__(self, folder: Path, settings: WandbSettings, config: Mapping[str, Any]) -> None:
-        self._file = (folder / "metrics.jsonl").open("w", encoding="utf-8", buffering=1)
+        self._path = folder / "metrics.jsonl"
+        with space_for(self._path):
+            self._file = self._path.open("w", encoding="utf-8", buffering=1)
         self._run: Any = None
         if settings.mode != "disabled":
             self._run = _start_wandb(folder, settings, config)
@@ -52,16 +56,20 @@ class Tracker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
-        if self._run is not None:
-            self._run.finish(exit_code=0 if error is None else 1)
+        try:
+            with space_for(self._path):
+                self._file.close()
+        finally:
+            if self._run is not None:
+                self._run.finish(exit_code=0 if error is None else 1)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Writes one row: the metrics, and `step`, the iteration they belong to."""
         row = {"step": step} | {
             name: value if math.isfinite(value) else None for name, value in metrics.items()
         }
-        self._file.write(json.dumps(row) + "\n")
+        with space_for(self._path):
+            self._file.write(json.dumps(row) + "\n")
         if self._run is not None:
             self._run.log({"step": step, **metrics, **_by_time(metrics)})
 

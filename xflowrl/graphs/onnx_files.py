@@ -47,6 +47,7 @@ def onnx_files(
     Raises:
         ValueError: nothing was asked for, a pattern matches no file, every file is skipped, or no
             file can be read; the message names the first.
+        MemoryError: no file can be read, the first because it is too large.
     """
     patterns = [*([path] if path is not None else []), *(paths or [])]
     if not patterns:
@@ -57,7 +58,7 @@ def onnx_files(
         raise ValueError(
             f"graph=onnx: graph.skip={skip} leaves out all {len(found)} files; shorten it"
         )
-    read, unread = list[Model](), list[ValueError]()
+    read, unread = list[Model](), list[Exception]()
     for file in kept:
         try:
             model = load_onnx(
@@ -67,7 +68,7 @@ def onnx_files(
                 redraw_weights=redraw_weights,
                 seed=seed,
             )
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             unread.append(error)
         else:
             read.append(model)

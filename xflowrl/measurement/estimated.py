@@ -56,16 +56,7 @@ def estimated(
     executing = open_runtime(runtime, device=device, group="measurement")
     if not max_ms_per_op > 0:
         raise ValueError(f"measurement.max_ms_per_op={max_ms_per_op}: give a number above 0")
-    path = (
-        default_path()
-        if database == "default"
-        else Path(database).expanduser()
-        if database
-        else None
-    )
-    costs = OpDatabase(
-        path, device=executing.device, runtime=f"{executing.version}, protocol {_PROTOCOL}"
-    )
+    costs = _database(database, executing)
     return Objective(
         CostTable.measured(),
         device=executing.device,
@@ -73,6 +64,18 @@ def estimated(
         pricer=OperatorTimer(costs, executing, max_ms_per_op=max_ms_per_op),
         lock=executing.lock,
     )
+
+
+def _database(name: str | None, runtime: Runtime) -> OpDatabase:
+    """That of the user's cache is a convenience: where it cannot be used, memory does."""
+    about = {"device": runtime.device, "runtime": f"{runtime.version}, protocol {_PROTOCOL}"}
+    if name != "default":
+        return OpDatabase(Path(name).expanduser() if name else None, **about)
+    try:
+        return OpDatabase(default_path(), **about)
+    except ValueError as error:
+        _log.warning("op costs are not kept: %s", error)
+        return OpDatabase(None, **about)
 
 
 class OperatorTimer:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import onnx
 
@@ -23,6 +24,8 @@ _KINDS = ((101, 1), (101, 32), (37, 1), (11, 1), (11, 8))
 _PRIMES = tuple(n for n in range(11, 400) if all(n % d for d in range(2, 20)))
 _IMAGE_SIZES = (224, 640, 48, 32, 256)
 _LENGTHS = (128, 64, 512, 32, 16, 8, 1)
+_MAX_TRIED = 60
+_T = TypeVar("_T")
 _IMAGE = re.compile(r"h|w|.*(height|width|image|img|spatial).*", re.IGNORECASE)
 
 
@@ -202,6 +205,19 @@ class Symbols:
                     else:
                         binding[symbol] = max(1, round(size * scale) - (scale < 1))
                 yield binding
+
+
+def least_faulty(candidates: Iterable[_T], fault: Callable[[_T], tuple[int, int]], most: int) -> _T:
+    """The first candidate without fault, (0, 0), or the best of the first few, `most` at most."""
+    least: tuple[tuple[int, int], _T] | None = None
+    for candidate in itertools.islice(candidates, min(max(most, 1), _MAX_TRIED)):
+        found = fault(candidate)
+        if least is None or found < least[0]:
+            least = found, candidate
+        if found == (0, 0):
+            break
+    assert least is not None, "there is at least one"
+    return least[1]
 
 
 def given_sizes(

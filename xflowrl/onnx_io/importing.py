@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
 
 import onnx
 
@@ -23,6 +21,7 @@ from xflowrl.onnx_io.dimensions import (
     declared_shapes,
     demanded_sizes,
     given_sizes,
+    least_faulty,
 )
 from xflowrl.onnx_io.folding import can_fold, compute
 from xflowrl.onnx_io.inlining import captured_names
@@ -39,14 +38,13 @@ from xflowrl.onnx_io.tensor_types import (
     static_shape,
 )
 from xflowrl.onnx_io.translation import Translation
+from xflowrl.shortage import memory_for
 from xflowrl.weights import RedrawnWeights
 
 _MAX_TRIED_NODES = 20000  # in all bindings that are tried
-_MAX_TRIED = 60
 _NUM_FURTHER = 4
 _TINY = 8  # a size below may be another's by chance: it is taken for a fixed one, and proven
 _MAX_LITERAL = 64
-_T = TypeVar("_T")
 
 
 def load_onnx(
@@ -72,19 +70,27 @@ def load_onnx(
 
     Raises:
         ValueError: one line that names the file, node, input or weight, and the remedy.
+        MemoryError: the file needs more than there is; names it too.
     """
     path = Path(path)
+    with memory_for(path):
+        model = _loaded(path, batch_size, input_shapes)
+    if redraw_weights:
+        return replace(model, weights=RedrawnWeights(model.weights, model.graph, seed))
+    return model
+
+
+def _loaded(
+    path: Path, batch_size: int | None, input_shapes: Mapping[str, Sequence[int]] | None
+) -> Model:
     proto = read_proto(path)
     try:
         shapes, given = given_sizes(
             declared_shapes(proto.graph), batch_size, dict(input_shapes or {})
         )
-        model = _import(proto, Symbols(shapes, given, demanded_sizes(proto.graph, shapes)), path)
+        return _import(proto, Symbols(shapes, given, demanded_sizes(proto.graph, shapes)), path)
     except ValueError as error:
         raise ValueError(f'model "{path}": {error}') from None
-    if redraw_weights:
-        return replace(model, weights=RedrawnWeights(model.weights, model.graph, seed))
-    return model
 
 
 Constants = Mapping[str, tuple[onnx.TypeProto, Callable[[], Array]]]
@@ -145,8 +151,9 @@ def _chosen(proto: onnx.ModelProto, symbols: Symbols, constants: Constants) -> B
 
     sizes = {d for tensor in proto.graph.initializer for d in tensor.dims if d > 1}
     sizes |= {d for s in symbols.shapes.values() for d in s if isinstance(d, int) and d > 1}
-    legal, other = _best(symbols.legal(sizes), lambda pair: tried(*pair), proto)
-    priced = _best(symbols.priced(), lambda binding: tried(binding), proto)
+    most = _MAX_TRIED_NODES // max(len(proto.graph.node), 1)
+    legal, other = least_faulty(symbols.legal(sizes), lambda pair: tried(*pair), most)
+    priced = least_faulty(symbols.priced(), tried, most)
     failures, further = tried(priced)[0], list[Binding]()
     for binding in symbols.further(priced):
         if len(further) == _NUM_FURTHER:
@@ -154,22 +161,6 @@ def _chosen(proto: onnx.ModelProto, symbols: Symbols, constants: Constants) -> B
         if binding not in (priced, *further) and tried(binding)[0] <= failures:
             further.append(binding)
     return Bindings(legal, other, priced, further)
-
-
-def _best(
-    candidates: Iterable[_T], fault: Callable[[_T], tuple[int, int]], proto: onnx.ModelProto
-) -> _T:
-    """The first candidate without fault, or the best of the first few."""
-    most = max(1, _MAX_TRIED_NODES // max(len(proto.graph.node), 1))
-    least: tuple[tuple[int, int], _T] | None = None
-    for candidate in itertools.islice(candidates, min(most, _MAX_TRIED)):
-        found = fault(candidate)
-        if least is None or found < least[0]:
-            least = found, candidate
-        if found == (0, 0):
-            break
-    assert least is not None, "there is at least one"
-    return least[1]
 
 
 class _Importer:

@@ -10,6 +10,9 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from xflowrl.onnx_io.protobuf_file import read_model
+from xflowrl.shortage import is_no_memory
+
 
 @dataclass(frozen=True)
 class ModelFile:
@@ -33,10 +36,11 @@ def inspect_file(path: Path) -> ModelFile:
         ValueError: it is no ONNX file.
         OSError: it, or a file of its data, cannot be read.
     """
-    proto = onnx.ModelProto()
     try:
-        proto.ParseFromString(path.read_bytes())
-    except DecodeError:
+        proto = read_model(path)
+    except (DecodeError, ValueError) as error:
+        if is_no_memory(error):
+            raise
         raise ValueError(f'model "{path}" is not an ONNX file; export or copy it again') from None
     graphs = list(_graphs(proto.graph))
     places = [
@@ -44,7 +48,7 @@ def inspect_file(path: Path) -> ModelFile:
         for tensor in (tensor for graph in graphs for tensor in _tensors(graph))
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for entry in tensor.external_data
-        if entry.key == "location"
+        if entry.key == "location" and entry.value != path.name
     ]
     data_files = tuple(dict.fromkeys(places))
     files = [path, *(path.parent / name for name in data_files)]

@@ -28,13 +28,24 @@ _SMALL_BYTES = 4096  # smaller initialisers are read
 def read_model(path: Path) -> onnx.ModelProto:
     """The model at `path`, the raw data of its larger initialisers as places in that file.
 
-    Raises ValueError if this is no protobuf message or it is cut off.
+    A file whose name is not UTF-8 is read whole: ONNX knows no other names of places.
+
+    Raises ValueError or DecodeError if this is no protobuf message or it is cut off.
     """
+    if not _is_utf8(path.name):
+        return onnx.load(path, load_external_data=False)
     with path.open("rb") as file:
         if not path.stat().st_size:
             raise ValueError("the file is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _model(data, path.name)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _model(data: mmap.mmap, location: str) -> onnx.ModelProto:

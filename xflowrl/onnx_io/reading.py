@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 from xflowrl.onnx_io.model import Array
 from xflowrl.onnx_io.protobuf_file import read_model
 from xflowrl.onnx_io.tensor_types import element_name, numpy_dtype
+from xflowrl.shortage import is_no_memory
 
 OLDEST_OPSET = 7
 
@@ -27,7 +28,9 @@ def read_proto(path: Path) -> onnx.ModelProto:
         raise ValueError(f'model "{path}" is not a file; give the path of one .onnx file')
     try:
         proto = read_model(path)
-    except (DecodeError, ValueError):
+    except (DecodeError, ValueError) as error:
+        if is_no_memory(error):
+            raise
         raise ValueError(
             f'model "{path}" is not an ONNX file, or is truncated ({path.stat().st_size} bytes); '
             "export or copy it again"

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx.external_data_helper import load_external_data_for_tensor
 
-from xflowrl.measurement.runtimes.onnxruntime import one_line, open_session
+from xflowrl.measurement.runtimes.onnxruntime import open_session, refusal
 from xflowrl.onnx_io.protobuf_file import read_model
 from xflowrl.proof.comparison import Array, Value
 
@@ -212,7 +212,10 @@ class Session:
         try:
             values = self._session.run([self._fetched[name] for name in names], given)
         except Exception as error:  # ONNX Runtime has a dozen exception types of its own
-            raise CannotRun(one_line(error)) from error
+            refused = refusal(error)
+            if isinstance(refused, MemoryError):
+                raise refused from error
+            raise CannotRun(str(refused)) from error
         return dict(zip(names, values, strict=True))
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from xflowrl.shortage import space_for
 from xflowrl.soundness.sexpr import read_rule
 
 # Raised when the checker comes to see more: what it said before no longer counts.
@@ -64,11 +65,13 @@ class Findings:
         entries = self._read()
         entries[_key(text, is_commutative)] = asdict(finding)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=self.path.parent, delete=False, encoding="utf-8"
-        ) as file:
-            json.dump(entries, file, indent=1)
-        Path(file.name).replace(self.path)
+        with (
+            space_for(self.path),
+            tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".xflowrl-") as folder,
+        ):
+            unfinished = Path(folder) / self.path.name
+            unfinished.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+            unfinished.replace(self.path)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
@@ -78,7 +81,7 @@ class Findings:
         except (OSError, ValueError):
             entries = None
         if not isinstance(entries, dict):
-            raise ValueError(f"{self.path} is no file of rule findings; delete it")
+            raise ValueError(f"{self.path} is no file of rule findings; move it away")
         return entries
 
 

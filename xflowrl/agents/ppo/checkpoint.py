@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 
 from xflowrl._engine import RuleSet, activation_names, operator_names
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
+from xflowrl.shortage import is_no_memory, space_for
 
 FORMAT = "xflowrl-ppo-1"
+_TOO_LARGE = "it needs more memory than this process may have; give it more"
 
 
 def new_policy(settings: PolicySettings, rules: RuleSet) -> Policy:
@@ -28,9 +31,14 @@ def save_policy(policy: Policy, rules: RuleSet, path: Path) -> None:
     """Writes a policy: tensors, strings and numbers, no code. Atomic."""
     record = describe_training(policy, rules) | {"weights": policy.state_dict()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    torch.save(record, unfinished)
-    unfinished.replace(path)
+    unfinished, content = path.with_name(path.name + ".part"), BytesIO()
+    torch.save(record, content)  # to a full disk it would raise what says nothing of that
+    try:
+        with space_for(path):
+            unfinished.write_bytes(content.getvalue())
+            unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def load_policy(path: str | Path, rules: RuleSet) -> Policy:
@@ -38,13 +46,16 @@ def load_policy(path: str | Path, rules: RuleSet) -> Policy:
 
     Raises:
         ValueError: not such a file, or trained with other rules or operators.
+        MemoryError: it needs more than there is.
     """
     record = read_record(path)
     _check(f"agent.checkpoint={path}", record, rules)
     try:
         policy = new_policy(PolicySettings(**record["policy"]), rules)
         policy.load_state_dict(record["weights"])
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, MemoryError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if is_no_memory(error):
+            raise MemoryError(f"agent.checkpoint={path}: {_TOO_LARGE}") from None
         raise _damaged(f"agent.checkpoint={path}", error) from None
     return policy
 
@@ -97,6 +108,8 @@ def _read(path: str | Path, option: str, expected: str) -> dict[str, Any]:
     try:
         record: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile file ends torch's reader in any of them
+        if is_no_memory(error):
+            raise MemoryError(f"{option}={path}: {_TOO_LARGE}") from None
         raise ValueError(
             f"{option}={path}: not a policy's weights ({type(error).__name__}); give the "
             f"{expected} of a training run"

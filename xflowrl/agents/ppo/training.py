@@ -27,6 +27,7 @@ from xflowrl.agents.ppo.policy import Policy
 from xflowrl.agents.ppo.settings import LearningSettings
 from xflowrl.env import Position, VectorRewriteEnv, observe
 from xflowrl.problem import Log
+from xflowrl.shortage import space_for
 
 # A mean return or a cost counts as better from this share of the initial cost on: progress that
 # noise makes must not keep a training alive.
@@ -285,7 +286,8 @@ def train(
         # Gradients would be clipped while they are scaled, or inputs not be of weights' type.
         raise ValueError(f"{given}: precision is 32-true or bf16-mixed here")
     try:
-        trainer.fit(module, ckpt_path=resume, weights_only=True)
+        with space_for((folder or Path()) / "resume.ckpt"):
+            trainer.fit(module, ckpt_path=resume, weights_only=True)
     except MisconfigurationException as error:  # an option that fits no manual optimisation
         raise ValueError(f"{given}: {error}") from None
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xflowrl.measurement.device import DeviceLock, cpu_name, device_lock
+from xflowrl.shortage import is_no_memory
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -114,6 +115,7 @@ def open_session(
     Raises:
         RuntimeError: the runtime refuses the model; onnxruntime's exceptions are all made such,
             with the runtime's message.
+        MemoryError: there is too little memory for it.
     """
     import onnxruntime
 
@@ -134,7 +136,7 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exceptions share no narrower base class
-        raise RuntimeError(one_line(error)) from error
+        raise refusal(error) from error
 
 
 class BoundSession:
@@ -171,13 +173,14 @@ class BoundSession:
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # as in open_session
-            raise RuntimeError(one_line(error)) from error
+            raise refusal(error) from error
 
     def output_shapes(self) -> list[tuple[int, ...]]:
         """The shapes that the last execution produced."""
         return [tuple(value.shape()) for value in self._binding.get_outputs()]
 
 
-def one_line(error: Exception) -> str:
-    """Its message without line breaks."""
-    return " ".join(str(error).split())
+def refusal(error: Exception) -> MemoryError | RuntimeError:
+    """Its message without line breaks; memory that ran out says nothing about the model."""
+    text = " ".join(str(error).split())
+    return MemoryError(text) if is_no_memory(error) else RuntimeError(text)
