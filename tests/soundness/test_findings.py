@@ -40,7 +40,7 @@ def test_verdict_is_found_by_the_rule_whatever_its_layout(cache: Path) -> None:
 def test_broken_file_of_verdicts_is_refused(cache: Path) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text("[1, 2", encoding="utf-8")
-    with pytest.raises(ValueError, match="delete it"):
+    with pytest.raises(ValueError, match="move it away"):
         Findings().get(SOUND, is_commutative=True)
 
 
