@@ -155,7 +155,7 @@ class Judge:
             except (RuntimeError, CannotRun) as error:
                 return _kept(original, target, f"{self._runtime.name} cannot run it: {error}")
             refused: Proof | None = None
-            best = max(ranked, key=lambda entry: entry[1].speedup)[1] if ranked else None
+            best = ranked[0][1] if ranked else None
             # Only what has won is proven, and it is timed again: the best of several was lucky.
             for candidate, real in ranked:
                 if not real.is_faster:

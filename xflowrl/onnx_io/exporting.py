@@ -23,6 +23,7 @@ from xflowrl.onnx_io.inlining import (
 from xflowrl.onnx_io.model import Array, Model
 from xflowrl.onnx_io.operands import FusedKernels, OperandWriter
 from xflowrl.onnx_io.operator_sets import write_operator_sets
+from xflowrl.onnx_io.ordering import live_nodes
 from xflowrl.onnx_io.reading import raw_array
 from xflowrl.onnx_io.sizes import SizeWriter
 from xflowrl.onnx_io.source import Source
@@ -88,8 +89,9 @@ class Exporter:
     def model_proto(self) -> onnx.ModelProto:
         model = self._shell()
         graph = model.graph
-        protos = self._live(self._protos())
-        graph.node.extend(protos)
+        # Shape arithmetic may have lost its reader.
+        needed = [public for public, _ in self._outputs] + [tensor for tensor, _ in self._copies]
+        graph.node.extend(live_nodes(self._protos(), needed))
         taken = {name for node in graph.node for name in node.output} | set(self._writer.constants)
         taken.update(map(self._new_name, self._types))
         separate_bodies(graph.node, taken, self._names)
@@ -189,16 +191,6 @@ class Exporter:
                 found[origin.output[0]] = origin
                 pending.extend(origin.input)
         return [found[first] for first in sorted(found, key=self._order.__getitem__)]
-
-    def _live(self, protos: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-        """The nodes that the outputs depend on: shape arithmetic may have lost its reader."""
-        needed = {public for public, _ in self._outputs} | {tensor for tensor, _ in self._copies}
-        live: list[onnx.NodeProto] = []
-        for proto in reversed(protos):
-            if any(name in needed for name in proto.output if name):
-                needed.update(reads(proto))
-                live.append(proto)
-        return live[::-1]
 
     # Names
 

@@ -172,7 +172,7 @@ class Translation:
         source = self.constants[name]
         try:
             value = source() if callable(source) else source
-        except (ValueError, TypeError, NotImplementedError):  # an element type NumPy lacks
+        except ValueError:  # an element type that the engine lacks
             return None
         for each in self.views:
             each.values[name] = value
