@@ -34,7 +34,25 @@ if TYPE_CHECKING:
 _RUNTIMES = {"onnxruntime": "ONNX Runtime", "onnxruntime_plain": "unoptimised ONNX Runtime"}
 
 
-class ProgressBar:
+class _Shown:
+    """Shows its progress while it is entered."""
+
+    _progress: Progress
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+
+class ProgressBar(_Shown):
     """One bar a problem, with the time left; fed with the metrics agents log.
 
     An attempt is as far as the limit of its budget that it has used up most of; where it has no
@@ -59,18 +77,6 @@ class ProgressBar:
             problem.log_as: self._progress.add_task(problem.name, total=1.0, start=False, note="")
             for problem in problems
         }
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Moves the bars that the metrics speak of; takes what `Log` takes."""
@@ -172,7 +178,7 @@ def print_tables(entries: Sequence[GraphRecord]) -> None:
         console.print(real_table(entries))
 
 
-class StatusLine(Watcher):
+class StatusLine(_Shown, Watcher):
     """One line with the stage and the time left; on standard error, on a terminal alone."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -186,18 +192,6 @@ class StatusLine(Watcher):
             transient=True,
         )
         self._task = self._progress.add_task("reading", total=None, objective=None, deadline_s=None)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def stage(self, name: str) -> None:
         self._progress.update(self._task, description=name)
