@@ -66,14 +66,16 @@ def _model(data: mmap.mmap, location: str) -> onnx.ModelProto:
 def _read_tensor(
     data: mmap.mmap, start: int, end: int, tensor: onnx.TensorProto, location: str
 ) -> None:
+    places: dict[str, str | int] = {}
     for number, begin, value, value_end in _fields(data, start, end):
         if number != _RAW_DATA or value_end - value <= _SMALL_BYTES:
             tensor.MergeFromString(data[begin:value_end])
-            continue
+        else:
+            places = {"location": location, "offset": value, "length": value_end - value}
+    for key, place in places.items():
+        # Last, because the file may say of the location, behind the data, that it is the default.
         tensor.data_location = onnx.TensorProto.EXTERNAL
-        places = {"location": location, "offset": value, "length": value_end - value}
-        for key, place in places.items():
-            tensor.external_data.add(key=key, value=str(place))
+        tensor.external_data.add(key=key, value=str(place))
 
 
 def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
