@@ -123,6 +123,7 @@ class Judge:
         """
         from xflowrl.proof import CannotRun
 
+        self._runtime.release()  # what the search held is needed for the files
         with workshop(target) as folder:
             original = _original(problem.model, folder / "original" / work_name(target))
 

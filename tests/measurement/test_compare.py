@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from xflowrl._engine import Graph, GraphBuilder, TensorType
+from xflowrl.measurement import compare
 from xflowrl.measurement.compare import RealMeasurement, _measured, _ratios_are_known, race
 from xflowrl.measurement.device import cpu_name
 from xflowrl.measurement.operand_values import draw
-from xflowrl.measurement.runtimes import RUNTIMES, Runtime, open_runtime
+from xflowrl.measurement.runtimes import RUNTIMES, Run, Runtime, open_runtime
 from xflowrl.onnx_io import Model, save_onnx
 
 
@@ -89,8 +91,13 @@ def convolutions(num_layers: int, *, size: int = 16) -> Model:
     return Model(graph, DrawnFromName(graph))
 
 
+@pytest.fixture(params=[2**30, 0], ids=["small files", "large files"])
+def max_together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "_MAX_TOGETHER_BYTES", request.param)
+
+
 @pytest.fixture(params=RUNTIMES)
-def runtime(request: pytest.FixtureRequest) -> Runtime:
+def runtime(request: pytest.FixtureRequest, max_together: None) -> Runtime:
     return open_runtime(request.param, group="judge")
 
 
@@ -137,3 +144,34 @@ def test_memory_does_not_grow(runtime: Runtime, tmp_path: Path) -> None:
     before_mb = resident_mb()
     race_some(6)
     assert resident_mb() - before_mb < 8.0
+
+
+def test_large_files_are_in_memory_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = convolutions(2)
+    for name in ("0", "1", "2"):
+        save_onnx(original, tmp_path / f"{name}.onnx")
+    plain = open_runtime("onnxruntime_plain", group="judge")
+    compiled: list[str] = []
+    alive: list[weakref.ref[object]] = []
+
+    def compile(file: Path, feeds: Any) -> Run:
+        assert not any(ref() is not None for ref in alive)
+        run = plain.compile(file, feeds)
+        compiled.append(file.stem)
+        alive.append(weakref.ref(run))
+        return run
+
+    runtime: Any = SimpleNamespace(
+        **{
+            name: getattr(plain, name) for name in ("name", "device", "lock", "clock_ns", "release")
+        },
+        compile=compile,
+    )
+    monkeypatch.setattr(compare, "_MAX_TOGETHER_BYTES", 0)
+    files = [tmp_path / f"{name}.onnx" for name in ("0", "1", "2")]
+    feeds = {"x": draw(original.graph.tensor_type("x"))}
+    measured = race(files[0], files[1:], feeds, runtime, max_s=0.2)
+    assert compiled == ["0", "1", "2", "0"]
+    assert [m.best.num_repeats for m in measured] == [m.initial.num_repeats // 2 for m in measured]

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
 
 from xflowrl._engine import Graph, GraphBuilder, TensorType, activation_names
 from xflowrl.measurement.runtimes import open_runtime
-from xflowrl.onnx_io import Model, StoredWeights, export_onnx, load_onnx, save_onnx
+from xflowrl.onnx_io import (
+    Model,
+    StoredWeights,
+    export_onnx,
+    exporting,
+    load_onnx,
+    save_onnx,
+    saving,
+)
+from xflowrl.onnx_io.folding import evaluate
 from xflowrl.onnx_io.operands import FusedKernels
 from xflowrl.weights import DrawnWeights, draw_inputs
 
@@ -221,6 +232,40 @@ def test_large_models_have_their_data_beside_them(tmp_path: Path, run_model: Run
     np.testing.assert_array_equal(run_model(path, feeds)[0], expected)
     loaded = load_onnx(path)
     np.testing.assert_array_equal(loaded.weights.get("v"), model.weights.get("v"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_computed_weights_that_wait_in_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """The same bytes, and no two computed weights are in memory at once."""
+    tensor_type = TensorType(dtype, [50, 60])
+    builder = GraphBuilder("sums")
+    builder.add_input("x", tensor_type)
+    last = "x"
+    for i in range(8):
+        builder.add_weight(f"w{i}", tensor_type)
+        builder.add_node("Add", [f"w{i}", f"w{i}"], [f"twice{i}"])
+        (last,) = builder.add_node("Add", [last, f"twice{i}"], [f"y{i}"])
+    builder.set_outputs([last])
+    model = drawn(builder.build())
+    save_onnx(model, tmp_path / "memory.onnx")
+    alive: list[weakref.ref[Any]] = []
+    counts: list[int] = []
+
+    def watched(*args: Any) -> Any:
+        counts.append(sum(ref() is not None for ref in alive))
+        results = evaluate(*args)
+        alive.extend(weakref.ref(array) for array in results or [])
+        return results
+
+    monkeypatch.setattr(exporting, "evaluate", watched)
+    monkeypatch.setattr(saving, "_MAX_IN_MEMORY", 1)
+    save_onnx(model, tmp_path / "files.onnx")
+    assert (tmp_path / "files.onnx").read_bytes() == (tmp_path / "memory.onnx").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["files.onnx", "memory.onnx"]
+    assert len(counts) == 8
+    assert max(counts) <= 1
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:

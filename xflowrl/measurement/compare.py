@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from xflowrl.measurement.runtimes import Run, Runtime
 from xflowrl.measurement.timer import Measurement, is_narrow, median_interval, sample_ms
 
 _PRECISION = 0.005
+_MAX_TOGETHER_BYTES = 2**30  # of files that are in memory at once
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,28 @@ def race(
 
     In every round the original runs twice: how far it is from itself is the noise. Rounds go on
     until every ratio is known to half a percent, at most `max_s` seconds, at least three. The
-    device lock is held exclusive. All files are in memory at once, and released at the end.
+    device lock is held exclusive. All files are in memory at once, and released at the end; where
+    they are large one after the other is, the original first and last.
 
     Raises:
         RuntimeError: the runtime refuses a file, or its inputs.
     """
-    runs = [_compiled(file, feeds, runtime) for file in (original, *candidates)]
+    from xflowrl.onnx_io.model_file import inspect_file
+
+    files = (original, *candidates)
+    is_large = sum(inspect_file(file).num_bytes for file in files) > _MAX_TOGETHER_BYTES
+    sample = _samples_of_each if is_large else _samples_together
+    samples_ms = sample(
+        [partial(_compiled, file, feeds, runtime) for file in files], runtime, max_s
+    )
+    return _measured(samples_ms, runtime)
+
+
+def _samples_together(
+    make_runs: Sequence[Callable[[], Run]], runtime: Runtime, max_s: float
+) -> np.ndarray:
+    """A column for the original, for the original again, then for each candidate."""
+    runs = [make() for make in make_runs]
     runs.insert(0, runs[0])  # a second session of it would be one more model in memory
     with runtime.lock.exclusive():
         samples_ms = sample_ms(
@@ -74,7 +91,31 @@ def race(
         )
     runs.clear()
     runtime.release()
-    return _measured(samples_ms, runtime)
+    return samples_ms
+
+
+def _samples_of_each(
+    make_runs: Sequence[Callable[[], Run]], runtime: Runtime, max_s: float
+) -> np.ndarray:
+    """The same columns; what the machine did between the first and the last is noise."""
+    columns: list[np.ndarray] = []
+    turns = (*make_runs, make_runs[0])
+    for make in turns:
+        run = make()
+        with runtime.lock.exclusive():
+            samples_ms = sample_ms(
+                [run],
+                max_ms=1000.0 * max_s / len(turns),
+                precision=_PRECISION,
+                min_rounds=3,
+                clock_ns=runtime.clock_ns,
+            )
+        columns.append(samples_ms[:, 0])
+        del run
+        runtime.release()
+    num_rounds = min(map(len, columns))
+    first, *others, last = (column[:num_rounds] for column in columns)
+    return np.stack([first, last, *others], axis=1)
 
 
 def _compiled(file: Path, feeds: Mapping[str, np.ndarray], runtime: Runtime) -> Run:

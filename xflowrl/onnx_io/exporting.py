@@ -7,7 +7,7 @@ whatever no rewrite touched come out as they went in.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -46,10 +46,22 @@ class Exporter:
 
     Attributes:
         large: values of the initialisers that the written model lacks, by name.
+
+    Args:
+        fold, fused: as for `export_onnx`.
+        keep: keeps a computed value until it is written; what it returns is written.
     """
 
-    def __init__(self, model: Model, *, fold: bool, fused: FusedKernels = frozenset()) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        fold: bool,
+        fused: FusedKernels = frozenset(),
+        keep: Callable[[Array], Array] = lambda array: array,
+    ) -> None:
         self.large: dict[str, Array] = {}
+        self._keep = keep
         self._model = model
         self._source: Source | None = model.source
         graph = model.graph
@@ -285,11 +297,11 @@ class Exporter:
                         "could not be computed"
                     )
                 values.update(zip(proto.output, results, strict=True))
-            for name in node.outputs:
-                if name in self._to_fold:
-                    yield name, values[name]
-            needed.subtract(node.inputs)
-            for name in node.inputs:
+            wanted = [name for name in node.outputs if name in self._to_fold]
+            for name in wanted:
+                yield name, values[name]
+            needed.subtract([*wanted, *node.inputs])
+            for name in [*wanted, *node.inputs]:
                 if not needed[name]:
                     values.pop(name, None)
 
@@ -326,8 +338,9 @@ class Exporter:
                 graph.initializer.append(make_tensor(name, array, array_type(array).dtype))
         for name, array in self._fold():
             tensor_type = self._types[name]
-            shaped = array.reshape(tensor_type.shape)
-            self._add_tensor(self._new_name(name), shaped, tensor_type.dtype, graph)
+            dtype = tensor_type.dtype
+            array = array.reshape(tensor_type.shape).astype(numpy_dtype(dtype), copy=False)
+            self._add_tensor(self._new_name(name), self._keep(array), dtype, graph)
         for name, array in self._writer.constants.items():
             if name in read:
                 graph.initializer.append(onnx.numpy_helper.from_array(array, name))

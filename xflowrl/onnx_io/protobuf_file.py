@@ -22,7 +22,7 @@ _GRAPH = onnx.ModelProto.DESCRIPTOR.fields_by_name["graph"].number
 _INITIALIZER = onnx.GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
 _RAW_DATA = onnx.TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number
 _LENGTH_DELIMITED = 2
-_SMALL_BYTES = 4096  # smaller initialisers are read
+_SMALL_BYTES = 2**16  # smaller initialisers are read: sizes may be inferred from them
 
 
 def read_model(path: Path) -> onnx.ModelProto:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from xflowrl.onnx_io.reading import raw_array
 
 MAX_INLINE_BYTES = 2**31 - 2**27  # a protobuf holds 2 GiB; the rest is for the nodes
 _ALIGNMENT = 4096
+_MAX_IN_MEMORY = 2**22  # bytes of a computed weight that waits in memory until it is written
 
 
 def export_onnx(
@@ -58,12 +60,12 @@ def save_onnx(
         ValueError: as `export_onnx`; if ONNX's checker refuses what was no file before.
     """
     path = Path(path)
-    exporter = Exporter(model, fold=True)
-    proto = exporter.model_proto()
     data_name = f"{path.name}.data"
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}.") as folder:
         written, data = Path(folder) / path.name, Path(folder) / data_name
+        exporter = Exporter(model, fold=True, keep=partial(_put_aside, Path(folder)))
+        proto = exporter.model_proto()
         if sum(array.nbytes for array in exporter.large.values()) > max_inline_bytes:
             with data.open("wb") as file:
                 for tensor in proto.graph.initializer:
@@ -116,6 +118,17 @@ def _check(path: Path, name: str) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f'graph "{name}" is not a valid ONNX model: {reason}') from None
+
+
+def _put_aside(folder: Path, array: Array) -> Array:
+    """The same array; a large one in a file without a name, which is gone when it is let go of."""
+    if array.nbytes < _MAX_IN_MEMORY or array.dtype.hasobject:
+        return array
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        file.flush()
+        content = np.asarray(np.memmap(file, np.uint8, "r"))
+    return content.view(array.dtype).reshape(array.shape)
 
 
 def _write_external(tensor: onnx.TensorProto, array: Array, data: BinaryIO, location: str) -> None:

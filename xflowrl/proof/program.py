@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx.external_data_helper import load_external_data_for_tensor
 
 from xflowrl.measurement.runtimes.onnxruntime import open_session, refusal
 from xflowrl.onnx_io.protobuf_file import read_model
+from xflowrl.onnx_io.reading import tensor_array
 from xflowrl.proof.comparison import Array, Value
 
 _SMALL = 1024  # elements of an initialiser that are kept at hand
@@ -24,7 +24,6 @@ _QUANTISERS = ("QuantizeLinear", "DynamicQuantizeLinear")
 _WIDE = {"tensor(bfloat16)": "bfloat16"}  # NumPy has no such type: read as float32
 _AS_FLOAT = ":float32"
 _CUT = ":uncut"
-_LARGE_BYTES = 2**28
 
 
 class CannotRun(Exception):
@@ -46,7 +45,7 @@ class Program:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.model = _load(path)
+        self.model = read_model(path)
         for tensor in self.model.graph.initializer:
             if math.prod(tensor.dims) > _SMALL:
                 for data in ("raw_data", "float_data", "double_data", "int32_data", "int64_data"):
@@ -86,11 +85,9 @@ class Program:
 
     def weight(self, name: str) -> Array:
         """The value of an initialiser, read from the file."""
-        graph = onnx.load(self.path, load_external_data=False).graph
+        graph = read_model(self.path).graph
         tensor = next(t for t in graph.initializer if t.name == name)
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            load_external_data_for_tensor(tensor, str(self.path.parent))
-        return np.asarray(onnx.numpy_helper.to_array(tensor))
+        return tensor_array(tensor, self.path.parent)
 
     def open(
         self,
@@ -112,7 +109,7 @@ class Program:
         Raises:
             CannotRun: if ONNX Runtime refuses the model.
         """
-        model = _load(self.path)
+        model = read_model(self.path)
         graph = model.graph
         cuts = cuts or {}
         for node in graph.node:
@@ -174,19 +171,12 @@ class Program:
         return noisy
 
 
-def _load(path: Path) -> onnx.ModelProto:
-    """A file's content; of a large one the initialisers are places in the file, and stay there."""
-    if path.stat().st_size < _LARGE_BYTES:
-        return onnx.load(path, load_external_data=False)
-    return read_model(path)
-
-
 class Session:
     """A model in ONNX Runtime, its optimisations off."""
 
     def __init__(self, model: bytes, folder: Path, fetched: Mapping[str, str]) -> None:
         try:
-            self._session = open_session(model, threads=0, folder=folder)
+            self._session = open_session(model, threads=0, folder=folder, prepack=False)
         except RuntimeError as error:
             raise CannotRun(str(error)) from error
         session = self._session

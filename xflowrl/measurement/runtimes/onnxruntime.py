@@ -105,12 +105,14 @@ def open_session(
     is_optimised: bool = False,
     threads: int = 1,
     folder: Path | None = None,
+    prepack: bool = True,
 ) -> onnxruntime.InferenceSession:
     """A session without memory arena; operators run one after the other.
 
     Memory is given back when the session is dropped; with the arena some would stay.
     A path is needed for models beyond protobuf's 2 GB. `threads` 0 is one for each core.
-    `folder` is where the external data of a model given as bytes lie.
+    `folder` is where the external data of a model given as bytes lie. Without `prepack` weights are
+    used as they lie in their files, mapped into memory; kernels are slower, and no copies are made.
 
     Raises:
         RuntimeError: the runtime refuses the model; onnxruntime's exceptions are all made such,
@@ -128,6 +130,8 @@ def open_session(
     if folder is not None:
         key = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(key, str(folder.resolve()))
+    if not prepack:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = (
         level.ORT_ENABLE_ALL if is_optimised else level.ORT_DISABLE_ALL
