@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto
 from onnx.helper import make_node, make_tensor, make_tensor_value_info
 
+from xflowrl._engine import CostTable, RuleSet, State
 from xflowrl.onnx_io import Model, export_onnx, load_onnx
 
 Make = Callable[..., Path]
@@ -402,6 +403,49 @@ def test_functions_of_the_model_are_inlined(
     assert operators(model) == ["Softmax", "LeakyRelu", "Softmax", "LeakyRelu"]
     slopes = [n.attributes["alpha"] for n in model.graph.nodes() if n.op_type == "LeakyRelu"]
     assert slopes == [0.5, 0.25]
+
+
+def test_calls_that_no_rewrite_entered_come_back(
+    make_model: Make, round_trip: Trip, operators: Callable[[Model], list[str]]
+) -> None:
+    """Of three calls one is rewritten, and one shares a node with what is outside."""
+    imports = [onnx.helper.make_opsetid("", 18)]
+    function = onnx.helper.make_function(
+        "mine", "Halves", ["a", "unused"], ["b", "c", "same"],
+        [make_node("Constant", [], ["k"], value_float=0.5), make_node("Abs", ["a"], ["d"]),
+         make_node("Mul", ["d", "k"], ["b"]), make_node("Sqrt", ["d"], ["e"]),
+         make_node("Identity", ["e"], ["c"]), make_node("Identity", ["a"], ["same"])],
+        imports,
+    )  # fmt: skip
+
+    def call(operand: str, i: int, third: str) -> onnx.NodeProto:
+        results = [f"b{i}", f"c{i}", third]
+        return make_node("Halves", [operand, "x"], results, domain="mine", name=f"call{i}")
+
+    nodes = [
+        call("x", 0, "x0"), make_node("Relu", ["b0"], ["r0"]), make_node("Relu", ["r0"], ["r1"]),
+        call("r1", 1, ""), make_node("Abs", ["r1"], ["shared"]),
+        make_node("Add", ["c1", "b1"], ["s1"]), make_node("Add", ["s1", "shared"], ["s2"]),
+        make_node("Neg", ["s2"], ["negative"]), call("negative", 2, ""),
+        make_node("Add", ["b2", "c2"], ["s3"]), make_node("Add", ["s3", "x0"], ["s4"]),
+        make_node("Add", ["s4", "c0"], ["y"]),
+    ]  # fmt: skip
+    path = make_model(
+        nodes, {"x": ["n", 3]}, {"y": ["n", 3]}, functions=[function], opsets={"mine": 1}
+    )
+    model = load_onnx(path)
+    round_trip(path)
+
+    def names(model: Model) -> list[str]:
+        written = export_onnx(model)
+        onnx.checker.check_model(written, full_check=True)
+        return sorted(node.name for node in written.graph.node if node.op_type == "Halves")
+
+    assert names(model) == ["call0", "call2"]
+    rules = RuleSet.parse("(rules r) (rule entered (Sqrt ?x) => (Relu ?x))")
+    state = State(model.graph, rules, CostTable.roofline(1e12, 1e12, 0.005))
+    (entered,) = [match for match in state.matches() if "call2/d" in match.tensors]
+    assert names(model.with_graph(state.apply(entered).graph)) == ["call0"]
 
 
 def test_custom_operators_without_a_type(make_model: Make) -> None:

@@ -13,13 +13,9 @@ import numpy as np
 import onnx
 
 from xflowrl._engine import Node
+from xflowrl.onnx_io.calls import with_calls
 from xflowrl.onnx_io.folding import can_fold, evaluate
-from xflowrl.onnx_io.inlining import (
-    bodies,
-    reads,
-    restore_captured,
-    separate_bodies,
-)
+from xflowrl.onnx_io.inlining import bodies, reads, restore_captured, separate_bodies
 from xflowrl.onnx_io.model import Array, Model
 from xflowrl.onnx_io.operands import FusedKernels, OperandWriter
 from xflowrl.onnx_io.operator_sets import write_operator_sets
@@ -103,7 +99,11 @@ class Exporter:
         graph = model.graph
         # Shape arithmetic may have lost its reader.
         needed = [public for public, _ in self._outputs] + [tensor for tensor, _ in self._copies]
-        graph.node.extend(live_nodes(self._protos(), needed))
+        protos = live_nodes(self._protos(), needed)
+        if self._source is not None:
+            changed = self._source.changed(self._nodes)
+            protos = with_calls(protos, self._source.calls, changed, self._new_names, needed)
+        graph.node.extend(protos)
         taken = {name for node in graph.node for name in node.output} | set(self._writer.constants)
         taken.update(map(self._new_name, self._types))
         separate_bodies(graph.node, taken, self._names)

@@ -22,6 +22,7 @@ _RANDOM = frozenset(
     }
 )  # fmt: skip
 _IR_VERSION = 10
+_GROWING = frozenset({"ConstantOfShape", "Expand", "Tile"})
 MAX_KNOWN_FLOATS = 64  # larger constants are never looked into
 
 
@@ -40,6 +41,29 @@ def can_fold(node: onnx.NodeProto) -> bool:
         and not bodies(node)
         and is_deterministic(node)
     )
+
+
+def makes_much(node: onnx.NodeProto, operands: Sequence[Array | None]) -> bool:
+    """Whether a ConstantOfShape, an Expand or a Tile makes much of little."""
+    if node.op_type not in _GROWING:
+        return False
+    sizes = operands[0 if node.op_type == "ConstantOfShape" else 1]
+    return sizes is not None and float(np.prod(sizes.astype(np.float64))) > MAX_KNOWN_FLOATS
+
+
+def constant_value(node: onnx.NodeProto) -> Array | None:
+    """The value of a Constant; None for an element type that NumPy lacks."""
+    attribute = node.attribute[0]
+    value = onnx.helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        if value.data_type == onnx.TensorProto.STRING:
+            return np.array(list(value.string_data), dtype=object).reshape(tuple(value.dims))
+        return np.asarray(onnx.numpy_helper.to_array(value))
+    if attribute.name.startswith("value_string"):
+        return np.array(value, dtype=object)
+    if attribute.name == "sparse_value":
+        return None
+    return np.array(value, np.float32 if attribute.name.startswith("value_float") else np.int64)
 
 
 def evaluate(

@@ -300,6 +300,7 @@ class _Importer:
                 n: a for n in translation.computed if (a := translation.value(n)) is not None
             },
             folded=frozenset(translation.folded),
+            calls=tuple(translation.calls),
             outputs=len(names),
             bindings=bindings,
             varying=frozenset(varying),

@@ -9,9 +9,9 @@ import onnx
 from xflowrl.onnx_io.inlining import reads
 
 
-def sorted_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The nodes, producers first; in the file's order where that is one already."""
-    nodes = list(graph.node)
+def sorted_nodes(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes, producers first; in the order given where that is one already."""
+    nodes = list(nodes)
     producers = {name: node for node in nodes for name in node.output if name}
     placed: set[int] = set()
     order: list[onnx.NodeProto] = []

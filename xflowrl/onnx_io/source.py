@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 
 from xflowrl._engine import Node, TensorType
+from xflowrl.onnx_io.calls import Call
 from xflowrl.onnx_io.dimensions import Bindings, Shapes, size_of
 from xflowrl.weights import Array
 
@@ -54,6 +55,7 @@ class Source:
         auto_pads: the `auto_pad` of windows whose padding depends on a dynamic size.
         computed: constants that the file computed from shapes; they are written as values.
         folded: constants that went into these.
+        calls: of functions in the graph.
         outputs: how many outputs are the file's; those behind them keep its shape arithmetic.
         bindings: sizes of the dynamic dimensions.
         varying: sizes at the deciding binding that are others elsewhere.
@@ -75,6 +77,7 @@ class Source:
     auto_pads: Mapping[tuple[tuple[int, ...], ...], str]
     computed: Mapping[str, Array]
     folded: frozenset[str]
+    calls: Sequence[Call]
     outputs: int
     bindings: Bindings
     varying: frozenset[int]
@@ -93,6 +96,11 @@ class Source:
             for name in node.input
         }
         return set(self.initializers) - used - self.folded
+
+    def changed(self, nodes: Iterable[Node]) -> set[str]:
+        """First outputs of the nodes of the file that are not among these as they were."""
+        now = {n.outputs[0]: (n.op_type, n.inputs, n.attributes) for n in nodes}
+        return {first for first, was in self.unchanged.items() if now.get(first) != was}
 
     def is_dynamic(self, size: int) -> bool:
         """Whether a size at the deciding binding depends on a dynamic dimension."""

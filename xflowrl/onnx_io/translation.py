@@ -15,7 +15,15 @@ import numpy as np
 import onnx
 
 from xflowrl.onnx_io.body_upgrade import BodyUpgrade
-from xflowrl.onnx_io.folding import MAX_KNOWN_FLOATS, can_fold, evaluate, is_deterministic
+from xflowrl.onnx_io.calls import Call
+from xflowrl.onnx_io.folding import (
+    MAX_KNOWN_FLOATS,
+    can_fold,
+    constant_value,
+    evaluate,
+    is_deterministic,
+    makes_much,
+)
 from xflowrl.onnx_io.inference import infer_outputs
 from xflowrl.onnx_io.inlining import (
     bodies,
@@ -45,7 +53,6 @@ from xflowrl.onnx_io.upgrade import upgrade
 _MAX_KNOWN_INTEGERS = 65536
 _ONNX = ("", "ai.onnx")
 _FLOATS = (1, 10, 11, 16)
-_GROWING = frozenset({"ConstantOfShape", "Expand", "Tile"})  # make much of little
 
 
 class View:
@@ -75,6 +82,7 @@ class Translation:
         dynamic: tensors whose value is known at each binding, but differs.
         aliases: names that now mean another tensor.
         failures: nodes whose operands ONNX finds impossible, with its reason.
+        calls: of functions, each with the nodes that it became.
     """
 
     def __init__(
@@ -95,6 +103,7 @@ class Translation:
         self.folded: set[str] = set()
         self.dynamic: set[str] = set()
         self.failures: list[str] = []
+        self.calls: list[Call] = []
         self._opset = opset_of(model.opset_import) or CANONICAL_OPSET
         self.opset = max(
             [CANONICAL_OPSET, self._opset, *(opset_of(f.opset_import) for f in model.functions)]
@@ -104,7 +113,7 @@ class Translation:
         self._functions = {(f.domain, f.name, f.overload): f for f in model.functions}
         self._declared = types
         self._outputs = [output.name for output in graph.output]
-        self._source = live_nodes(sorted_nodes(graph), self._outputs)
+        self._source = live_nodes(sorted_nodes(graph.node), self._outputs)
         self._used = {name for node in self._source for name in reads(node)} | set(self._outputs)
         taken = set(types[0]) | set(constants) | self._used
         for node in graph.node:
@@ -186,9 +195,10 @@ class Translation:
         function = self._functions.get((node.domain, node.op_type, node.overload))
         condition = self._constant_value(node.input[0]) if node.op_type == "If" else None
         if function is not None:
-            self._translate_all(
-                expand_function(node, function, self._names), opset_of(function.opset_import)
-            )
+            first, nodes = len(self.nodes), expand_function(node, function, self._names)
+            self._translate_all(nodes, opset_of(function.opset_import))
+            if not self._depth:
+                self._note_call(node, self.nodes[first:])
         elif node.domain in _ONNX and node.op_type == "If" and condition is not None:
             self._take_branch(node, opset, bool(condition.item()))
         elif (unrolled := self._unrolled(node)) is not None:
@@ -199,6 +209,13 @@ class Translation:
                 self._add(new)
         else:
             self._add(node)
+
+    def _note_call(self, call: onnx.NodeProto, members: Sequence[onnx.NodeProto]) -> None:
+        made = {name for node in members for name in node.output}
+        for position, name in enumerate(call.output):
+            if (new_name := self.aliases.get(name, name)) in made:
+                call.output[position] = new_name
+        self.calls.append(Call(call, frozenset(node.output[0] for node in members)))
 
     def _translate_all(self, nodes: Iterable[onnx.NodeProto], opset: int) -> None:
         nodes = list(nodes)
@@ -251,7 +268,7 @@ class Translation:
         """Folds, merges or types one node whose operands are known."""
         node = self._with_aliases(node)
         if node.op_type == "Constant" and node.domain in _ONNX:
-            value = _constant_value(node)
+            value = constant_value(node)
             if value is not None:
                 self._define_constant(node.output[0], value)
                 self.sources[node.output[0]] = node
@@ -343,18 +360,12 @@ class Translation:
             return None
         if any(name and value is None for name, value in zip(node.input, operands, strict=True)):
             return None
-        if node.op_type in _GROWING and _is_large(node, operands):
+        if makes_much(node, operands):
             return None
         results = evaluate(node, operands, self.opset)
         if results is None or any(r.size > _MAX_KNOWN_INTEGERS for r in results):
             return None
         return results
-
-
-def _is_large(node: onnx.NodeProto, operands: Sequence[Array | None]) -> bool:
-    """Whether a ConstantOfShape, an Expand or a Tile makes much of little."""
-    sizes = operands[0 if node.op_type == "ConstantOfShape" else 1]
-    return sizes is not None and float(np.prod(sizes.astype(np.float64))) > MAX_KNOWN_FLOATS
 
 
 def _shape_value(node: onnx.NodeProto, known: Known) -> list[Array] | None:
@@ -368,21 +379,6 @@ def _shape_value(node: onnx.NodeProto, known: Known) -> list[Array] | None:
         return [np.array(int(np.prod(shape, dtype=np.int64)), np.int64)]
     attributes = attributes_of(node)
     return [np.array(shape[attributes.get("start", 0) : attributes.get("end")], np.int64)]
-
-
-def _constant_value(node: onnx.NodeProto) -> Array | None:
-    """The value of a Constant; None for an element type that NumPy lacks."""
-    attribute = node.attribute[0]
-    value = onnx.helper.get_attribute_value(attribute)
-    if attribute.name == "value":
-        if value.data_type == onnx.TensorProto.STRING:
-            return np.array(list(value.string_data), dtype=object).reshape(tuple(value.dims))
-        return np.asarray(onnx.numpy_helper.to_array(value))
-    if attribute.name.startswith("value_string"):
-        return np.array(value, dtype=object)
-    if attribute.name == "sparse_value":
-        return None
-    return np.array(value, np.float32 if attribute.name.startswith("value_float") else np.int64)
 
 
 def _merge_key(node: onnx.NodeProto) -> bytes | None:
