@@ -206,13 +206,15 @@ def test_what_is_printed_fits_80_columns(tiny: Path, tmp_path: Path) -> None:
     faster = replace(
         *(made,), kept_original=False, speedup=1.184, noise=0.012, initial_ms=2.0, best_ms=1.69,
         runtime="onnxruntime", rewritten="3 Relu removed", given_up=("wrong",),
+        fixed=("narrow", "wide", "wide"),
     )  # fmt: skip
     console = Console(width=80, record=True, force_terminal=True, file=(tmp_path / "x").open("w"))
     print_delivery(faster, console)
     text = console.export_text()
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "1.18x faster in ONNX Runtime, 1 thread (noise 1.2%): 2 -> 1.69 ms." in text
-    assert "Given up, not proven equal: wrong." in text
+    assert "Given up, not proven equal: 1 wrong." in text
+    assert "Given up, because they need a fixed size: 2 wide, 1 narrow." in text
     assert "Rewritten: 3 Relu removed." in text
 
 

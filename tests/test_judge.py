@@ -137,6 +137,28 @@ def test_a_wrong_rewrite_is_given_up_alone(mixed_problem: Problem, tmp_path: Pat
     assert operators == ["Tanh", "Abs", "Abs", "Sigmoid"]
 
 
+def test_a_rewrite_that_needs_a_fixed_size_is_told_apart(problem: Problem, tmp_path: Path) -> None:
+    text = """
+        agraph (float[n, 4] x) => (float[n, 4] y) { a = Neg(x) b = Neg(a) y = Sigmoid(b) }"""
+    graph = onnx.parser.parse_graph(text)
+    imports = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=imports), tmp_path / "dynamic.onnx")
+    rules = RuleSet.parse("""(rules mixed)
+        (rule neg-neg (Neg (Neg ?x)) => ?x)
+        (rule cut (Sigmoid ?x) => (Slice (Sigmoid ?x)
+          :starts (list 0) :ends (list (dim ?x 0)) :axes (list 0) :steps (list 1)))""")
+    mixed = replace(problem, model=load_onnx(tmp_path / "dynamic.onnx"), rules=rules)
+    state, steps = mixed.unpriced_state(), list[Step]()
+    for rule in ("cut", "neg-neg"):
+        match = next(match for match in state.matches() if match.rule == rule)
+        steps.append(Step(match.rule, tuple(match.tensors), 0.0))
+        state = state.apply(match)
+    proof = prove_steps(mixed, steps, tmp_path / "a.onnx", draws=1, seed=0)
+    assert (proof.fixed, proof.given_up) == (("cut",), ())
+    assert [step.rule for step in proof.steps] == ["neg-neg"]
+    assert num_nodes(tmp_path / "a.onnx") == 1
+
+
 def test_without_time_the_longest_proven_prefix_is_left(
     mixed_problem: Problem, tmp_path: Path
 ) -> None:

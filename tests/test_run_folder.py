@@ -140,12 +140,12 @@ def test_the_judgement_is_recorded(relu_problem: MakeProblem) -> None:
     timed = Measurement(1.0, 0.9, 1.1, 5, "cpu", "r")
     real = RealMeasurement(device="cpu", runtime="a", initial=timed, best=timed, noise=0.01)
     verdict = Verdict("equal", 0.0, 0.0, "agree")
-    judgement = Judgement(verdict, result.trace.steps[:1], ("r",), real, True, "not faster")
+    judgement = Judgement(verdict, result.trace.steps[:1], ("r",), ("s",), real, True, "not faster")
     record = graph_record(result, undecided("not asked"), labels=LABELS, judgement=judgement)
     (measured,) = record.real
     assert (measured.runtime, measured.decides) == ("a", True)
     assert measured.initial_ms == Quartiles(median=1.0, q1=0.9, q3=1.1)
-    assert (record.num_steps, record.num_steps_delivered, record.given_up) == (2, 1, ("r",))
+    assert (record.num_steps, record.num_steps_delivered, record.given_up) == (2, 1, ("r", "s"))
     assert (record.kept_original, record.detail) == (True, "not faster")
 
 

@@ -95,6 +95,7 @@ class Delivery:
         rewritten: the rewrites in the file, in words.
         steps: the same as steps.
         given_up: rules of rewrites that were not proven and left out.
+        fixed: rules of rewrites that hold at one size of a dynamic dimension only, and left out.
         operators_before: how many nodes of each type the user's file has.
         operators_after: the same of the delivered file.
         num_bytes_before: of the user's file, external data included.
@@ -115,6 +116,7 @@ class Delivery:
     rewritten: str
     steps: tuple[Step, ...]
     given_up: tuple[str, ...]
+    fixed: tuple[str, ...]
     operators_before: Counter[str]
     operators_after: Counter[str]
     num_bytes_before: int
@@ -250,6 +252,7 @@ def optimize_file(
         rewritten=in_words(judgement.steps, {r.name: r.filename for r in problem.rules.rules}),
         steps=judgement.steps,
         given_up=judgement.given_up,
+        fixed=judgement.fixed,
         operators_before=before.operators,
         operators_after=after.operators,
         num_bytes_before=before.num_bytes,
@@ -273,6 +276,7 @@ def _copied(target: Path, detail: str, file: ModelFile, threads: int, seconds: f
         rewritten="",
         steps=(),
         given_up=(),
+        fixed=(),
         operators_before=file.operators,
         operators_after=file.operators,
         num_bytes_before=file.num_bytes,

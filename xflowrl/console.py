@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -232,11 +233,17 @@ def print_delivery(delivery: Delivery, console: Console | None = None) -> None:
         say(f"{delivery.proof[:1].upper()}{delivery.proof[1:]}.")
         say(f"Rewritten: {delivery.rewritten or 'fused activations alone'}.")
     if delivery.given_up:
-        say(f"Given up, not proven equal: {', '.join(delivery.given_up)}.")
+        say(f"Given up, not proven equal: {_counted(delivery.given_up)}.")
+    if delivery.fixed:
+        say(f"Given up, because they need a fixed size: {_counted(delivery.fixed)}.")
     if delivery.operators_before != delivery.operators_after:
         console.print(operator_table(delivery))
     sizes = f"{_size(delivery.num_bytes_after)} (was {_size(delivery.num_bytes_before)})"
     say(f"{_readable(delivery.path)}: {sizes}, in {delivery.seconds:.1f} s")
+
+
+def _counted(names: Sequence[str]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in Counter(names).most_common())
 
 
 def operator_table(delivery: Delivery) -> Table:

@@ -46,6 +46,7 @@ class Judgement:
             is delivered although rewrites were found, why none of them was proven.
         steps: the rewrites in the delivered file.
         given_up: rules of rewrites that were not proven, and left out.
+        fixed: rules of rewrites that hold at one size of a dynamic dimension only, and left out.
         real: the fastest proven file against the original; None where nothing was timed.
         kept_original: the user's file was copied.
         detail: one line: why it was kept; "" where it was not.
@@ -54,6 +55,7 @@ class Judgement:
     verdict: Verdict
     steps: tuple[Step, ...] = ()
     given_up: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
     real: RealMeasurement | None = None
     kept_original: bool = False
     detail: str = ""
@@ -284,7 +286,7 @@ def _original(model: Model, place: Path) -> Path:
 
 def _delivered(candidate: _Candidate, proof: Proof, target: Path) -> Judgement:
     move_file(candidate.file, target)
-    return Judgement(proof.verdict, proof.steps, proof.given_up)
+    return Judgement(proof.verdict, proof.steps, proof.given_up, proof.fixed)
 
 
 def _kept(
@@ -300,12 +302,10 @@ def _kept(
 
     copy_file(original, target)
     verdict = Verdict("equal", 0.0, 0.0, "the original itself, byte for byte")
-    given_up: tuple[str, ...] = ()
-    if refused is not None:
-        given_up = refused.given_up
-        if not refused.verdict.equal:
-            verdict = refused.verdict
-    return Judgement(verdict, (), given_up, real, kept_original=True, detail=detail)
+    if refused is not None and not refused.verdict.equal:
+        verdict = refused.verdict
+    given_up, fixed = (refused.given_up, refused.fixed) if refused is not None else ((), ())
+    return Judgement(verdict, (), given_up, fixed, real, kept_original=True, detail=detail)
 
 
 def _different(candidates: Sequence[_Candidate]) -> list[_Candidate]:

@@ -27,18 +27,20 @@ class Proof:
         steps: those that the written file has.
         verdict: on that file.
         given_up: rules of the steps without which it is proven, in order.
+        fixed: rules of the steps that hold at one size of a dynamic dimension only, in order.
         reason: why the first of them is not.
     """
 
     steps: tuple[Step, ...]
     verdict: Verdict
     given_up: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
     reason: str = ""
 
     @property
     def refusal(self) -> str:
         """One line: why nothing of it can be delivered."""
-        if self.given_up:
+        if self.given_up or self.fixed:
             return f"not proven equal: {self.reason}"
         return f"not proven: {self.verdict.detail}"
 
@@ -63,19 +65,25 @@ def prove_steps(
         file: is written, also where nothing is proven.
     """
 
-    def prove(tried: Sequence[Step]) -> Verdict:
+    def prove(tried: Sequence[Step]) -> tuple[Verdict, bool]:
         state = _replayed(problem, tried)[0]
         return _prove(problem, state, file, draws=draws, seed=seed, inputs=inputs)
 
-    kept, given_up, reason = list(steps), list[str](), ""
+    kept, given_up, fixed, reason = list(steps), list[str](), list[str](), ""
     while True:
-        verdict = prove(kept)
+        verdict, needs_fixed = prove(kept)
         if verdict.status != "different" or not kept:
-            return Proof(tuple(kept), verdict, tuple(given_up), reason)
+            return Proof(tuple(kept), verdict, tuple(given_up), tuple(fixed), reason)
         reason = reason or verdict.detail
-        index = _first_wrong(kept, lambda tried: prove(tried).equal)
-        given_up.append(kept[index].rule)
-        if len(given_up) >= _MAX_GIVEN_UP or time.monotonic() > deadline_s:
+        tried = {len(kept): needs_fixed}
+
+        def is_proven(prefix: Sequence[Step], tried: dict[int, bool] = tried) -> bool:
+            verdict, tried[len(prefix)] = prove(prefix)
+            return verdict.equal
+
+        index = _first_wrong(kept, is_proven)
+        (fixed if tried[index + 1] else given_up).append(kept[index].rule)
+        if len(given_up) + len(fixed) >= _MAX_GIVEN_UP or time.monotonic() > deadline_s:
             kept = kept[:index]
         else:
             kept = _replayed(problem, [*kept[:index], *kept[index + 1 :]])[1]
@@ -124,16 +132,18 @@ def _prove(
     draws: int,
     seed: int,
     inputs: Mapping[str, np.ndarray] | None,
-) -> Verdict:
-    """Writes the state's model and compares it with the original."""
+) -> tuple[Verdict, bool]:
+    """Writes the state's model and compares it with the original; does it need a fixed size?"""
     from xflowrl import verify
-    from xflowrl.onnx_io import save_onnx
+    from xflowrl.onnx_io import NeedsFixedSize, save_onnx
 
     result = problem.model.with_graph(state.graph)
     try:
         save_onnx(result, file)
-        return verify.verify_file(
+        verdict = verify.verify_file(
             problem.model, result, file, draws=draws, seed=seed, inputs=inputs
         )
     except ValueError as error:  # not valid ONNX, or of another interface
-        return verify.Verdict("different", float("inf"), float("inf"), str(error))
+        verdict = verify.Verdict("different", float("inf"), float("inf"), str(error))
+        return verdict, isinstance(error, NeedsFixedSize)
+    return verdict, False

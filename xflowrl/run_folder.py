@@ -226,7 +226,7 @@ def graph_record(
         kept_original=judgement is not None and judgement.kept_original,
         best_onnx=best_onnx,
         num_steps_delivered=len(judgement.steps) if judgement is not None else None,
-        given_up=judgement.given_up if judgement is not None else (),
+        given_up=(*judgement.given_up, *judgement.fixed) if judgement is not None else (),
         detail=judgement.detail if judgement is not None else "",
     )
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from xflowrl.onnx_io.importing import load_onnx
 from xflowrl.onnx_io.model import Model, StoredWeights, Weights
 from xflowrl.onnx_io.saving import export_onnx, save_onnx, save_with_weights
+from xflowrl.onnx_io.sizes import NeedsFixedSize
 
 __all__ = [
     "Model",
+    "NeedsFixedSize",
     "StoredWeights",
     "Weights",
     "export_onnx",
