@@ -137,6 +137,29 @@ def test_a_wrong_rewrite_is_given_up_alone(mixed_problem: Problem, tmp_path: Pat
     assert operators == ["Tanh", "Abs", "Abs", "Sigmoid"]
 
 
+def test_many_wrong_rewrites_are_given_up_together(problem: Problem, tmp_path: Path) -> None:
+    from xflowrl._engine import GraphBuilder, TensorType
+    from xflowrl.weights import DrawnWeights
+
+    builder = GraphBuilder("many")
+    tensor = builder.add_input("x", TensorType("float32", [8, 8]))
+    for index, op_type in enumerate([*("Abs", "Tanh") * 12, "Neg", "Neg"]):
+        (tensor,) = builder.add_node(op_type, [tensor], [f"t{index}"])
+    builder.set_outputs([tensor])
+    graph = builder.build()
+    rules = RuleSet.parse(
+        "(rules many) (rule neg-neg (Neg (Neg ?x)) => ?x)"
+        "(rule wrong (Tanh (Abs ?x)) => (Sigmoid ?x))"
+    )
+    model = replace(problem.model, graph=graph, weights=DrawnWeights(graph, 0), source=None)
+    many = replace(problem, model=model, rules=rules)
+    steps = found(many).trace.steps
+    proof = prove_steps(many, steps, tmp_path / "a.onnx", draws=1, seed=0)
+    assert [step.rule for step in proof.steps] == ["neg-neg"]
+    assert proof.given_up == ("wrong",) * 12
+    assert proof.verdict.equal
+
+
 def test_a_rewrite_that_needs_a_fixed_size_is_told_apart(problem: Problem, tmp_path: Path) -> None:
     text = """
         agraph (float[n, 4] x) => (float[n, 4] y) { a = Neg(x) b = Neg(a) y = Sigmoid(b) }"""

@@ -58,8 +58,9 @@ def prove_steps(
     """Writes the model that the steps lead to, without those that make it another function.
 
     The step at fault ends the longest proven prefix, found by bisection; those behind it are kept
-    where they still match. Steps at fault are looked for until `deadline_s` of `time.monotonic`,
-    at most eight; then the longest proven prefix is taken. Undecided is not at fault.
+    where they still match. Eight steps at fault are looked for; then all steps of their rules are
+    left out, and if that does not help, or `deadline_s` of `time.monotonic` has passed, the longest
+    proven prefix is taken. Undecided is not at fault.
 
     Args:
         file: is written, also where nothing is proven.
@@ -83,10 +84,16 @@ def prove_steps(
 
         index = _first_wrong(kept, is_proven)
         (fixed if tried[index + 1] else given_up).append(kept[index].rule)
-        if len(given_up) + len(fixed) >= _MAX_GIVEN_UP or time.monotonic() > deadline_s:
+        num_found = len(given_up) + len(fixed)
+        if num_found > _MAX_GIVEN_UP or time.monotonic() > deadline_s:
             kept = kept[:index]
-        else:
-            kept = _replayed(problem, [*kept[:index], *kept[index + 1 :]])[1]
+            continue
+        left = [*kept[:index], *kept[index + 1 :]]
+        if num_found == _MAX_GIVEN_UP:  # too many to find each: none of these rules is trusted
+            given_up.extend(step.rule for step in left if step.rule in given_up)
+            fixed.extend(step.rule for step in left if step.rule in fixed)
+            left = [step for step in left if step.rule not in (*given_up, *fixed)]
+        kept = _replayed(problem, left)[1]
 
 
 def write_steps(problem: Problem, steps: Sequence[Step], file: Path) -> None:
