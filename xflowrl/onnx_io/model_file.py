@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from xflowrl.onnx_io.inlining import all_nodes
 from xflowrl.onnx_io.protobuf_file import read_model
+from xflowrl.onnx_io.reading import all_tensors
 from xflowrl.shortage import is_no_memory
 
 
@@ -42,10 +43,9 @@ def inspect_file(path: Path) -> ModelFile:
         if is_no_memory(error):
             raise
         raise ValueError(f'model "{path}" is not an ONNX file; export or copy it again') from None
-    graphs = list(_graphs(proto.graph))
     places = [
         entry.value
-        for tensor in (tensor for graph in graphs for tensor in _tensors(graph))
+        for tensor in all_tensors(proto)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location" and entry.value != path.name
@@ -53,24 +53,7 @@ def inspect_file(path: Path) -> ModelFile:
     data_files = tuple(dict.fromkeys(places))
     files = [path, *(path.parent / name for name in data_files)]
     return ModelFile(
-        operators=Counter(node.op_type for graph in graphs for node in graph.node),
+        operators=Counter(node.op_type for node in all_nodes(proto.graph)),
         data_files=data_files,
         num_bytes=sum(file.stat().st_size for file in files),
     )
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _graphs(body)
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx
 
-from xflowrl.onnx_io.inlining import bodies
+from xflowrl.onnx_io.inlining import all_nodes
 
 
 def write_operator_sets(model: onnx.ModelProto, opset: int) -> None:
@@ -14,20 +12,13 @@ def write_operator_sets(model: onnx.ModelProto, opset: int) -> None:
     versions = {o.domain: o.version for o in model.opset_import}
     versions.pop("ai.onnx", None)
     versions[""] = opset
-    for domain in sorted({node.domain for node in _nodes(model.graph)} - {"ai.onnx"}):
+    for domain in sorted({node.domain for node in all_nodes(model.graph)} - {"ai.onnx"}):
         versions.setdefault(domain, 1)
     del model.opset_import[:]
     model.opset_import.extend(onnx.helper.make_opsetid(d, v) for d, v in versions.items())
-    called = {(node.domain, node.op_type) for node in _nodes(model.graph)}
+    called = {(node.domain, node.op_type) for node in all_nodes(model.graph)}
     for function in model.functions:
         called |= {(node.domain, node.op_type) for node in function.node}
     functions = [f for f in model.functions if (f.domain, f.name) in called]
     del model.functions[:]
     model.functions.extend(functions)
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for body in bodies(node):
-            yield from _nodes(body)

@@ -66,16 +66,22 @@ def _model(data: mmap.mmap, location: str) -> onnx.ModelProto:
 def _read_tensor(
     data: mmap.mmap, start: int, end: int, tensor: onnx.TensorProto, location: str
 ) -> None:
-    places: dict[str, str | int] = {}
+    place: tuple[int, int] | None = None
     for number, begin, value, value_end in _fields(data, start, end):
         if number != _RAW_DATA or value_end - value <= _SMALL_BYTES:
             tensor.MergeFromString(data[begin:value_end])
         else:
-            places = {"location": location, "offset": value, "length": value_end - value}
-    for key, place in places.items():
+            place = (value, value_end - value)
+    if place is not None:
         # Last, because the file may say of the location, behind the data, that it is the default.
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        tensor.external_data.add(key=key, value=str(place))
+        set_place(tensor, location, *place)
+
+
+def set_place(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
+    """Says where the data of a tensor lie."""
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": location, "offset": offset, "length": length}.items():
+        tensor.external_data.add(key=key, value=str(value))
 
 
 def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:

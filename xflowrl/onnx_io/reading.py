@@ -41,7 +41,7 @@ def read_proto(path: Path) -> onnx.ModelProto:
             "operator set; export or copy it again"
         )
     _check_opset(proto, path)
-    external = [t for t in _tensors(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
+    external = [t for t in all_tensors(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
     for tensor in external:
         _check_external(tensor, path)
     if proto.graph.sparse_initializer:
@@ -76,7 +76,7 @@ def _check_opset(proto: onnx.ModelProto, path: Path) -> None:
         )
 
 
-def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+def all_tensors(message: Message) -> Iterator[onnx.TensorProto]:
     """Every tensor of a model: initialisers, attributes, in bodies and in functions."""
     if isinstance(message, onnx.TensorProto):
         yield message
@@ -86,7 +86,7 @@ def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
             continue
         for item in [value] if isinstance(value, Message) else value:
             if isinstance(item, Message):
-                yield from _tensors(item)
+                yield from all_tensors(item)
 
 
 def _check_external(tensor: onnx.TensorProto, path: Path) -> None:

@@ -15,7 +15,7 @@ import onnx
 from xflowrl.onnx_io.exporting import Exporter
 from xflowrl.onnx_io.model import Array, Model
 from xflowrl.onnx_io.operands import FusedKernels
-from xflowrl.onnx_io.protobuf_file import read_model, write_model
+from xflowrl.onnx_io.protobuf_file import read_model, set_place, write_model
 from xflowrl.onnx_io.reading import raw_array
 
 MAX_INLINE_BYTES = 2**31 - 2**27  # a protobuf holds 2 GiB; the rest is for the nodes
@@ -134,8 +134,5 @@ def _put_aside(folder: Path, array: Array) -> Array:
 def _write_external(tensor: onnx.TensorProto, array: Array, data: BinaryIO, location: str) -> None:
     data.write(b"\0" * (-data.tell() % _ALIGNMENT))
     content = np.ascontiguousarray(array)
-    places = {"location": location, "offset": data.tell(), "length": content.nbytes}
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in places.items():
-        tensor.external_data.add(key=key, value=str(value))
+    set_place(tensor, location, data.tell(), content.nbytes)
     data.write(content.reshape(-1).view(np.uint8).data)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from graphlib import TopologicalSorter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from xflowrl.measurement.runtimes.onnxruntime import open_session, refusal
+from xflowrl.onnx_io.inlining import bodies, reads
+from xflowrl.onnx_io.ordering import sorted_nodes
 from xflowrl.onnx_io.protobuf_file import read_model
 from xflowrl.onnx_io.reading import tensor_array
 from xflowrl.proof.comparison import Array, Value
@@ -54,7 +55,9 @@ class Program:
         defaults = {tensor.name for tensor in graph.initializer}
         self.inputs = [info.name for info in graph.input if info.name not in defaults]
         self.outputs = [info.name for info in graph.output]
-        self.produced = _in_order(graph.node)
+        self.produced = {
+            name: node for node in sorted_nodes(graph.node) for name in node.output if name
+        }
         self.noisy = self._find_noisy()
         self.cuts = [
             name
@@ -166,7 +169,7 @@ class Program:
         for node in self.produced.values():
             if not noisy.isdisjoint(node.output):
                 continue
-            if not noisy.isdisjoint(read_names(node)) or draws(node):
+            if not noisy.isdisjoint(reads(node)) or draws(node):
                 noisy.update(node.output)
         return noisy
 
@@ -212,34 +215,6 @@ class Session:
 def is_wide(ort_type: str) -> bool:
     """A type that must be read as float32."""
     return ort_type in _WIDE
-
-
-def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs among a node's attributes."""
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def read_names(node: onnx.NodeProto) -> set[str]:
-    """The tensors a node reads, with those that its bodies read."""
-    names = {name for name in node.input if name}
-    for body in bodies(node):
-        names.update(info.name for info in body.output)
-        for inner in body.node:
-            names |= read_names(inner)
-    return names
-
-
-def _in_order(nodes: Sequence[onnx.NodeProto]) -> dict[str, onnx.NodeProto]:
-    """The node of every tensor; operands before what is computed of them."""
-    producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
-    sorter = TopologicalSorter(
-        {i: sorted({producer[n] for n in read_names(node) if n in producer})
-         for i, node in enumerate(nodes)}
-    )  # fmt: skip
-    return {name: nodes[i] for i in sorter.static_order() for name in nodes[i].output if name}
 
 
 def _feed_as_float(graph: onnx.GraphProto) -> None:
