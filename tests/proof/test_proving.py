@@ -292,6 +292,17 @@ def test_sequences_and_types_that_numpy_lacks(write: Write) -> None:
     assert compared(one, other).status == "different"
 
 
+def test_a_coarse_type_loosens_what_it_goes_into_alone(write: Write) -> None:
+    text = (
+        "g (float[4,8] x) => (float[4,8] fine, float[4,8] coarse) "
+        "{ fine = MatMul(x, w) h = Cast<to=10>(x) t = Cast<to=1>(h) coarse = MatMul(t, v) }"
+    )
+    one = write(text, w=W, v=W)
+    slightly = W * (1 + 0.004 * generator.standard_normal(W.shape)).astype(np.float32)
+    assert compared(one, write(text, w=W, v=slightly)).equal
+    assert compared(one, write(text, w=slightly, v=W)).first_difference == "fine"
+
+
 def test_bfloat16_inputs(write: Write) -> None:
     text = "g (bfloat16[4,8] x) => (float[4,8] y) {{ t = Cast<to=1>(x) y = Mul(t, c) }}"
     one, other = (write(text.format(), c=np.float32(c)) for c in (1, 1.5))

@@ -36,7 +36,7 @@ class Plan:
         compared: tensors by name, in the order of the result.
         cuts: quantised tensors that the result is fed, with the element type of each.
         wide: tensors that are read as float32.
-        tolerance: of floats.
+        tolerances: of floats, by name: that of the coarsest type that goes into a tensor.
         reason: why there are no records, if there are none.
     """
 
@@ -44,7 +44,7 @@ class Plan:
     compared: list[str]
     cuts: dict[str, int]
     wide: list[str]
-    tolerance: tuple[float, float]
+    tolerances: Mapping[str, tuple[float, float]]
     reason: str = ""
 
     def compare(self, record: Record, actual: Mapping[str, Value]) -> Difference:
@@ -54,7 +54,8 @@ class Plan:
             ours, theirs = record.values[name], actual[name]
             before = self._before_rounding(name, record) if name in self.cuts else None
             if before is None:
-                difference = compare(name, ours, theirs, self.tolerance, self._floor(name))
+                tolerance = self.tolerances[name]
+                difference = compare(name, ours, theirs, tolerance, self._floor(name))
             else:
                 difference = compare_rounded(name, ours, theirs, *before)
             if difference.failure:
@@ -96,7 +97,7 @@ class Plan:
             scale, shift = scale.reshape(shape), shift.reshape(shape if shift.ndim else ())
         elif scale.ndim > 1:  # in blocks
             return None
-        allowance = np.abs(allowed(x, self.tolerance) / scale)
+        allowance = np.abs(allowed(x, self.tolerances[operands[0]]) / scale)
         return x / scale + shift, np.broadcast_to(allowance, x.shape)
 
     def _value(self, name: str, record: Record) -> Value:

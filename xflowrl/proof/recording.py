@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from xflowrl.onnx_io.inlining import reads
 from xflowrl.proof.comparison import TOLERANCE, Array, Value
 from xflowrl.proof.inputs import ATTEMPTS, draw_inputs
 from xflowrl.proof.plan import Plan, Record
@@ -25,6 +26,7 @@ _NUMPY_OF = {
     "tensor(uint32)": "uint32", "tensor(uint64)": "uint64", "tensor(bool)": "bool",
     "tensor(string)": "object", "tensor(bfloat16)": "bfloat16",
 }  # fmt: skip
+_FLOATS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}  # of TensorProto
 _INTEGERS = {"int8", "uint8", "int16", "uint16"}
 
 
@@ -44,7 +46,7 @@ def record(
     outputs = [name for name in first.outputs if name not in first.noisy]
     inner = [n for n in second.produced if n in first.produced and n not in first.noisy]
     rank = {name: i for i, name in enumerate(second.produced)}
-    plan = Plan(first, [], {}, [], TOLERANCE["float32"])
+    plan = Plan(first, [], {}, [], {})
     cuts = [name for name in first.cuts if name in rank and name not in first.noisy]
     extra = [n for cut in cuts for n in plan.operands(cut) if n in first.produced]
     try:
@@ -54,7 +56,7 @@ def record(
         session = first.open()
     types = session.types
     plan.wide = [name for name in types if is_wide(types[name])]
-    plan.tolerance = _tolerance(types)
+    plan.tolerances = _tolerances(first, types)
     plan.cuts = {
         name: onnx.helper.np_dtype_to_tensor_dtype(np.dtype(_NUMPY_OF[types[name]]))
         for name in cuts
@@ -143,9 +145,19 @@ def _finite_share(value: Value) -> float:
     return float(np.mean(np.isfinite(value)))
 
 
-def _tolerance(types: Mapping[str, str]) -> tuple[float, float]:
-    names = {_NUMPY_OF.get(ort_type, "") for ort_type in types.values()}
-    return max((TOLERANCE[n] for n in names if n in TOLERANCE), default=TOLERANCE["float32"])
+def _tolerances(program: Program, types: Mapping[str, str]) -> dict[str, tuple[float, float]]:
+    """Of every tensor: that of the coarsest type among what it is computed from."""
+    graph = program.model.graph
+    elements = {info.name: info.type.tensor_type.elem_type for info in graph.input}
+    elements |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    found = {name: TOLERANCE.get(_FLOATS.get(element, "")) for name, element in elements.items()}
+    for name, node in program.produced.items():
+        own = {_NUMPY_OF.get(types.get(name, ""), "")}
+        own |= {_FLOATS.get(a.i, "") for a in node.attribute if a.name in ("to", "dtype")}
+        coarse = [TOLERANCE[dtype] for dtype in own if dtype in TOLERANCE]
+        coarse += [t for operand in reads(node) if (t := found.get(operand)) is not None]
+        found[name] = max(coarse, default=None)
+    return {name: tolerance or TOLERANCE["float32"] for name, tolerance in found.items()}
 
 
 def _within_limit(
