@@ -95,6 +95,7 @@ OPERATORS: Mapping[str, Operator] = {
         ("LayerNormalization", "InstanceNormalization"),
         Operator(_AFFINE, bounded=(0.0, 1.0), always_rounds=True),
     ),
+    "RMSNormalization": Operator({1: "scale"}, bounded=(0.0, 1.0), always_rounds=True),
     "GroupNormalization": Operator(_AFFINE),
     "AveragePool": Operator(averages=True),
     "GlobalAveragePool": _of_one(averages=True, always_rounds=True),
@@ -122,7 +123,8 @@ OPERATORS: Mapping[str, Operator] = {
     ),
     "GeluTanh": Operator(rectifies=True, is_inexact=True, always_rounds=True),  # as an activation
     "Swish": _of_one(rectifies=True, is_inexact=True, tried={"alpha": [0.5, 1.0]}),
-    **dict.fromkeys(("HardSwish", "Mish", "Softplus"), _of_one(rectifies=True, is_inexact=True)),
+    **dict.fromkeys(("Mish", "Softplus"), _of_one(rectifies=True, is_inexact=True)),
+    "HardSwish": _of_one(rectifies=True, always_rounds=True),  # has a sixth
     "Sigmoid": _of_one(bounded=(0.5, 0.2), is_inexact=True),
     "HardSigmoid": _of_one(bounded=(0.5, 0.2), tried={"alpha": [0.25, 0.5], "beta": [0.25, 0.5]}),
     "Tanh": _of_one(bounded=(0.0, 0.63), is_inexact=True),
