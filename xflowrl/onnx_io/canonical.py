@@ -134,6 +134,8 @@ def _conv_transpose(place: Place) -> Form | None:
     pads = list(attributes.get("pads") or [0] * (2 * rank))
     auto_pad = attributes.get("auto_pad", "NOTSET")
     if auto_pad != "NOTSET" or attributes.get("output_shape"):
+        if len(place.result.shape) != rank + 2:  # inference gives up below the operand's size
+            return None
         sizes = zip(place.operand(0).shape[2:], place.result.shape[2:], strict=True)
         for i, (size, result) in enumerate(sizes):
             reach = (kernel[i] - 1) * dilations[i] + 1

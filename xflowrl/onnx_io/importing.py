@@ -224,8 +224,8 @@ class _Importer:
         form = canonical_form(node, types, value)
         if form is None or (asked & dynamic and node.op_type not in SHAPED):
             return None, []
-        if "output_shape" in attributes_of(node) and self._varies(node.input[0]):
-            return None, []  # its pads do as well
+        if "output_shape" in attributes_of(node) and self._slides_over_dynamic(node.input[0]):
+            return None, []  # its pads depend on them
         operands = list(node.input[: form.num_inputs])
         if any(name and self._type(name) == UNKNOWN for name in operands):
             return None, []
@@ -258,17 +258,17 @@ class _Importer:
         auto_pad = attributes_of(node).get("auto_pad", "")
         if auto_pad not in ("SAME_UPPER", "SAME_LOWER") or node.op_type == "ConvTranspose":
             return
-        if not self._varies(operand) or set(form.attributes["strides"]) <= {1}:
+        if not self._slides_over_dynamic(operand) or set(form.attributes["strides"]) <= {1}:
             return
         kernel = form.attributes.get("kernel_shape")
         if kernel is None:
             kernel = self._type(node.input[1]).shape[2:]
         self._auto_pads[window_key(form.attributes, kernel, self._type(operand))] = auto_pad
 
-    def _varies(self, name: str) -> bool:
-        """Whether the type of a tensor depends on a dynamic dimension."""
-        types = [view.types.get(name) for view in self._translation.views]
-        return any(other != types[0] for other in types)
+    def _slides_over_dynamic(self, name: str) -> bool:
+        """Whether a window over a tensor slides along a dynamic dimension."""
+        views = self._translation.views
+        return len({static_shape(view.types.get(name))[2:] for view in views}) > 1
 
     def finish(
         self, proto: onnx.ModelProto, path: Path, symbols: Symbols, bindings: Bindings
