@@ -13,10 +13,9 @@ from onnx.helper import make_node
 
 from xflowrl._engine import canonical_attributes, inferable_operators
 from xflowrl.onnx_io import load_onnx
-from xflowrl.onnx_io.tensor_types import CANONICAL_OPSET
+from xflowrl.operators import OPERATORS
 
 WITH_AXIS = [op for op in sorted(inferable_operators()) if "axis" in canonical_attributes(op)]
-SINCE = {"RMSNormalization": 23}
 # What their other operands must be; all else takes a second [2, 4].
 OPERANDS = {
     "Gather": np.array([0, 1]),
@@ -29,7 +28,7 @@ OPERANDS = {
 def test_axis_is_counted_from_the_front(
     make_model: Callable[..., Path], op_type: str, axis: int | None
 ) -> None:
-    opset = max(CANONICAL_OPSET, SINCE.get(op_type, 0))
+    opset = OPERATORS[op_type].opset
     schema = onnx.defs.get_schema(op_type, opset)
     attribute = schema.attributes["axis"]
     given = {} if axis is None else {"axis": axis}

@@ -48,7 +48,14 @@ class Exporter:
         large: values of the initialisers that the written model lacks, by name.
     """
 
-    def __init__(self, model: Model, *, fold: bool, fused: FusedKernels = frozenset()) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        fold: bool,
+        fused: FusedKernels = frozenset(),
+        opset: int | None = None,
+    ) -> None:
         self.large: dict[str, Array] = {}
         self._model = model
         self._source: Source | None = model.source
@@ -73,7 +80,7 @@ class Exporter:
                 taken.update([*proto.input, *proto.output])
             taken |= set(self._source.initializers)
         self._names = UniqueNames(taken)
-        self._opset = model.opset
+        self._opset = opset or model.opset
         in_file = self._source.nodes if self._source is not None else {}
         self._order = {first: index for index, first in enumerate(in_file)}
         self._writer = OperandWriter(self._names, fused=fused, opset=self._opset)

@@ -69,7 +69,8 @@ class OperandWriter:
         ]
 
     def _is_expanded(self, op_type: str) -> bool:
-        return op_type in _EXPANDED and not onnx.defs.has(op_type, self._opset)
+        is_there = onnx.defs.has(op_type, self._opset) and op_type not in _WITHOUT_KERNEL
+        return op_type in _EXPANDED and not is_there
 
     def constant(self, array: Array, hint: str) -> str:
         """The name of a constant of this value."""
@@ -145,7 +146,8 @@ class OperandWriter:
             inner = emit("Mul", emit("Add", x, cubic), number(float(np.sqrt(2 / np.pi))))
             bell = emit("Tanh", inner)
         else:
-            bell = emit("Erf", emit("Mul", x, number(float(np.sqrt(0.5)))))
+            # ONNX Runtime knows it by the division.
+            bell = emit("Erf", emit("Div", x, number(float(np.sqrt(2.0)))))
         half = emit("Mul", x, number(0.5))
         emit("Mul", half, emit("Add", bell, number(1.0)), output=y)
         return nodes
@@ -240,3 +242,4 @@ _EXPANDED: dict[str, _Expansion] = {
     "Swish": OperandWriter._swish,
     "RMSNormalization": OperandWriter._rms_normalization,
 }
+_WITHOUT_KERNEL = {"Swish"}  # ONNX Runtime fuses what is written out, and takes the operator apart
