@@ -28,6 +28,14 @@ WRITTEN_OUT = {
         v = ReduceMean <keepdims = 1> (q, last) a = Add(epsilon, v) r = Sqrt(a) i = Div(one, r)
         n = Mul(d, i) y = Mul(scale, n)""",
     ),
+    "layer-norm-tensorflow": (
+        "LayerNormalization",
+        17,
+        """m = ReduceMean <keepdims = 1> (x, last) d = Sub(x, m) q = Mul(d, d)
+        v = ReduceMean <keepdims = 1> (q, last) a = Add(v, epsilon) r = Sqrt(a)
+        i = Reciprocal(r) k = Mul(i, scale) n = Mul(x, k) o = Mul(m, k) c = Sub(bias, o)
+        y = Add(n, c)""",
+    ),
     "rms-norm": (
         "RMSNormalization",
         23,
