@@ -169,6 +169,7 @@ def test_what_belongs_to_the_file_comes_back(make_model: Make) -> None:
         ({"strides": [2, 2], "auto_pad": "SAME_UPPER", "group": 2}, True, 1),
         ({"strides": [2, 3], "auto_pad": "SAME_LOWER", "dilations": [2, 1]}, True, 1),
         ({"strides": [3, 3], "auto_pad": "VALID", "group": 4}, True, 1),
+        ({"strides": [2, 2], "auto_pad": "SAME_LOWER", "output_padding": [1, 0]}, True, 2),
         ({"strides": [2, 2], "output_shape": [9, 10], "group": 2}, False, 1),
         ({"strides": [2, 2], "output_shape": [200, 206]}, True, 2),  # whose pads depend on the size
     ],

@@ -11,6 +11,8 @@ import pytest
 
 from xflowrl.onnx_io import Model, load_onnx, save_onnx
 from xflowrl.options import build_option, make_problems
+from xflowrl.problem import Result
+from xflowrl.rules import load_core
 
 # Operator, the first opset that has it, and what is written out: x is [2, 3, 8].
 WRITTEN_OUT = {
@@ -88,7 +90,7 @@ def written(text: str, opset: int, path: Path, dtype: str = "float") -> Path:
     return path
 
 
-def rewritten(model: Model) -> Model:
+def optimised(model: Model) -> Result:
     (problem,) = make_problems(
         [model],
         build_option("rules", "core"),
@@ -97,7 +99,7 @@ def rewritten(model: Model) -> Model:
         seed=0,
     )
     (result,) = build_option("agent", "greedy").optimize([problem], lambda metrics, step: None)
-    found: Model = result.model
+    found: Result = result
     return found
 
 
@@ -115,7 +117,7 @@ def computed(path: Path, batch: int) -> np.ndarray:
 def test_one_operator_where_the_file_has_it(name: str, tmp_path: Path) -> None:
     op_type, since, text = WRITTEN_OUT[name]
     path, out = written(text, max(since, 18), tmp_path / "m.onnx"), tmp_path / "out.onnx"
-    save_onnx(rewritten(load_onnx(path)), out)
+    save_onnx(optimised(load_onnx(path)).model, out)
     result = onnx.load(out)
     assert [node.op_type for node in result.graph.node] == [op_type]
     assert [o.version for o in result.opset_import] == [max(since, 18)]
@@ -129,7 +131,10 @@ def test_one_operator_where_the_file_has_it(name: str, tmp_path: Path) -> None:
 def test_as_it_was_where_the_file_is_older(name: str, tmp_path: Path) -> None:
     op_type, since, text = WRITTEN_OUT[name]
     path, out = written(text, since - 1, tmp_path / "m.onnx"), tmp_path / "out.onnx"
-    save_onnx(rewritten(load_onnx(path)), out)
+    found = optimised(load_onnx(path))
+    later = {rule.name for rule in load_core().rules if rule.opset >= since}
+    assert later.isdisjoint(step.rule for step in found.trace.steps)
+    save_onnx(found.model, out)
     result = onnx.load(out)
     assert op_type not in {node.op_type for node in result.graph.node}
     assert [o.version for o in result.opset_import] == [since - 1]
@@ -139,7 +144,7 @@ def test_as_it_was_where_the_file_is_older(name: str, tmp_path: Path) -> None:
 def test_silu_stays_written_out(tmp_path: Path) -> None:
     """ONNX Runtime fuses these two, and has no kernel for Swish."""
     path, out = written("s = Sigmoid(x) y = Mul(x, s)", 24, tmp_path / "m.onnx"), tmp_path / "out"
-    save_onnx(rewritten(load_onnx(path)), out)
+    save_onnx(optimised(load_onnx(path)).model, out)
     assert [node.op_type for node in onnx.load(out).graph.node] == ["Sigmoid", "Mul"]
 
 
@@ -147,7 +152,7 @@ def test_older_files_get_a_gelu_that_is_fused(tmp_path: Path) -> None:
     """ONNX Runtime knows the operator by its division, and by the order of its products."""
     text = "d = Mul(x, inverse) e = Erf(d) a = Add(e, one) h = Mul(a, half) y = Mul(x, h)"
     path, out = written(text, 17, tmp_path / "m.onnx"), tmp_path / "out.onnx"
-    save_onnx(rewritten(load_onnx(path)), out)
+    save_onnx(optimised(load_onnx(path)).model, out)
     np.testing.assert_allclose(computed(out, 2), computed(path, 2), rtol=0, atol=1e-5)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "fused.onnx")
@@ -159,7 +164,7 @@ def test_older_files_get_a_gelu_that_is_fused(tmp_path: Path) -> None:
 def test_half_precision(name: str, tmp_path: Path) -> None:
     op_type, since, text = WRITTEN_OUT[name]
     path = written(text, max(since, 18), tmp_path / "m.onnx", "float16")
-    save_onnx(rewritten(load_onnx(path)), tmp_path / "out.onnx")
+    save_onnx(optimised(load_onnx(path)).model, tmp_path / "out.onnx")
     assert op_type in {node.op_type for node in onnx.load(tmp_path / "out.onnx").graph.node}
     np.testing.assert_allclose(
         computed(tmp_path / "out.onnx", 2),

@@ -133,6 +133,8 @@ def _conv_transpose(place: Place) -> Form | None:
     more = list(attributes.get("output_padding") or [0] * rank)
     pads = list(attributes.get("pads") or [0] * (2 * rank))
     auto_pad = attributes.get("auto_pad", "NOTSET")
+    if auto_pad.startswith("SAME") and any(more) and not attributes.get("output_shape"):
+        return None  # ONNX Runtime adds to the size what ONNX says is cut off again
     if auto_pad != "NOTSET" or attributes.get("output_shape"):
         if len(place.result.shape) != rank + 2:  # inference gives up below the operand's size
             return None
