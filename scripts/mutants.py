@@ -139,8 +139,11 @@ def outcome(mutant: Mutant, scratch: Scratch) -> tuple[bool, str]:
 
 def try_all(mutants: Sequence[Mutant], scratch: Scratch) -> int:
     """Tries mutants one after another and prints what became of each; how many were caught."""
-    num_caught = 0
+    num_caught, is_engine_changed = 0, False
     for mutant in mutants:
+        if is_engine_changed and not mutant.is_native:
+            scratch.build()  # without the last change
+        is_engine_changed = mutant.is_native
         is_caught, words = outcome(mutant, scratch)
         num_caught += is_caught
         print(f"{'ok' if is_caught else 'NOT CAUGHT':10} {mutant.name}: {words}", flush=True)

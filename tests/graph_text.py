@@ -22,7 +22,7 @@ from xflowrl.soundness.instances import Instance
 _OPERAND = re.compile(r"(\w+)(?::(\w+))?\[([\d,]*)\](?:=(\S+))?")
 _NODE = re.compile(r"([\w,]+)=(\w+)\(([\w,]*)\)(.*)")
 _LISTS = {"strides", "pads", "dilations", "split", "starts", "ends", "axes", "steps", "perm"}
-_LISTS |= {"shape", "repeats", "kernel_shape"}
+_LISTS |= {"shape", "repeats", "kernel_shape", "output_padding"}
 
 
 @pytest.fixture
@@ -61,9 +61,11 @@ def _read_graph(text: str) -> Instance:
         assert match, statement
         names, inputs = match[1].split(","), [i for i in match[3].split(",") if i]
         attributes = dict(_attribute(item) for item in match[4].split())
-        if match[2] == "Conv":
+        if match[2] in ("Conv", "ConvTranspose"):
             spatial = next(ranks[name] for name in inputs if name in ranks) - 2
             defaults = {"strides": [1], "dilations": [1], "pads": [0, 0]}
+            if match[2] == "ConvTranspose":
+                defaults["output_padding"] = [0]
             attributes = {**{k: v * spatial for k, v in defaults.items()}, **attributes}
         builder.add_node(match[2], inputs, names, attributes)
         made += names

@@ -367,6 +367,10 @@ class Rule:
         """Where it was read, as given to `RuleSet.parse`."""
 
     @property
+    def opset(self) -> int:
+        """The first of ONNX that has what the rule writes; 0: any."""
+
+    @property
     def line(self) -> int:
         """Where it begins in the file, from 1."""
 
@@ -424,6 +428,11 @@ class RuleSet:
     def select(self, names: Sequence[str]) -> RuleSet:
         """
         The named rules alone, in the order given. Raises ValueError for a name it does not have.
+        """
+
+    def for_opset(self, opset: int) -> RuleSet:
+        """
+        The same rules with the same ids, for a model of an opset of ONNX: those that need a later one match nowhere.
         """
 
     def __len__(self) -> int: ...

@@ -44,6 +44,7 @@ class Operator:
         tried: values of its attributes that the check tries, where they do not depend on shapes.
             None: the check needs a function of its own to choose operands, or has none.
         broadcasts: the check chooses operands whose shapes broadcast.
+        opset: of ONNX, the first that has it where that is later than 18.
     """
 
     roles: Mapping[int, Role] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Operator:
     dtypes: tuple[str, ...] = ("float64",)
     tried: Mapping[str, Sequence[Any]] | None = None
     broadcasts: bool = False
+    opset: int = 18
 
 
 _PLAIN = Operator()
@@ -95,6 +97,7 @@ OPERATORS: Mapping[str, Operator] = {
         ("LayerNormalization", "InstanceNormalization"),
         Operator(_AFFINE, bounded=(0.0, 1.0), always_rounds=True),
     ),
+    "RMSNormalization": Operator({1: "scale"}, bounded=(0.0, 1.0), always_rounds=True, opset=23),
     "GroupNormalization": Operator(_AFFINE),
     "AveragePool": Operator(averages=True),
     "GlobalAveragePool": _of_one(averages=True, always_rounds=True),
@@ -118,11 +121,16 @@ OPERATORS: Mapping[str, Operator] = {
         rectifies=True, is_inexact=True, tried={"alpha": [0.5, 1.0], "gamma": [0.5, 2.0]}
     ),
     "Gelu": _of_one(
-        rectifies=True, is_inexact=True, always_rounds=True, tried={"approximate": ["none", "tanh"]}
+        rectifies=True,
+        is_inexact=True,
+        always_rounds=True,
+        tried={"approximate": ["none", "tanh"]},
+        opset=20,
     ),
     "GeluTanh": Operator(rectifies=True, is_inexact=True, always_rounds=True),  # as an activation
-    "Swish": _of_one(rectifies=True, is_inexact=True, tried={"alpha": [0.5, 1.0]}),
-    **dict.fromkeys(("HardSwish", "Mish", "Softplus"), _of_one(rectifies=True, is_inexact=True)),
+    "Swish": _of_one(rectifies=True, is_inexact=True, tried={"alpha": [0.5, 1.0]}, opset=24),
+    **dict.fromkeys(("Mish", "Softplus"), _of_one(rectifies=True, is_inexact=True)),
+    "HardSwish": _of_one(rectifies=True, always_rounds=True),  # has a sixth
     "Sigmoid": _of_one(bounded=(0.5, 0.2), is_inexact=True),
     "HardSigmoid": _of_one(bounded=(0.5, 0.2), tried={"alpha": [0.25, 0.5], "beta": [0.25, 0.5]}),
     "Tanh": _of_one(bounded=(0.0, 0.63), is_inexact=True),

@@ -145,7 +145,8 @@ def make_problems(
 ) -> list[Problem]:
     """One problem a model, with distinct names, sharing all else.
 
-    A model's graph is taken as the rules read it: TASO's want open Gemms.
+    A model's graph is taken as the rules read it: TASO's want open Gemms. Rules that need a later
+    opset than the model's file has match nowhere; a built-in network has no opset to keep to.
     """
     from xflowrl.problem import Problem
     from xflowrl.taso.open_gemms import read_by
@@ -158,7 +159,7 @@ def make_problems(
         taken.add(label)
         problem = Problem(
             model=model.with_graph(graph),
-            rules=rules,
+            rules=rules if model.source is None else rules.for_opset(model.opset),
             objective=objective,
             budget=budget,
             seed=seed,

@@ -106,6 +106,22 @@ def conv(draw: DrawFn, op: str) -> Case:
     return types, {**window(draw, spatial), "group": group}
 
 
+def conv_transpose(draw: DrawFn, op: str) -> Case:
+    (x, w, *_), attributes = conv(draw, op)
+    assert x is not None
+    assert w is not None
+    group, spatial = attributes["group"], len(x.shape) - 2
+    channels = w.shape[0]  # of the input: a Conv turned round
+    turned: list[TensorType | None] = [
+        f32([x.shape[0], channels, *x.shape[2:]]),
+        f32([channels, *w.shape[1:]]),
+    ]
+    if draw(st.booleans()):
+        turned.append(f32([w.shape[1] * group]))
+    more = [draw(st.integers(0, stride - 1)) for stride in attributes["strides"]]
+    return turned, {**attributes, "pads": [0, 1] * spatial, "output_padding": more}
+
+
 def pool(draw: DrawFn, op: str) -> Case:
     spatial = draw(st.integers(1, 3))
     image = [draw(st.integers(5, 9)) for _ in range(spatial)]
@@ -156,7 +172,7 @@ def per_channel(draw: DrawFn, op: str) -> Case:
 def layer_norm(draw: DrawFn, op: str) -> Case:
     shape = draw(shapes(1))
     axis = draw(st.integers(0, len(shape) - 1))
-    parameters = [f32(shape[axis:])] * draw(st.integers(1, 2))
+    parameters = [f32(shape[axis:])] * draw(st.integers(1, 1 + (op == "LayerNormalization")))
     return [f32(shape), *parameters], {"axis": axis}
 
 
@@ -267,7 +283,8 @@ _SPECIAL: dict[str, Any] = {
     **{op: reduce for op in inferable_operators() if op.startswith("Reduce")},
     "Selu": with_reals("alpha", "gamma"),
     "HardSigmoid": with_reals("alpha", "beta"),
-    "LayerNormalization": layer_norm,
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), layer_norm),
+    "ConvTranspose": conv_transpose,
 }
 _SPECIAL |= {"Conv": conv, "MatMul": matmul, "Gemm": gemm, "LRN": lrn, "PRelu": prelu, "Clip": clip}
 _SPECIAL |= {"Gelu": gelu, "Where": where, "Concat": concat, "Split": split, "Slice": slice_}

@@ -144,6 +144,7 @@ def test_rules_come_back_by_their_text() -> None:
         whole.select(whole.names[::-3]),
         odd,
         RuleSet.parse("(rules no :faithful)"),
+        RuleSet.parse("(rule new (Relu ?x) => ?x :opset 20)").for_opset(19),
     ):
         theirs = copied(rules)
         assert (theirs.name, theirs.commutative, theirs.faithful) == (

@@ -50,6 +50,9 @@ WRONG = [
     ("(rule r (Relu@p ?x) => @p)", '1:24: rule "r": @p is not defined before this place'),
     ("(rule r (Relu ?x) => ?x :if (= (dim @q 0) 1))", "@q is no node of the source"),
     ("(rule r (Relu ?x) => ?x :when 1)", '1:25: rule "r": unknown clause ":when"'),
+    ("(rule r (Relu ?x) => ?x :opset)", '1:25: rule "r": :opset is written :opset N'),
+    ("(rule r (Relu ?x) => ?x :opset new)", '1:25: rule "r": :opset is written :opset N'),
+    ("(rule r (Relu ?x) => ?x :opset (20))", '1:25: rule "r": :opset is written :opset N'),
     ("(rule r (Relu ?x) => ?x :drops ?y)", '1:32: rule "r": the source does not bind ?y'),
     ("(rule r (Relu (none)) => (none))", "a target is a tensor"),
     ("(rule r (Conv ?x ?w [?b]) => ?b)", "a target is a tensor"),
@@ -127,6 +130,24 @@ def test_select_and_join_keep_order_and_origin() -> None:
         RuleSet.join([first, first])
     with pytest.raises(ValueError, match="commutative"):
         RuleSet.join([first, RuleSet.parse("(rules c :commutative)")])
+
+
+def test_rules_of_a_later_opset_match_nowhere() -> None:
+    rules = RuleSet.parse(
+        "(rule new (Relu ?x) => (Abs ?x) :opset 20 :if (= 1 1))\n(rule old (Relu ?x) => (Neg ?x))"
+    )
+    assert [rule.opset for rule in rules.rules] == [20, 0]
+    net = Sketch()
+    graph = net.graph(net.node("Relu", net.input(2, 3)))
+    for chosen, names in (
+        (rules, ["new", "old"]),
+        (rules.for_opset(20), ["new", "old"]),
+        (rules.for_opset(19), ["old"]),
+        (rules.for_opset(19).select(["new"]), []),
+    ):
+        matches = State(graph, chosen, roofline()).matches()
+        assert [match.rule for match in matches] == names
+        assert [match.rule_index for match in matches] == [chosen.names.index(n) for n in names]
 
 
 def test_attribute_variables_may_be_used_before_they_are_bound() -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from xflowrl._engine import GraphBuilder, OpSignature, TensorType
+from xflowrl.measurement import operator_timing
 from xflowrl.measurement.operator_timing import (
     NotExecutable,
     overhead_ms,
@@ -107,6 +109,28 @@ def test_operators_in_canonical_form_are_timed(op_type, shapes, attributes) -> N
     measured = time_operator(signature(op_type, shapes, attributes), PLAIN, max_ms=QUICK_MS)
     assert measured.median_ms > 0
     assert measured.q1_ms <= measured.median_ms <= measured.q3_ms
+
+
+@pytest.mark.parametrize(
+    ("op_type", "shapes", "attributes"),
+    [
+        ("Gelu", [[2, 8]], {"approximate": "tanh"}),
+        ("RMSNormalization", [[2, 8], [8]], {"axis": 1}),
+        ("LayerNormalization", [[2, 8], [8]], {"axis": 1}),
+    ],
+)
+def test_an_operator_is_timed_in_an_opset_that_has_it(
+    op_type, shapes, attributes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = []
+
+    def export(*args: object, **options: object) -> bytes:
+        timed.append(export_for(*args, **options))  # type: ignore[arg-type]
+        return timed[-1]
+
+    monkeypatch.setattr(operator_timing, "export_for", export)
+    time_operator(signature(op_type, shapes, attributes), PLAIN, max_ms=QUICK_MS)
+    assert [[n.op_type for n in onnx.load_from_string(m).graph.node] for m in timed] == [[op_type]]
 
 
 def test_an_opaque_operator_is_timed_as_it_stands() -> None:

@@ -160,3 +160,33 @@ def test_what_belongs_to_the_file_comes_back(make_model: Make) -> None:
     for part in (written, proto):
         part.graph.ClearField("node")
     assert written == proto
+
+
+@pytest.mark.parametrize(
+    ("attributes", "dynamic", "left"),
+    [
+        ({"strides": [2, 2], "pads": [1, 0, 0, 1], "output_padding": [1, 0]}, True, 1),
+        ({"strides": [2, 2], "auto_pad": "SAME_UPPER", "group": 2}, True, 1),
+        ({"strides": [2, 3], "auto_pad": "SAME_LOWER", "dilations": [2, 1]}, True, 1),
+        ({"strides": [3, 3], "auto_pad": "VALID", "group": 4}, True, 1),
+        ({"strides": [2, 2], "auto_pad": "SAME_LOWER", "output_padding": [1, 0]}, True, 2),
+        ({"strides": [2, 2], "output_shape": [9, 10], "group": 2}, False, 1),
+        ({"strides": [2, 2], "output_shape": [200, 206]}, True, 2),  # whose pads depend on the size
+    ],
+    ids=str,
+)
+def test_conv_transpose_takes_up_what_follows(
+    attributes: dict[str, Any], dynamic: bool, left: int, make_model: Make, run_model: Run
+) -> None:
+    made = 3 * attributes.get("group", 1)
+    nodes = [
+        make_node("ConvTranspose", ["x", "w"], ["c"], **attributes),
+        make_node("BatchNormalization", ["c", "s", "b", "m", "v"], ["y"]),
+    ]
+    weights = {"w": floats(4, 3, 3, 3), **{n: floats(made) ** 2 + 0.5 for n in "sbmv"}}
+    image = ["h", "w_"] if dynamic else [5, 5]
+    path = make_model(nodes, {"x": ["n", 4, *image]}, {"y": ["n", made, None, None]}, weights)
+    images = [(101, 104), (103, 110)] if dynamic else [(5, 5)] * 2
+    sizes = [{"x": (n, 4, *image)} for n, image in enumerate(images, 1)]
+    proto = check_sizes(path, optimised(load_onnx(path)).model, run_model, sizes)
+    assert len(proto.graph.node) == left

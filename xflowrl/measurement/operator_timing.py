@@ -13,6 +13,7 @@ from xflowrl._engine import Graph, GraphBuilder, OpSignature, TensorType
 from xflowrl.measurement.operand_values import draw_operand
 from xflowrl.measurement.runtimes import Run, Runtime, export_for
 from xflowrl.measurement.timer import Measurement, median_interval, sample_ms
+from xflowrl.operators import operator_of
 
 _CHAIN_LENGTH = 65
 _PRECISION = 0.01
@@ -190,7 +191,10 @@ def _executable(graph: Graph, values: Mapping[str, np.ndarray], runtime: Runtime
     from xflowrl.onnx_io import Model
 
     try:
-        return runtime.compile(export_for(runtime, Model(graph, _Operands(values))), values)
+        # In an opset that has the operators, so that they are not written out.
+        opset = max(operator_of(node.op_type).opset for node in graph.nodes())
+        exported = export_for(runtime, Model(graph, _Operands(values)), opset=opset)
+        return runtime.compile(exported, values)
     except (RuntimeError, ValueError) as error:
         raise NotExecutable(str(error)) from error
 

@@ -124,6 +124,32 @@ def _conv(place: Place) -> Form | None:
     return Form(None, {**window, "group": place.attributes.get("group", 1)})
 
 
+def _conv_transpose(place: Place) -> Form | None:
+    """What output_shape or auto_pad ask for becomes explicit pads, told by the result's size."""
+    attributes, kernel = place.attributes, place.operand(1).shape[2:]
+    rank = len(kernel)
+    strides = list(attributes.get("strides") or [1] * rank)
+    dilations = list(attributes.get("dilations") or [1] * rank)
+    more = list(attributes.get("output_padding") or [0] * rank)
+    pads = list(attributes.get("pads") or [0] * (2 * rank))
+    auto_pad = attributes.get("auto_pad", "NOTSET")
+    if auto_pad.startswith("SAME") and any(more) and not attributes.get("output_shape"):
+        return None  # ONNX Runtime adds to the size what ONNX says is cut off again
+    if auto_pad != "NOTSET" or attributes.get("output_shape"):
+        if len(place.result.shape) != rank + 2:  # inference gives up below the operand's size
+            return None
+        sizes = zip(place.operand(0).shape[2:], place.result.shape[2:], strict=True)
+        for i, (size, result) in enumerate(sizes):
+            reach = (kernel[i] - 1) * dilations[i] + 1
+            total = strides[i] * (size - 1) + reach + more[i] - result
+            if total < 0:
+                return None
+            first = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+            pads[i], pads[rank + i] = first, total - first
+    window = {"strides": strides, "pads": pads, "dilations": dilations, "output_padding": more}
+    return Form(None, {**window, "group": attributes.get("group", 1)})
+
+
 def _pool(place: Place) -> Form | None:
     if len(place.node.output) != 1:
         return None
@@ -284,12 +310,14 @@ _FORMS: dict[str, Canonicalise] = {
     "BatchNormalization": _batch_normalization,
     "Clip": _clip,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "Dropout": _dropout,
     "Expand": _shape_operand,
     "LayerNormalization": _layer_normalization,
     "MaxPool": _pool,
     "Pad": _pad,
     "Pow": _pow,
+    "RMSNormalization": _layer_normalization,
     "Reshape": _shape_operand,
     "Slice": _slice,
     "Split": _split,

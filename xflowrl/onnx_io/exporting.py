@@ -44,7 +44,7 @@ class Exporter:
         large: values of the initialisers that the written model lacks, by name.
 
     Args:
-        fold, fused: as for `export_onnx`.
+        fold, fused, opset: as for `export_onnx`.
         keep: keeps a computed value until it is written; what it returns is written.
     """
 
@@ -55,6 +55,7 @@ class Exporter:
         fold: bool,
         fused: FusedKernels = frozenset(),
         keep: Callable[[Array], Array] = lambda array: array,
+        opset: int | None = None,
     ) -> None:
         self.large: dict[str, Array] = {}
         self._keep = keep
@@ -81,7 +82,7 @@ class Exporter:
                 taken.update([*proto.input, *proto.output])
             taken |= set(self._source.initializers)
         self._names = UniqueNames(taken)
-        self._opset = model.opset
+        self._opset = opset or model.opset
         in_file = self._source.nodes if self._source is not None else {}
         self._order = {first: index for index, first in enumerate(in_file)}
         self._writer = OperandWriter(self._names, fused=fused, opset=self._opset)

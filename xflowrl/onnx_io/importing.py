@@ -224,6 +224,8 @@ class _Importer:
         form = canonical_form(node, types, value)
         if form is None or (asked & dynamic and node.op_type not in SHAPED):
             return None, []
+        if "output_shape" in attributes_of(node) and self._slides_over_dynamic(node.input[0]):
+            return None, []  # its pads depend on them
         operands = list(node.input[: form.num_inputs])
         if any(name and self._type(name) == UNKNOWN for name in operands):
             return None, []
@@ -254,16 +256,19 @@ class _Importer:
 
     def _note_padding(self, node: onnx.NodeProto, operand: str, form: Form) -> None:
         auto_pad = attributes_of(node).get("auto_pad", "")
-        views = self._translation.views
-        if auto_pad not in ("SAME_UPPER", "SAME_LOWER") or len(views) == 1:
+        if auto_pad not in ("SAME_UPPER", "SAME_LOWER") or node.op_type == "ConvTranspose":
             return
-        types = [view.types[operand] for view in views]
-        if types[0] == types[1] or set(form.attributes["strides"]) <= {1}:
+        if not self._slides_over_dynamic(operand) or set(form.attributes["strides"]) <= {1}:
             return
         kernel = form.attributes.get("kernel_shape")
         if kernel is None:
             kernel = self._type(node.input[1]).shape[2:]
         self._auto_pads[window_key(form.attributes, kernel, self._type(operand))] = auto_pad
+
+    def _slides_over_dynamic(self, name: str) -> bool:
+        """Whether a window over a tensor slides along a dynamic dimension."""
+        views = self._translation.views
+        return len({static_shape(view.types.get(name))[2:] for view in views}) > 1
 
     def finish(
         self, proto: onnx.ModelProto, path: Path, symbols: Symbols, bindings: Bindings

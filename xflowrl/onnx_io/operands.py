@@ -6,7 +6,7 @@ own, or an attribute of ONNX Runtime's fused kernels where the caller wants thos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,9 +53,7 @@ class OperandWriter:
         if (node.op_type, output.dtype, activation) in self._fused:
             return [_fused_kernel(node, attributes, activation, parameters)]
         if self._is_expanded(node.op_type):
-            return _EXPANDED[node.op_type](
-                self, node.inputs[0], node.outputs[0], output, attributes
-            )
+            return _EXPANDED[node.op_type](self, node.inputs, node.outputs[0], output, attributes)
         is_old_pool = node.op_type == "AveragePool" and self._opset < 19
         if is_old_pool and set(attributes.pop("dilations")) - {1}:
             raise ValueError(
@@ -71,7 +69,8 @@ class OperandWriter:
         ]
 
     def _is_expanded(self, op_type: str) -> bool:
-        return op_type in _EXPANDED and not onnx.defs.has(op_type, self._opset)
+        is_there = onnx.defs.has(op_type, self._opset) and op_type not in _WITHOUT_KERNEL
+        return op_type in _EXPANDED and not is_there
 
     def constant(self, array: Array, hint: str) -> str:
         """The name of a constant of this value."""
@@ -115,7 +114,7 @@ class OperandWriter:
         else:
             attributes = dict(zip(canonical_attributes(activation), parameters, strict=True))
         if self._is_expanded(activation):
-            return _EXPANDED[activation](self, x, y, tensor_type, attributes)
+            return _EXPANDED[activation](self, [x], y, tensor_type, attributes)
         if activation != "Clip":
             return [make(activation, [x], [y], attributes)]
         bounds = [
@@ -125,10 +124,14 @@ class OperandWriter:
         return [make("Clip", [x, *bounds], [y], {})]
 
     def _gelu(
-        self, x: str, y: str, tensor_type: TensorType, attributes: Mapping[str, Any]
+        self,
+        inputs: Sequence[str],
+        y: str,
+        tensor_type: TensorType,
+        attributes: Mapping[str, Any],
     ) -> list[onnx.NodeProto]:
         """x * (1 + erf(x / sqrt(2))) / 2, or its approximation by tanh. Hendrycks & Gimpel 2016."""
-        nodes: list[onnx.NodeProto] = []
+        (x,), nodes = inputs, list[onnx.NodeProto]()
 
         def emit(op_type: str, *inputs: str, output: str | None = None) -> str:
             name = output or self._names.fresh(f"{y}/{op_type}")
@@ -143,16 +146,21 @@ class OperandWriter:
             inner = emit("Mul", emit("Add", x, cubic), number(float(np.sqrt(2 / np.pi))))
             bell = emit("Tanh", inner)
         else:
-            bell = emit("Erf", emit("Mul", x, number(float(np.sqrt(0.5)))))
+            # ONNX Runtime knows it by the division.
+            bell = emit("Erf", emit("Div", x, number(float(np.sqrt(2.0)))))
         half = emit("Mul", x, number(0.5))
         emit("Mul", half, emit("Add", bell, number(1.0)), output=y)
         return nodes
 
     def _swish(
-        self, x: str, y: str, tensor_type: TensorType, attributes: Mapping[str, Any]
+        self,
+        inputs: Sequence[str],
+        y: str,
+        tensor_type: TensorType,
+        attributes: Mapping[str, Any],
     ) -> list[onnx.NodeProto]:
         """x * sigmoid(alpha * x). Ramachandran et al. 2017."""
-        nodes, gate = [], self._names.fresh(f"{y}/Sigmoid")
+        (x,), nodes, gate = inputs, list[onnx.NodeProto](), self._names.fresh(f"{y}/Sigmoid")
         scaled = x
         if attributes["alpha"] != 1.0:
             scaled = self._names.fresh(f"{y}/Mul")
@@ -161,6 +169,30 @@ class OperandWriter:
         nodes.append(make("Sigmoid", [scaled], [gate], {}))
         nodes.append(make("Mul", [x, gate], [y], {}))
         return nodes
+
+    def _rms_normalization(
+        self,
+        inputs: Sequence[str],
+        y: str,
+        tensor_type: TensorType,
+        attributes: Mapping[str, Any],
+    ) -> list[onnx.NodeProto]:
+        """x / sqrt(mean(x**2) + epsilon) * scale, as runtimes know it. Zhang & Sennrich 2019."""
+        x, scale = inputs
+        square, mean, total, root, normal = (
+            self._names.fresh(f"{y}/{op}") for op in ("Pow", "ReduceMean", "Add", "Sqrt", "Div")
+        )
+        two = self.scalar(2.0, tensor_type, f"{y}/two")
+        epsilon = self.scalar(attributes["epsilon"], tensor_type, f"{y}/epsilon")
+        axes = np.arange(attributes["axis"], len(tensor_type.shape), dtype=np.int64)
+        return [
+            make("Pow", [x, two], [square], {}),
+            make("ReduceMean", [square, self.constant(axes, f"{y}/axes")], [mean], {}),
+            make("Add", [mean, epsilon], [total], {}),
+            make("Sqrt", [total], [root], {}),
+            make("Div", [x, root], [normal], {}),
+            make("Mul", [normal, scale], [y], {}),
+        ]
 
 
 def make(
@@ -203,6 +235,11 @@ def _fused_kernel(
 
 
 _Expansion = Callable[
-    [OperandWriter, str, str, TensorType, Mapping[str, Any]], list[onnx.NodeProto]
+    [OperandWriter, Sequence[str], str, TensorType, Mapping[str, Any]], list[onnx.NodeProto]
 ]
-_EXPANDED: dict[str, _Expansion] = {"Gelu": OperandWriter._gelu, "Swish": OperandWriter._swish}
+_EXPANDED: dict[str, _Expansion] = {
+    "Gelu": OperandWriter._gelu,
+    "Swish": OperandWriter._swish,
+    "RMSNormalization": OperandWriter._rms_normalization,
+}
+_WITHOUT_KERNEL = {"Swish"}  # ONNX Runtime fuses what is written out, and takes the operator apart

@@ -24,7 +24,11 @@ _MAX_IN_MEMORY = 2**22  # bytes of a computed weight that waits in memory until 
 
 
 def export_onnx(
-    model: Model, *, fold: bool = True, fused: FusedKernels = frozenset()
+    model: Model,
+    *,
+    fold: bool = True,
+    fused: FusedKernels = frozenset(),
+    opset: int | None = None,
 ) -> onnx.ModelProto:
     """The model in the opset of its file, or in 18.
 
@@ -34,12 +38,13 @@ def export_onnx(
         fused: the fused activations to write as attributes of ONNX Runtime's FusedConv and
             FusedGemm (domain com.microsoft), for measurement. The standard form, the default,
             writes each as an operator of its own.
+        opset: another one, for a model that has no file.
 
     Raises:
         ValueError: for a weight that `model.weights` does not have, or of another type; for a
             rewrite that holds at a fixed size alone (`NeedsFixedSize`).
     """
-    exporter = Exporter(model, fold=fold, fused=fused)
+    exporter = Exporter(model, fold=fold, fused=fused, opset=opset)
     proto = exporter.model_proto()
     for tensor in proto.graph.initializer:
         if tensor.name in exporter.large:

@@ -53,7 +53,8 @@ class SizeWriter:
         if node.op_type in SHAPED:
             self._check_sizes(node)
         protos = self._writer.write(node)
-        if self._source.auto_pads and "pads" in node.attributes and "strides" in node.attributes:
+        is_window = "pads" in node.attributes and "strides" in node.attributes
+        if self._source.auto_pads and is_window and node.op_type != "ConvTranspose":
             self._pad_alike(node, protos)
         return protos
 

@@ -205,7 +205,11 @@ def explain_rule(name: str, arguments: Sequence[str]) -> int:
     rules = _build("rules", settings)
     rule = _select(rules, [name])
     models = _build("graph", settings)
+    needed = rule.rules[0].opset
     for model in models if isinstance(models, list) else [models]:
+        if model.source is not None and model.opset < needed:
+            print(f"{name} needs opset {needed}; {model.name} has {model.opset}.")
+            continue
         for line in explain(rule, read_by(rules, model.graph)):
             print(line)
     return 0

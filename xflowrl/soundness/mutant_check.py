@@ -50,6 +50,21 @@ EQUIVALENT = (
         r".*\(1, 1, 3, 2, 2\): 2 is one more",
         "types agree only if the dimension left out is 1",
     ),
+    (
+        "ConvTranspose-.*",
+        r".*\(2, 1, 1, 3, (1\): .* reversed|2, 2\): 1 is one more)",
+        "types agree only for one group, which is all rows, or as many as rows in each",
+    ),
+    (
+        "LayerNormalization-recognise-scaled",
+        r"without guard \(= \(shape \?b\) .*",
+        "runtimes want a bias as large as the scale, which is no less true",
+    ),
+    (
+        "(Layer|RMS)Normalization-recognise-.*",
+        r".*\(2, 3, 2, 2\): 0 is one more",
+        "ones along fewer axes broadcast to the same",
+    ),
 )
 """Mutants no less true than the rule: pattern of the rule's name, of the change, the reason."""
 

@@ -39,7 +39,7 @@ def evaluate_graph(
         ValueError: if ONNX's checker refuses the exported graph.
     """
     model = export_onnx(Model(graph, StoredWeights(weights)), fold=False)
-    new_ops = [Pad, Mean, *(_arbitrary_functions() if replace_functions else ())]
+    new_ops = [Pad, Mean, ConvTranspose, *(_arbitrary_functions() if replace_functions else ())]
     evaluator = ReferenceEvaluator(model, new_ops=new_ops)
     with warnings.catch_warnings():
         # A wrong rule may well divide by zero; its result then differs.
@@ -77,6 +77,45 @@ class Pad(OpRun):
             fill = 0 if value is None else value.item()
             return (np.pad(x[window], widths, constant_values=fill),)
         return (np.pad(x[window], widths, mode=mode),)  # type: ignore[call-overload]
+
+
+class ConvTranspose(OpRun):
+    """ONNX's ConvTranspose with groups and explicit pads; the evaluator's own mixes groups up."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Array, w: Array, bias: Array | None = None, **attributes: Any
+    ) -> tuple[Array]:
+        group, strides, pads = (attributes[name] for name in ("group", "strides", "pads"))
+        steps = list(zip(x.shape[2:], strides, strict=True))
+        reach = [s * (n - 1) + 1 for n, s in steps]
+        sizes = [
+            length + d * (k - 1) + more
+            for length, d, k, more in zip(
+                *(reach, attributes["dilations"], w.shape[2:], attributes["output_padding"]),
+                strict=True,
+            )
+        ]
+        parts = x.reshape(x.shape[0], group, -1, *x.shape[2:])
+        kernels = w.reshape(group, -1, *w.shape[1:])
+        full = np.zeros((x.shape[0], w.shape[1] * group, *sizes))
+        for tap in np.ndindex(*w.shape[2:]):
+            part = np.einsum("ngi...,gio->ngo...", parts, kernels[..., *tap])
+            window = [
+                slice(t * d, t * d + length, stride)
+                for t, d, length, stride in zip(
+                    tap, attributes["dilations"], reach, strides, strict=True
+                )
+            ]
+            full[:, :, *window] += part.reshape(x.shape[0], -1, *x.shape[2:])
+        crop = [
+            slice(b, n - e) for b, e, n in zip(*np.split(np.array(pads), 2), sizes, strict=True)
+        ]
+        result = full[:, :, *crop]
+        if bias is not None:
+            result = result + bias.reshape(-1, *[1] * len(sizes))
+        return (np.asarray(result, x.dtype),)
 
 
 class Mean(OpRun):

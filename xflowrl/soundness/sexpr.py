@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # An expression is an atom (a string keeps its quotes, [?b] its brackets) or a tuple of expressions.
 Sexpr = str | tuple["Sexpr", ...]
@@ -77,7 +77,8 @@ class RuleParts:
     sources: tuple[Sexpr, ...]
     targets: tuple[Sexpr, ...]
     guards: tuple[Sexpr, ...] = ()
-    drops: tuple[Sexpr, ...] = field(default=())
+    drops: tuple[Sexpr, ...] = ()
+    opset: tuple[Sexpr, ...] = ()
 
     @property
     def text(self) -> str:
@@ -87,6 +88,8 @@ class RuleParts:
             parts += [":if", *self.guards]
         if self.drops:
             parts += [":drops", *self.drops]
+        if self.opset:
+            parts += [":opset", *self.opset]
         return write_sexpr(tuple(parts))
 
 
@@ -99,7 +102,9 @@ def read_rule(text: str) -> RuleParts:
     parts = list(expr[2:])
     while parts[0] == ":for":
         del parts[:3]
-    sections: dict[str, list[Sexpr]] = {"": [], "=>": [], ":if": [], ":drops": []}
+    sections: dict[str, list[Sexpr]] = {
+        section: [] for section in ("", "=>", ":if", ":drops", ":opset")
+    }
     current = ""
     for part in parts:
         if isinstance(part, str) and part in sections:
@@ -112,4 +117,5 @@ def read_rule(text: str) -> RuleParts:
         targets=tuple(sections["=>"]),
         guards=tuple(sections[":if"]),
         drops=tuple(sections[":drops"]),
+        opset=tuple(sections[":opset"]),
     )

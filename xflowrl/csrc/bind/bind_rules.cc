@@ -20,6 +20,7 @@ void bind_rules(nb::module_& m) {
       .def_ro("name", &Rule::name, "Unique within a file.")
       .def_ro("text", &Rule::text, "The rule as it is written, :for values filled in.")
       .def_ro("filename", &Rule::filename, "Where it was read, as given to `RuleSet.parse`.")
+      .def_ro("opset", &Rule::opset, "The first of ONNX that has what the rule writes; 0: any.")
       .def_ro("line", &Rule::line, "Where it begins in the file, from 1.")
       .def("__repr__", [](const Rule& r) { return "Rule(" + r.name + ")"; });
   bind_pickled<RuleSet>(
@@ -65,8 +66,8 @@ void bind_rules(nb::module_& m) {
       .def(
           "select",
           [](const RuleSet& s, const std::vector<std::string>& names) {
-            auto selected =
-                std::make_shared<RuleSet>(RuleSet{s.name, s.is_commutative, s.is_faithful, {}});
+            auto selected = std::make_shared<RuleSet>(s);
+            selected->rules.clear();
             for (const std::string& name : names) {
               const auto found = std::find_if(s.rules.begin(), s.rules.end(),
                                               [&](const auto& r) { return r->name == name; });
@@ -80,6 +81,16 @@ void bind_rules(nb::module_& m) {
           nb::arg("names"),
           "The named rules alone, in the order given. Raises ValueError for a name it "
           "does not have.")
+      .def(
+          "for_opset",
+          [](const std::shared_ptr<const RuleSet>& s, int opset) {
+            auto bound = std::make_shared<RuleSet>(*s);
+            bound->opset = opset;
+            return std::shared_ptr<const RuleSet>(bound);
+          },
+          nb::arg("opset"),
+          "The same rules with the same ids, for a model of an opset of ONNX: those that need a "
+          "later one match nowhere.")
       .def("__len__", [](const RuleSet& s) { return s.rules.size(); });
 }
 

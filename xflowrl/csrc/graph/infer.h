@@ -1,6 +1,7 @@
 // Type inference of the canonical operators, one function a family (ONNX operator specification).
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "graph/attributes.h"
@@ -13,6 +14,9 @@ bool broadcast_into(TensorType& a, const TensorType& b);
 
 namespace infer {
 
+// Appends a type to the outputs and returns nullptr, or returns why there is no such type.
+const char* emit(std::vector<TensorType>& outputs, DType dtype, std::span<const int64_t> dims);
+
 #define XFLOWRL_INFER(name) \
   const char* name(Operands inputs, const Attrs& attrs, std::vector<TensorType>& outputs)
 
@@ -20,14 +24,11 @@ XFLOWRL_INFER(same_as_first);
 XFLOWRL_INFER(broadcast);
 XFLOWRL_INFER(compare);
 XFLOWRL_INFER(where);
-XFLOWRL_INFER(conv);
 XFLOWRL_INFER(matmul);
 XFLOWRL_INFER(gemm);
 XFLOWRL_INFER(per_channel_parameters);  // BatchNormalization, InstanceNormalization
-XFLOWRL_INFER(layer_normalization);
+XFLOWRL_INFER(layer_normalization);     // and RMSNormalization
 XFLOWRL_INFER(prelu);
-XFLOWRL_INFER(pool);
-XFLOWRL_INFER(global_pool);
 XFLOWRL_INFER(concat);
 XFLOWRL_INFER(split);
 XFLOWRL_INFER(slice);

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "graph/infer.h"
+#include "graph/infer_windows.h"
 
 namespace xflowrl {
 namespace {
@@ -33,8 +34,8 @@ double conv_flops(Operands in, std::span<const TensorType> out, const Attrs&) {
 }
 
 double conv_transpose_flops(Operands in, std::span<const TensorType>, const Attrs&) {
+  // Each input meets one product per element of its kernel: O / group * KH * KW.
   const TensorType& w = *in[1];
-  if (w.rank() < 2) return 0;
   return w.dim(0) == 0 ? 0 : 2 * elements(*in[0]) * elements(w) / static_cast<double>(w.dim(0));
 }
 
@@ -82,12 +83,14 @@ AttrSpec text(const char* name, const char* value) {
   return with_default(name, std::string(value));
 }
 
-// Type constraints of opset 18.
+// Type constraints of opset 18, of a later operator those of its first.
 Allowed allowed_types(std::string_view name) {
   constexpr std::string_view kFloats[] = {"Conv",
+                                          "ConvTranspose",
                                           "BatchNormalization",
                                           "InstanceNormalization",
                                           "LayerNormalization",
+                                          "RMSNormalization",
                                           "LRN",
                                           "AveragePool",
                                           "GlobalAveragePool",
@@ -174,6 +177,9 @@ std::vector<OperatorInfo> make_table() {
   add("Conv", Work::kCompute, 2, 3, infer::conv, conv_flops,
       {required("strides"), required("pads"), required("dilations"), integer("group", 1),
        activation, activation_params});
+  add("ConvTranspose", Work::kCompute, 2, 3, infer::conv_transpose, conv_transpose_flops,
+      {required("strides"), required("pads"), required("dilations"), required("output_padding"),
+       integer("group", 1)});
   add("MatMul", Work::kCompute, 2, 2, infer::matmul, matmul_flops, {activation, activation_params});
   add("Gemm", Work::kCompute, 2, 3, infer::gemm, gemm_flops,
       {real("alpha", 1), real("beta", 1), integer("transA", 0), integer("transB", 0), activation,
@@ -185,6 +191,8 @@ std::vector<OperatorInfo> make_table() {
   add("InstanceNormalization", Work::kCompute, 3, 3, infer::per_channel_parameters,
       elementwise_flops<8>, {real("epsilon", 1e-5)});
   add("LayerNormalization", Work::kCompute, 2, 3, infer::layer_normalization, elementwise_flops<8>,
+      {required("axis"), real("epsilon", 1e-5)});
+  add("RMSNormalization", Work::kCompute, 2, 2, infer::layer_normalization, elementwise_flops<6>,
       {required("axis"), real("epsilon", 1e-5)});
   add("LRN", Work::kCompute, 1, 1, infer::same_as_first, lrn_flops,
       {real("alpha", 1e-4), real("beta", 0.75), real("bias", 1), required("size")});
@@ -262,7 +270,6 @@ std::vector<OperatorInfo> make_table() {
         {required("axes"), integer("keepdims", 1)});
 
   // Carried as they are, with a FLOP count.
-  add("ConvTranspose", Work::kCompute, 2, 3, nullptr, conv_transpose_flops);
   for (const char* name : {"LSTM", "GRU", "RNN"})
     add(name, Work::kCompute, 3, -1, nullptr, recurrent_flops);
   for (const char* name : {"ArgMax", "ArgMin", "CumSum", "GlobalLpPool", "LpPool",

@@ -1,5 +1,6 @@
 // The operator table: what the engine knows of each ONNX operator in its canonical form (opset 18,
-// constant operands as attributes). An operator that is not in the table is carried as it is.
+// constant operands as attributes; later operators as they first came). An operator that is not in
+// the table is carried as it is.
 #pragma once
 
 #include <optional>

@@ -114,6 +114,7 @@ void Pickle::write(ByteWriter& w, const RuleSet& set) {
   w.text(set.name);
   w.number(set.is_commutative);
   w.number(set.is_faithful);
+  w.number(set.opset);
   w.count(set.rules.size());
   for (const auto& rule : set.rules) write(w, *rule);
 }
@@ -124,6 +125,7 @@ RuleSet Pickle::read<RuleSet>(ByteReader& r) {
   set.name = r.text();
   set.is_commutative = r.flag();
   set.is_faithful = r.flag();
+  set.opset = static_cast<int>(r.number(0, std::numeric_limits<int>::max()));
   for (size_t left = r.count(); left > 0; --left)
     set.rules.push_back(std::make_shared<const Rule>(read<Rule>(r)));
   return set;

@@ -1,6 +1,7 @@
 // Rules: source patterns, target patterns and the guards under which both are equal.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -88,6 +89,7 @@ struct Move {
 struct Rule {
   std::string name, text, filename;
   int line = 0;
+  int opset = 0;  // of ONNX, the first that has what the rule writes
   std::vector<Variable> variables;
   int num_tensors = 0, num_sequences = 0, num_attributes = 0, num_attribute_sets = 0;
   Pattern source, target;
@@ -104,6 +106,7 @@ struct RuleSet {
   bool is_commutative = false;
   bool is_faithful = false;  // rules as TASO has them: not all sound, also applied to constants
   std::vector<std::shared_ptr<const Rule>> rules;
+  int opset = std::numeric_limits<int>::max();  // rules of later ones match nowhere
 
   // Throws std::invalid_argument if a name occurs twice or the sets differ in their options.
   static std::shared_ptr<const RuleSet> join(

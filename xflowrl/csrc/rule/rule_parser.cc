@@ -19,9 +19,16 @@ std::string text_of_guard(const RuleScope& scope, const Sexpr& item) {
 void parse_clauses(RuleScope& scope, const Sexpr& form, size_t i) {
   while (i < form.children.size()) {
     const Sexpr& keyword = form.children[i++];
+    if (keyword.is_atom(":opset")) {
+      if (i == form.children.size() ||
+          !read_number(scope.text_of(form.children[i++]), scope.rule.opset))
+        scope.fail(keyword, ":opset is written :opset N, the number of an opset");
+      continue;
+    }
     const bool is_if = keyword.is_atom(":if");
     if (!is_if && !keyword.is_atom(":drops"))
-      scope.fail(keyword, "unknown clause \"" + keyword.text + "\"; known are :if and :drops");
+      scope.fail(keyword,
+                 "unknown clause \"" + keyword.text + "\"; known are :if, :drops and :opset");
     for (; i < form.children.size() && !is_keyword(form.children[i]); ++i) {
       const Sexpr& item = form.children[i];
       if (is_if) {

@@ -67,6 +67,7 @@ Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTa
   by_anchor.resize(operator_table().size());
   for (size_t r = 0; r < rules->rules.size(); ++r) {
     const Rule& rule = *rules->rules[r];
+    if (rule.opset > rules->opset) continue;
     if (rule.is_disconnected) {
       disconnected.push_back(static_cast<int>(r));
       continue;

@@ -65,8 +65,11 @@ class Runtime(Hashable, Protocol):
         """Gives the memory of dropped runs back to the system."""
 
 
-def export_for(runtime: Runtime, model: Model) -> bytes:
+def export_for(runtime: Runtime, model: Model, *, opset: int | None = None) -> bytes:
     """The model as a runtime gets it: with its fused kernels.
+
+    Args:
+        opset: as for `export_onnx`.
 
     Raises:
         ValueError: the model has more weights than fit into one file.
@@ -79,5 +82,5 @@ def export_for(runtime: Runtime, model: Model) -> bytes:
             f"model {model.name!r} has {num_bytes / 2**30:.1f} GiB of weights: beyond 2 GiB it "
             "cannot be measured; run with judge.measure=false"
         )
-    exported: bytes = export_onnx(model, fused=runtime.fused).SerializeToString()
+    exported: bytes = export_onnx(model, fused=runtime.fused, opset=opset).SerializeToString()
     return exported

@@ -86,6 +86,28 @@ def conv(dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]) ->
     return [x, w, *((w[0],) if b is None else b for b in known[2:])], attributes
 
 
+def conv_transpose(dice: Dice, known: Sequence[Shape | None], fixed: Mapping[str, Any]) -> Chosen:
+    """x [N, C, spatial...], w [C, O / group, kernel...], optional bias [O]."""
+    rng, x = dice.rng, known[0]
+    spatial = max(1, len(x) - 2) if x is not None else rng.choices([1, 2], [3, 5])[0]
+    group = rng.choices([1, 2, 3], [4, 3, 2])[0]
+    if x is None:
+        channels = group * (dice.fixed_dim or rng.randint(1, 3))
+        x = (rng.randint(1, 2), channels, *(rng.randint(1, 3) for _ in range(spatial)))
+    w = (x[1], dice.fixed_dim or rng.randint(1, 3), *(rng.randint(1, 3) for _ in range(spatial)))
+    w = w if known[1] is None else known[1]
+    attributes: Attributes = {
+        "group": group,
+        "strides": [rng.choices([1, 2, 3], [4, 4, 1])[0] for _ in range(spatial)],
+        "dilations": [rng.choices([1, 2], [3, 1])[0] for _ in range(spatial)],
+        "pads": [rng.choices([0, 1], [2, 1])[0] for _ in range(2 * spatial)],
+        "output_padding": [rng.choices([0, 1], [3, 1])[0] for _ in range(spatial)],
+        **fixed,
+    }
+    bias = (w[1] * attributes["group"],)
+    return [x, w, *(bias if b is None else b for b in known[2:])], attributes
+
+
 def _group(dice: Dice, x: Shape | None, w: Shape | None, old: Attributes) -> int:
     rng = dice.rng
     if x is not None and w is not None and len(x) > 1 and len(w) > 1:
