@@ -12,6 +12,7 @@ from xflowrl.onnx_io.tensor_types import is_static
 
 _MAX_DATA_ELEMENTS = 1024  # operands that decide a shape are small
 _IR_VERSION = 10
+_WINDOWS = frozenset({"AveragePool", "Conv", "ConvInteger", "LpPool", "MaxPool", "QLinearConv"})
 
 
 def infer_outputs(
@@ -37,11 +38,17 @@ def infer_outputs(
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError) as e:
         reason = " ".join(str(e).split())
         raise ValueError(f"{describe(node)} has impossible operands: {reason}") from None
+    if node.op_type in _WINDOWS and any(size < 1 for t in found.values() for size in _sizes(t)):
+        raise ValueError(f"{describe(node)}: its operand is smaller than its window")
     types = {}
     for name in node.output:
         if name:
             types[name] = _merged(found.get(name), declared.get(name))
     return types
+
+
+def _sizes(found: onnx.TypeProto) -> list[int]:
+    return [d.dim_value for d in found.tensor_type.shape.dim if d.HasField("dim_value")]
 
 
 def _merged(found: onnx.TypeProto | None, declared: onnx.TypeProto | None) -> onnx.TypeProto:
