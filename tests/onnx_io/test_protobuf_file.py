@@ -59,3 +59,14 @@ def test_a_file_that_is_cut_off_is_noticed(tmp_path: Path) -> None:
             continue
         # It was cut between two fields: what is there is whole.
         assert read.ByteSize() == length
+
+
+def test_a_place_that_the_file_says_behind_the_data(tmp_path: Path) -> None:
+    """Exporters write `data_location: DEFAULT` though it is, and the last value of a field holds."""
+    array = np.arange(2000, dtype="f4")
+    model = model_of({"w": array})
+    model.graph.initializer[0].data_location = onnx.TensorProto.DEFAULT
+    (tmp_path / "said.onnx").write_bytes(model.SerializeToString())
+    (tensor,) = read_model(tmp_path / "said.onnx").graph.initializer
+    assert tensor.data_location == onnx.TensorProto.EXTERNAL
+    np.testing.assert_array_equal(tensor_array(tensor, tmp_path), array)

@@ -70,10 +70,11 @@ def _read_tensor(
         if number != _RAW_DATA or value_end - value <= _SMALL_BYTES:
             tensor.MergeFromString(data[begin:value_end])
             continue
-        tensor.data_location = onnx.TensorProto.EXTERNAL
         places = {"location": location, "offset": value, "length": value_end - value}
         for key, place in places.items():
             tensor.external_data.add(key=key, value=str(place))
+    if tensor.external_data:  # set last: a file may say the default behind its raw data
+        tensor.data_location = onnx.TensorProto.EXTERNAL
 
 
 def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
