@@ -144,6 +144,18 @@ def test_what_cannot_be_timed_is_estimated_and_says_so(path, caplog) -> None:
     assert cost.ms > price(model, graph_with("Identity")).ms
 
 
+def test_a_sum_of_sizes_that_has_no_price_is_estimated(path, caplog) -> None:
+    """A rewrite joins two tensors of a dynamic size; its price is known, that of the sum is not."""
+    builder = GraphBuilder("joined")
+    names = [builder.add_input(name, TensorType("float32", [18])) for name in "ab"]
+    builder.add_node("Concat", names, ["y"], {"axis": 0})
+    builder.set_outputs(["y"])
+    builder.price_at({18: 97}, {})
+    with caplog.at_level(logging.WARNING):
+        assert price(estimated(database=path, max_ms_per_op=5.0), builder.build()).ms > 0
+    assert "operator Concat cannot be timed alone" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -176,9 +176,10 @@ def _prepare(signature: OpSignature, runtime: Runtime) -> Run:
             for index, operand in enumerate(signature.input_types)
             if operand is not None
         }
+        graph = _graph_of(signature)  # refuses sizes of which one alone has a price, as in sums
     except ValueError as error:
         raise NotExecutable(str(error)) from error
-    run = _executable(_graph_of(signature), values, runtime)
+    run = _executable(graph, values, runtime)
     expected = [tuple(result.shape) for result in signature.output_types]
     if run.output_shapes() != expected:
         raise NotExecutable(f"alone it computes shapes {run.output_shapes()}, not {expected}")
