@@ -22,6 +22,7 @@ Binding = Mapping[str, int]
 # Least prime and multiple: large sizes, such as halve five times, and small ones.
 _KINDS = ((101, 1), (101, 32), (37, 1), (11, 1), (11, 8))
 _PRIMES = tuple(n for n in range(11, 400) if all(n % d for d in range(2, 20)))
+_GAP = 4
 _IMAGE_SIZES = (224, 640, 48, 32, 256)
 _LENGTHS = (128, 64, 512, 32, 16, 8, 1)
 _NUMS_SAMPLES = (16000, 512, 128)
@@ -188,6 +189,8 @@ class Symbols:
             primes = [p for p in _PRIMES if p >= least]
             primes = primes[: max(18, 2 * len(groups))]
             usable = [p for p in primes if all(size % p for size in taken)] or primes
+            # Far from each other: a window without pads makes a size one that is little smaller.
+            usable = [p for start in range(_GAP) for p in usable[start::_GAP]]
             for symbol in group:
                 factor = 1 if self.is_batch(symbol) else multiple
                 first[symbol] = factor * usable[number % len(usable)]
