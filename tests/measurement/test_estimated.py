@@ -144,16 +144,23 @@ def test_what_cannot_be_timed_is_estimated_and_says_so(path, caplog) -> None:
     assert cost.ms > price(model, graph_with("Identity")).ms
 
 
-def test_a_sum_of_sizes_that_has_no_price_is_estimated(path, caplog) -> None:
-    """A rewrite joins two tensors of a dynamic size; its price is known, that of the sum is not."""
+@pytest.mark.parametrize("op_type", ["Concat", "Conv"])
+def test_a_size_that_has_no_price_is_estimated(path, caplog, op_type: str) -> None:
+    """A dynamic size has a price, and what an operator makes of it has none."""
     builder = GraphBuilder("joined")
-    names = [builder.add_input(name, TensorType("float32", [18])) for name in "ab"]
-    builder.add_node("Concat", names, ["y"], {"axis": 0})
+    x = builder.add_input("x", TensorType("float32", [1, 1, 18]))
+    if op_type == "Concat":
+        builder.add_node("Concat", [x, x], ["y"], {"axis": 2})
+    else:
+        weights = [builder.add_weight("w", TensorType("float32", [1, 1, 3]))]
+        weights.append(builder.add_weight("b", TensorType("float32", [1])))
+        window = {"strides": [1], "pads": [0, 0], "dilations": [1], "group": 1}
+        builder.add_node("Conv", [x, *weights], ["y"], window)
     builder.set_outputs(["y"])
     builder.price_at({18: 97}, {})
     with caplog.at_level(logging.WARNING):
         assert price(estimated(database=path, max_ms_per_op=5.0), builder.build()).ms > 0
-    assert "operator Concat cannot be timed alone" in caplog.text
+    assert f"operator {op_type} cannot be timed alone" in caplog.text
 
 
 @pytest.mark.parametrize(

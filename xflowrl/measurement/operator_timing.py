@@ -141,7 +141,10 @@ def _graph_of(
     num_operands: int | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> Graph:
-    """A graph of one operator on operands of its own, the first `num_operands` of them."""
+    """A graph of one operator on operands of its own, the first `num_operands` of them.
+
+    Raises NotExecutable where the sizes of the operands have a price and what they add up to none.
+    """
     builder = GraphBuilder("operator")
     names = []
     for index, operand in enumerate(signature.input_types[:num_operands]):
@@ -152,15 +155,18 @@ def _graph_of(
         elif operand is not None:
             builder.add_input(name, operand)
     results = [f"result_{index}" for index in range(len(signature.output_types))]
-    builder.add_node(
-        signature.op_type,
-        names,
-        results,
-        dict(signature.attributes if attributes is None else attributes),
-        domain=signature.domain,
-        output_types=signature.output_types,
-        opaque=signature.is_opaque,
-    )
+    try:
+        builder.add_node(
+            signature.op_type,
+            names,
+            results,
+            dict(signature.attributes if attributes is None else attributes),
+            domain=signature.domain,
+            output_types=signature.output_types,
+            opaque=signature.is_opaque,
+        )
+    except ValueError as error:
+        raise NotExecutable(str(error)) from error
     builder.set_outputs(results)
     return builder.build()
 
@@ -176,10 +182,9 @@ def _prepare(signature: OpSignature, runtime: Runtime) -> Run:
             for index, operand in enumerate(signature.input_types)
             if operand is not None
         }
-        graph = _graph_of(signature)  # refuses sizes of which one alone has a price, as in sums
     except ValueError as error:
         raise NotExecutable(str(error)) from error
-    run = _executable(graph, values, runtime)
+    run = _executable(_graph_of(signature), values, runtime)
     expected = [tuple(result.shape) for result in signature.output_types]
     if run.output_shapes() != expected:
         raise NotExecutable(f"alone it computes shapes {run.output_shapes()}, not {expected}")
