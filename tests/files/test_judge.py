@@ -78,3 +78,34 @@ def test_fault_is_seen(tmp_path: Path, fault: Callable[[onnx.ModelProto], None],
     onnx.save(model, tmp_path / "b.onnx")
     found = complaints(tmp_path / "a.onnx", tmp_path / "b.onnx")
     assert any(word in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("function", "bias", "other", "is_fault"),
+    [
+        ("Sigmoid", -13.0, -13.05, False),  # 1.1e-7 of 2.3e-6
+        ("Sigmoid", -11.0, -11.05, True),  # 8e-7 of 1.7e-5
+        ("Exp", -13.0, -13.05, True),
+    ],
+)
+def test_what_is_saturated_may_differ_in_the_last_places_of_one(
+    tmp_path: Path, function: str, bias: float, other: float, is_fault: bool
+) -> None:
+    for name, value in (("a.onnx", bias), ("b.onnx", other)):
+        nodes = [
+            helper.make_node("Mul", ["x", "small"], ["s"]),
+            helper.make_node("Add", ["s", "bias"], ["t"]),
+            helper.make_node(function, ["t"], ["f"]),
+            helper.make_node("Flatten", ["f"], ["y"]),
+        ]
+        weights = {"small": 1e-3, "bias": value}
+        graph = helper.make_graph(
+            nodes,
+            "net",
+            [helper.make_tensor_value_info("x", FLOAT, ["N", 3])],
+            [helper.make_tensor_value_info("y", FLOAT, ["N", 3])],
+            [numpy_helper.from_array(np.float32(v), n) for n, v in weights.items()],
+        )
+        opsets = [helper.make_opsetid("", 18)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / name)
+    assert bool(complaints(tmp_path / "a.onnx", tmp_path / "b.onnx")) == is_fault

@@ -144,6 +144,25 @@ def test_what_cannot_be_timed_is_estimated_and_says_so(path, caplog) -> None:
     assert cost.ms > price(model, graph_with("Identity")).ms
 
 
+@pytest.mark.parametrize("op_type", ["Concat", "Conv"])
+def test_a_size_that_has_no_price_is_estimated(path, caplog, op_type: str) -> None:
+    """A dynamic size has a price, and what an operator makes of it has none."""
+    builder = GraphBuilder("joined")
+    x = builder.add_input("x", TensorType("float32", [1, 1, 18]))
+    if op_type == "Concat":
+        builder.add_node("Concat", [x, x], ["y"], {"axis": 2})
+    else:
+        weights = [builder.add_weight("w", TensorType("float32", [1, 1, 3]))]
+        weights.append(builder.add_weight("b", TensorType("float32", [1])))
+        window = {"strides": [1], "pads": [0, 0], "dilations": [1], "group": 1}
+        builder.add_node("Conv", [x, *weights], ["y"], window)
+    builder.set_outputs(["y"])
+    builder.price_at({18: 97}, {})
+    with caplog.at_level(logging.WARNING):
+        assert price(estimated(database=path, max_ms_per_op=5.0), builder.build()).ms > 0
+    assert f"operator {op_type} cannot be timed alone" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -14,7 +14,7 @@ from onnx.helper import make_node
 
 from xflowrl.agents.greedy import Greedy
 from xflowrl.measurement import roofline
-from xflowrl.onnx_io import Model, export_onnx, load_onnx
+from xflowrl.onnx_io import Model, export_onnx, importing, load_onnx
 from xflowrl.options import build_option
 from xflowrl.problem import Problem, Result
 
@@ -85,6 +85,17 @@ def test_the_price_is_that_of_fixed_sizes(make_model: Make) -> None:
         assert getattr(dynamic, name) == pytest.approx(getattr(fixed, name), rel=1e-12)
 
 
+def test_windows_without_pads_make_no_size_another(make_model: Make) -> None:
+    """Heights that shrink by a few rows are not the batch by chance, nor priced as it."""
+    nodes = [make_node("Conv", ["x" if i == 0 else f"c{i}", "w"], [f"c{i + 1}"]) for i in range(5)]
+    costs = []
+    for shape in (["n", 3, "h", "t"], [1, 3, 224, 224]):
+        path = make_model(nodes, {"x": shape}, {"c5": [None] * 4}, {"w": floats(3, 3, 3, 3)})
+        result = optimised(load_onnx(path))
+        costs.append((result.cost_initial_ms, result.cost_best_ms))
+    assert costs[0] == pytest.approx(costs[1], rel=1e-12)
+
+
 @pytest.mark.parametrize("batch", [2, "n"])
 def test_a_reshape_that_copies_sizes_follows_its_operand(
     make_model: Make, run_model: Run, batch: Any
@@ -124,6 +135,43 @@ def test_unnamed_dimensions_and_channels_bind_themselves(make_model: Make, run_m
     model = load_onnx(path)
     assert [model.input_shapes(k)["x"][1] for k in range(model.num_sizes)] == [3] * model.num_sizes
     check_sizes(path, model, run_model, [{"x": (2, 3, 5, 4)}])
+
+
+def test_batches_that_must_be_equal_are_found_at_once(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two inputs, each with a batch of its own name, meet in a Concat."""
+    num_tried = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal num_tried
+        num_tried += 1
+        return _translated(*arguments)
+
+    _translated = importing._translated
+    monkeypatch.setattr(importing, "_translated", counted)
+    path = make_model(
+        [make_node("Concat", ["a", "b"], ["y"], axis=1)],
+        {"a": ["n", 3], "b": ["m", 4]}, {"y": [None, 7]},
+    )  # fmt: skip
+    model = load_onnx(path)
+    assert model.source is not None and not model.source.failures
+    assert {shape[0] for shape in model.input_shapes(1).values()} == {2}
+    assert num_tried < 20
+
+
+@pytest.mark.parametrize("shape", [["n", "samples"], ["n", "t"]])
+def test_a_window_decides_the_least_size(make_model: Make, shape: list[str]) -> None:
+    """128 is a usual length, but no window of 400 fits into it; of sound there is a second."""
+    nodes = [
+        make_node("Unsqueeze", ["x", "axis"], ["u"]),
+        make_node("Conv", ["u", "w"], ["c"], strides=[300]),
+        make_node("Relu", ["c"], ["y"]),
+    ]
+    weights = {"axis": np.array([1], np.int64), "w": floats(8, 1, 400)}
+    model = load_onnx(make_model(nodes, {"x": shape}, {"y": ["n", 8, None]}, weights))
+    assert model.source is not None and model.source.num_typed == 3
+    assert model.input_shapes() == {"x": (1, 16000 if "samples" in shape else 512)}
 
 
 def test_what_belongs_to_the_file_comes_back(make_model: Make) -> None:

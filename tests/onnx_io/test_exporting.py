@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.reference
+import onnxruntime
 import pytest
 
 from xflowrl._engine import Graph, GraphBuilder, TensorType, activation_names
@@ -103,6 +104,28 @@ def test_fused_activations(
     else:
         onnx.checker.check_model(proto, full_check=True)
         assert [o.domain for o in proto.opset_import] == [""]
+
+
+def test_a_written_gelu_is_one_kernel_as_deployed(tmp_path: Path) -> None:
+    proto = export_onnx(drawn(gemm_graph(activation="Gelu", activation_params=[])))
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "deployed.onnx")
+    providers = ["CPUExecutionProvider"]
+    onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=providers)
+    nodes = onnx.load(tmp_path / "deployed.onnx").graph.node
+    assert [node.op_type for node in nodes] == ["Gemm", "Gelu"]
+
+
+def test_operators_of_other_domains_have_a_version_that_knows_them() -> None:
+    builder = GraphBuilder("scaled")
+    builder.add_input("x", TensorType("float32", [1, 2]))
+    builder.add_node(
+        "TreeEnsemble", ["x"], ["y"], {"aggregate_function": 1}, domain="ai.onnx.ml",
+        output_types=[TensorType("float32", [1, 1])], opaque=True,
+    )  # fmt: skip
+    builder.set_outputs(["y"])
+    imports = {o.domain: o.version for o in export_onnx(drawn(builder.build())).opset_import}
+    assert imports["ai.onnx.ml"] == 5
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64"])

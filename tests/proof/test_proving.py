@@ -106,6 +106,28 @@ def test_a_difference_that_only_redrawn_weights_have(write: Write) -> None:
     assert seeds == [5, 6]
 
 
+@pytest.mark.parametrize(
+    ("scale", "wrong", "status"),
+    [(1.0, 1.0, "equal"), (1e6, 1.0, "equal"), (1.0, 1.1, "different")],
+)
+def test_redrawn_weights_whose_last_places_decide_tell_nothing(
+    write: Write, scale: float, wrong: float, status: str
+) -> None:
+    """Scores so large that a rounding is larger than what a Softmax tells apart."""
+    almost_equal = W[:, :1] * (1 + 2.0**-20 * np.arange(8, dtype=np.float32))
+    text = "g (float[N,8] x) => (float[N,8] y) {{ {} y = Softmax(s) }}"
+    one = write(text.format("m = MatMul(x, w) s = Mul(m, c)"), w=almost_equal, c=np.float32(scale))
+    other = write(text.format("s = MatMul(x, w)"), w=almost_equal * np.float32(scale * wrong))
+    verdict = compared(
+        write(LABEL, w=W, b=B), write(LABEL, w=W, b=B), redrawn=lambda _: (one, other)
+    )
+    assert verdict.status == status
+    assert ("3 redrawn" in verdict.detail) == (scale == 1.0 and status == "equal")
+    # With the file's own weights a difference is one.
+    own = "equal" if scale == wrong == 1.0 else "different"
+    assert compared(one, other).status == own
+
+
 def test_swapped_branches(write: Write) -> None:
     text = (
         "g (float[4,8] x, bool flag) => (float[4,8] y) {{ y = If(flag) "

@@ -142,7 +142,10 @@ def _graph_of(
     num_operands: int | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> Graph:
-    """A graph of one operator on operands of its own, the first `num_operands` of them."""
+    """A graph of one operator on operands of its own, the first `num_operands` of them.
+
+    Raises NotExecutable where the sizes of the operands have a price and what they add up to none.
+    """
     builder = GraphBuilder("operator")
     names = []
     for index, operand in enumerate(signature.input_types[:num_operands]):
@@ -153,15 +156,18 @@ def _graph_of(
         elif operand is not None:
             builder.add_input(name, operand)
     results = [f"result_{index}" for index in range(len(signature.output_types))]
-    builder.add_node(
-        signature.op_type,
-        names,
-        results,
-        dict(signature.attributes if attributes is None else attributes),
-        domain=signature.domain,
-        output_types=signature.output_types,
-        opaque=signature.is_opaque,
-    )
+    try:
+        builder.add_node(
+            signature.op_type,
+            names,
+            results,
+            dict(signature.attributes if attributes is None else attributes),
+            domain=signature.domain,
+            output_types=signature.output_types,
+            opaque=signature.is_opaque,
+        )
+    except ValueError as error:
+        raise NotExecutable(str(error)) from error
     builder.set_outputs(results)
     return builder.build()
 

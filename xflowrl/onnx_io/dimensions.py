@@ -22,11 +22,14 @@ Binding = Mapping[str, int]
 # Least prime and multiple: large sizes, such as halve five times, and small ones.
 _KINDS = ((101, 1), (101, 32), (37, 1), (11, 1), (11, 8))
 _PRIMES = tuple(n for n in range(11, 400) if all(n % d for d in range(2, 20)))
+_GAP = 4
 _IMAGE_SIZES = (224, 640, 48, 32, 256)
 _LENGTHS = (128, 64, 512, 32, 16, 8, 1)
+_NUMS_SAMPLES = (16000, 512, 128)
 _MAX_TRIED = 60
 _T = TypeVar("_T")
 _IMAGE = re.compile(r"h|w|.*(height|width|image|img|spatial).*", re.IGNORECASE)
+_SOUND = re.compile(r".*(audio|samples|sound|waveform|pcm).*", re.IGNORECASE)
 
 
 def declared_shapes(graph: onnx.GraphProto) -> dict[str, list[int | str | None]]:
@@ -134,8 +137,21 @@ class Symbols:
             rank == 4 and axis in (1, 2, 3) for _, axis, rank in self.places(symbol)
         )
 
+    def is_sound(self, symbol: str) -> bool:
+        """How many samples: the last axis of a tensor of up to three dimensions."""
+        return any(
+            rank <= 3 and axis == rank - 1 and any(map(_SOUND.fullmatch, (symbol, name)))
+            for name, axis, rank in self.places(symbol)
+        )
+
+    def _usual(self, symbol: str) -> tuple[int, ...]:
+        """Realistic sizes, the best first."""
+        if self.is_image(symbol):
+            return _IMAGE_SIZES
+        return _NUMS_SAMPLES if self.is_sound(symbol) else _LENGTHS
+
     def is_batch(self, symbol: str) -> bool:
-        return any(axis == 0 for _, axis, _ in self.places(symbol))
+        return not self.is_sound(symbol) and any(a == 0 for _, a, _ in self.places(symbol))
 
     def groups(self, level: int) -> list[list[str]]:
         """Symbols that shall have one size: none; batches; all of one axis; all but batches."""
@@ -156,12 +172,14 @@ class Symbols:
     def legal(self, avoided: Iterable[int]) -> Iterator[tuple[Binding, Binding]]:
         """Pairs of bindings to decide at, the best first: of one kind of size, then mixed."""
         taken = [size for size in avoided if size]
-        for level in range(4):
-            groups = self.groups(level)
-            same = [(kind,) * len(groups) for kind in _KINDS]
+        levels = list({repr(groups): groups for groups in map(self.groups, range(4))}.values())
+        for kind, groups in itertools.product(_KINDS, levels):
+            yield self._distinct(groups, [kind] * len(groups), taken)
+        for groups in levels:
             mixed = itertools.product(_KINDS, repeat=len(groups)) if len(groups) <= 3 else ()
-            for kinds in dict.fromkeys([*same, *mixed]):
-                yield self._distinct(groups, kinds, taken)
+            for kinds in mixed:
+                if len(set(kinds)) > 1:
+                    yield self._distinct(groups, kinds, taken)
 
     def _distinct(
         self, groups: Sequence[Sequence[str]], kinds: Sequence[tuple[int, int]], taken: list[int]
@@ -171,6 +189,8 @@ class Symbols:
             primes = [p for p in _PRIMES if p >= least]
             primes = primes[: max(18, 2 * len(groups))]
             usable = [p for p in primes if all(size % p for size in taken)] or primes
+            # Far from each other: a window without pads makes a size one that is little smaller.
+            usable = [p for start in range(_GAP) for p in usable[start::_GAP]]
             for symbol in group:
                 factor = 1 if self.is_batch(symbol) else multiple
                 first[symbol] = factor * usable[number % len(usable)]
@@ -181,12 +201,13 @@ class Symbols:
         """Realistic bindings, the best first: what is given, 1 for batches, usual sizes else."""
         free = [s for s in self.free if s not in self.given and not self.is_batch(s)]
         base = dict.fromkeys(self.free, 1) | dict(self.given) | dict(self.fixed)
+        usual = [self._usual(s) for s in free]
+        tables = list(dict.fromkeys(usual))
         same = [
-            tuple(image if self.is_image(s) else length for s in free)
-            for image, length in itertools.product(_IMAGE_SIZES, _LENGTHS)
+            tuple(dict(zip(tables, sizes, strict=True))[table] for table in usual)
+            for sizes in itertools.product(*tables)
         ]
-        choices = [_IMAGE_SIZES if self.is_image(s) else _LENGTHS for s in free]
-        mixed = itertools.product(*choices) if len(free) <= 3 else ()
+        mixed = itertools.product(*usual) if len(free) <= 3 else ()
         for sizes in dict.fromkeys([*same, *mixed]):
             yield base | dict(zip(free, sizes, strict=True))
 

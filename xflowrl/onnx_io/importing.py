@@ -153,8 +153,14 @@ def _chosen(proto: onnx.ModelProto, symbols: Symbols, constants: Constants) -> B
     sizes |= {d for s in symbols.shapes.values() for d in s if isinstance(d, int) and d > 1}
     most = _MAX_TRIED_NODES // max(len(proto.graph.node), 1)
     legal, other = least_faulty(symbols.legal(sizes), lambda pair: tried(*pair), most)
-    priced = least_faulty(symbols.priced(), tried, most)
-    failures, further = tried(priced)[0], list[Binding]()
+    faults: list[tuple[int, int]] = []
+
+    def fault(binding: Binding) -> tuple[int, int]:
+        faults.append(tried(binding))
+        return faults[-1]
+
+    priced = least_faulty(symbols.priced(), fault, most)
+    failures, further = min(faults)[0], list[Binding]()
     for binding in symbols.further(priced):
         if len(further) == _NUM_FURTHER:
             break

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import onnx
 
 from xflowrl.onnx_io.inlining import bodies, captured_names
-from xflowrl.onnx_io.known import Known, describe
+from xflowrl.onnx_io.known import Known, attributes_of, describe
 from xflowrl.onnx_io.tensor_types import is_static
 
 _MAX_DATA_ELEMENTS = 1024  # operands that decide a shape are small
 _IR_VERSION = 10
+_WINDOWS = frozenset({"AveragePool", "Conv", "ConvInteger", "LpPool", "MaxPool"})
 
 
 def infer_outputs(
@@ -37,11 +38,30 @@ def infer_outputs(
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError) as e:
         reason = " ".join(str(e).split())
         raise ValueError(f"{describe(node)} has impossible operands: {reason}") from None
+    if node.op_type in _WINDOWS and not _fits(node, known):
+        raise ValueError(f"{describe(node)}: its operand is smaller than its window")
     types = {}
     for name in node.output:
         if name:
             types[name] = _merged(found.get(name), declared.get(name))
     return types
+
+
+def _fits(node: onnx.NodeProto, known: Known) -> bool:
+    """Whether a window is within its padded operand; ONNX infers some size where it is not."""
+    attributes, operand = attributes_of(node), known.shape(node.input[0])
+    kernel = attributes.get("kernel_shape")
+    if kernel is None and node.op_type in ("Conv", "ConvInteger"):
+        kernel = (known.shape(node.input[1]) or ())[2:]
+    if operand is None or not kernel or attributes.get("auto_pad", "NOTSET").startswith("SAME"):
+        return True
+    rank = len(kernel)
+    pads = attributes.get("pads") or [0] * (2 * rank)
+    dilations = attributes.get("dilations") or [1] * rank
+    return all(
+        size + pads[axis] + pads[rank + axis] > dilations[axis] * (kernel[axis] - 1)
+        for axis, size in enumerate(operand[2:])
+    )
 
 
 def _merged(found: onnx.TypeProto | None, declared: onnx.TypeProto | None) -> onnx.TypeProto:

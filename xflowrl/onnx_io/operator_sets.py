@@ -12,8 +12,12 @@ def write_operator_sets(model: onnx.ModelProto, opset: int) -> None:
     versions = {o.domain: o.version for o in model.opset_import}
     versions.pop("ai.onnx", None)
     versions[""] = opset
-    for domain in sorted({node.domain for node in all_nodes(model.graph)} - {"ai.onnx"}):
-        versions.setdefault(domain, 1)
+    declared = {*versions, "ai.onnx"}
+    for domain, op_type in sorted({(n.domain, n.op_type) for n in all_nodes(model.graph)}):
+        if domain not in declared:
+            known = onnx.defs.has(op_type, domain)
+            least = onnx.defs.get_schema(op_type, domain).since_version if known else 1
+            versions[domain] = max(least, versions.get(domain, 1))
     del model.opset_import[:]
     model.opset_import.extend(onnx.helper.make_opsetid(d, v) for d, v in versions.items())
     called = {(node.domain, node.op_type) for node in all_nodes(model.graph)}

@@ -50,6 +50,20 @@ def test_output_buffers_are_used_again() -> None:
     assert len(places) == 1
 
 
+@pytest.mark.parametrize("declared", [["n"], [4, "n"], [2, 3]])
+def test_an_output_of_another_shape_than_declared(declared: list[int | str]) -> None:
+    """The runtime takes such a model and warns, but refuses buffers of the real shape."""
+    model = model_of("Relu")
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    (result,) = model.graph.output
+    result.CopyFrom(helper.make_tensor_value_info(result.name, TensorProto.FLOAT, declared))
+    session = open_session(model.SerializeToString())
+    name = session.get_inputs()[0].name
+    run = BoundSession(session, {name: np.ones((2, 3), np.float32)})
+    run()
+    assert run.output_shapes() == [(2, 3)]
+
+
 def test_bfloat16_is_bound_by_its_bits() -> None:
     bits = np.full((2, 3), 0x3F80, np.uint16)  # 1.0
     model = model_of("Identity", TensorProto.BFLOAT16)

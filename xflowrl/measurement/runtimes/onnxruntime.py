@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,7 +146,8 @@ def open_session(
 class BoundSession:
     """A session bound to its inputs; calling it executes, copying neither inputs nor outputs.
 
-    Output buffers are allocated by the first execution, here, and used again by the later ones.
+    Output buffers are allocated by the first execution, here, and used again by the later ones;
+    where the model declares another shape the runtime refuses that, and each allocates its own.
     bfloat16 feeds are given as their uint16 bits.
 
     Raises:
@@ -169,11 +170,17 @@ class BoundSession:
                 tensor = onnxruntime.OrtValue.ortvalue_from_numpy(value)
             self._lent.append(tensor)
             self._binding.bind_ortvalue_input(wanted.name, tensor)
-        for output in session.get_outputs():
-            self._binding.bind_output(output.name, "cpu")
+        self._keeps_outputs = False
         self()
+        results = zip(session.get_outputs(), self._binding.get_outputs(), strict=True)
+        self._keeps_outputs = all(
+            _agree(output.shape, value.shape()) for output, value in results if value.is_tensor()
+        )
 
     def __call__(self) -> None:
+        if not self._keeps_outputs:
+            for output in self._session.get_outputs():
+                self._binding.bind_output(output.name, "cpu")
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # as in open_session
@@ -182,6 +189,14 @@ class BoundSession:
     def output_shapes(self) -> list[tuple[int, ...]]:
         """The shapes that the last execution produced."""
         return [tuple(value.shape()) for value in self._binding.get_outputs()]
+
+
+def _agree(declared: Sequence[int | str | None], shape: Sequence[int]) -> bool:
+    """Whether an output has the shape that the model declares; [] may be no declaration."""
+    return not declared or (
+        len(declared) == len(shape)
+        and all(d == s for d, s in zip(declared, shape, strict=True) if isinstance(d, int))
+    )
 
 
 def refusal(error: Exception) -> MemoryError | RuntimeError:
