@@ -9,6 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
 from onnx import TensorProto
 from onnx.helper import make_node, make_tensor, make_tensor_value_info
@@ -95,6 +96,15 @@ def test_computed_operands_leave_a_node_opaque(
     nodes = [make_node("Clip", ["x", "low"], ["a"]), make_node("Pad", ["a", "pads", "low"], ["y"])]
     path = make_model(nodes, {"x": [2, 5], "low": []}, {"y": [2, 7]}, {"pads": int64(0, 1, 0, 1)})
     assert operators(round_trip(path)) == ["Clip?", "Pad?"]
+
+
+def test_an_operand_without_a_type_leaves_a_node_opaque(
+    make_model: Make, operators: Callable[[Model], list[str]]
+) -> None:
+    nodes = [make_node("Slice", ["x", "first", "last"], ["y"])]
+    bounds = {"first": int64(0, 0), "last": int64(2, 1)}
+    path = make_model(nodes, {"x": None}, {"y": [2, 1]}, bounds)
+    assert operators(load_onnx(path)) == ["Slice?"]
 
 
 def test_gelu_and_swish_are_one_node(
