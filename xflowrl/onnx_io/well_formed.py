@@ -42,7 +42,9 @@ def check_nodes(nodes: Iterable[onnx.NodeProto], opset: int) -> None:
 
 def _check_node(node: onnx.NodeProto, opset: int) -> None:
     demands = _demands(node.op_type, opset)
-    if demands is None:
+    if demands is None:  # of another version, or an operator of the runtime's own
+        if onnx.defs.has(node.op_type):
+            raise ValueError(f"{describe(node)} is not in opset {opset}; export it again")
         return
     num_inputs, types, required = demands
     given = {attribute.name: attribute for attribute in node.attribute}

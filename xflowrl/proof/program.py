@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import numpy as np
@@ -244,13 +244,20 @@ def read_names(node: onnx.NodeProto) -> set[str]:
 
 
 def _in_order(nodes: Sequence[onnx.NodeProto]) -> dict[str, onnx.NodeProto]:
-    """The node of every tensor; operands before what is computed of them."""
+    """The node of every tensor; operands before what is computed of them.
+
+    Raises CannotRun if there is no such order.
+    """
     producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
     sorter = TopologicalSorter(
         {i: sorted({producer[n] for n in read_names(node) if n in producer})
          for i, node in enumerate(nodes)}
     )  # fmt: skip
-    return {name: nodes[i] for i in sorter.static_order() for name in nodes[i].output if name}
+    try:
+        order = list(sorter.static_order())
+    except CycleError:
+        raise CannotRun("its nodes are in a cycle") from None
+    return {name: nodes[i] for i in order for name in nodes[i].output if name}
 
 
 def _feed_as_float(graph: onnx.GraphProto) -> None:
