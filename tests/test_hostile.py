@@ -49,6 +49,9 @@ def test_a_target_is_of_this_package(target: object) -> None:
         "agent._target_=os.mkdir",
         "+graph.matrix=[[{_target_: os.mkdir, path: made}]]",
         "agent.reward=os.mkdir",
+        "+hydra.callbacks.x={_target_: os.mkdir, path: made}",
+        "hydra.launcher._target_=os.mkdir",
+        "hydra.job_logging.handlers.file.class=os.mkdir",
     ],
 )
 def test_the_command_line_runs_no_other_code(tmp_path: Path, override: str) -> None:
@@ -176,7 +179,8 @@ def _run(
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=cache,
-        env={**os.environ, "XDG_CACHE_HOME": str(cache / "cache")},
+        # A device lock of its own too: another run beside it would be one more line.
+        env={**os.environ, "XDG_CACHE_HOME": str(cache / "cache"), "TMPDIR": str(cache)},
         preexec_fn=restrict,
         capture_output=True,
         text=True,

@@ -159,6 +159,7 @@ def main(task: Task) -> None:
         _run_job(task, config)
 
     try:
+        _refuse_code(sys.argv[1:])
         hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
     except JobFailed:
         sys.exit(1)
@@ -319,6 +320,13 @@ def one_line(error: BaseException) -> str:
     if text.startswith("Could not override "):
         return f"{text} There is no such key; --cfg job shows those there are"
     return text
+
+
+def _refuse_code(arguments: Sequence[str]) -> None:
+    """Raises ValueError for one that has Hydra call something, which it does before we check."""
+    for argument in arguments:
+        if re.match(r"[+~]*hydra\.", argument) and re.search(r"_target_|\bclass\b|\(\)", argument):
+            raise ValueError(f"{argument} names other code, which is not run; leave it out")
 
 
 def _unreadable(override: str) -> str:
