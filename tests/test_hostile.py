@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -15,12 +16,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
+import xflowrl
 from xflowrl.agents.ppo.checkpoint import FORMAT, load_policy
+from xflowrl.delivery import check_target
 from xflowrl.measurement.op_database import OpDatabase
 from xflowrl.measurement.op_database import default_path as op_costs
 from xflowrl.options import build, refuse_foreign
 from xflowrl.rules import load_core
+from xflowrl.run import one_line
 from xflowrl.run_folder import read_metrics, read_result
 from xflowrl.soundness.findings import default_path as findings
 
@@ -43,6 +49,9 @@ def test_a_target_is_of_this_package(target: object) -> None:
         "agent._target_=os.mkdir",
         "+graph.matrix=[[{_target_: os.mkdir, path: made}]]",
         "agent.reward=os.mkdir",
+        "+hydra.callbacks.x={_target_: os.mkdir, path: made}",
+        "hydra.launcher._target_=os.mkdir",
+        "hydra.job_logging.handlers.file.class=os.mkdir",
     ],
 )
 def test_the_command_line_runs_no_other_code(tmp_path: Path, override: str) -> None:
@@ -170,7 +179,8 @@ def _run(
     return subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=cache,
-        env={**os.environ, "XDG_CACHE_HOME": str(cache / "cache")},
+        # A device lock of its own too: another run beside it would be one more line.
+        env={**os.environ, "XDG_CACHE_HOME": str(cache / "cache"), "TMPDIR": str(cache)},
         preexec_fn=restrict,
         capture_output=True,
         text=True,
@@ -221,6 +231,91 @@ def test_a_name_that_is_not_utf8_is_a_name(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / out).is_file()
     assert "cannot be rewritten" not in done.stdout
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model, out = _model(tmp_path / "model.onnx", 64), tmp_path / "out.onnx"
+    content = model.read_bytes()
+    model.write_bytes(content.replace(b"\x01a", b"\x01\xff"))  # the name of a tensor: it runs
+    delivery = xflowrl.optimize_file(model, out, settings={"measurement": "roofline"})
+    assert "is not UTF-8" in delivery.detail
+    assert out.read_bytes() == model.read_bytes()
+    model.write_bytes(content.replace(b"MatMul", b"MatMu\xff"))
+    with pytest.raises(ValueError, match=r"op_type b'MatMu\\xff' is not UTF-8"):
+        xflowrl.optimize_file(model, tmp_path / "none.onnx")
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["graph.path=a=b", "graph.path=ö", "graph.path='", 'graph.path=a\\"[b"\\', "+a.b=~"],
+)
+def test_an_override_is_quoted_as_it_is_advised(override: str) -> None:
+    parser = OverridesParser.create()
+    with pytest.raises(OverrideParseException) as error:
+        parser.parse_overrides([override])
+    line = one_line(error.value)
+    assert line.startswith(f"Error parsing override {override}: ")
+    (advised,) = shlex.split(line.rpartition(", ")[2])
+    name, _, value = override.partition("=")
+    parsed = parser.parse_override(advised)
+    assert (f"+{parsed.key_or_group}" if name[0] == "+" else parsed.key_or_group) == name
+    assert parsed.value() == value
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("graph.path=a${b}", "'b' not found; rename a file that has ${"),
+        ("graph.path=a\nb", r"'graph.path=a\nb': rename what is no plain text"),
+        (b"graph.path='\xff'", r"graph.path is '\udcff', which is not UTF-8; rename it"),
+        (b"graph.paths=['\xff']", r"graph.paths is ['\udcff'], which is not UTF-8; rename it"),
+    ],
+)
+def test_a_name_that_hydra_does_not_take(
+    tmp_path: Path, override: str | bytes, message: str
+) -> None:
+    done = _run("xflowrl.run", "graph=onnx", "wandb.mode=disabled", override, cache=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert message in line
+
+
+@pytest.mark.parametrize("verb", ["xflowrl", "xflowrl.run"])
+def test_what_cannot_be_printed_is_one_line(tmp_path: Path, verb: str) -> None:
+    model = _model(tmp_path / "ö.onnx", 64)
+    arguments = [str(model), "-o", "ö-out.onnx", "--set", "measurement=roofline"]
+    if verb == "xflowrl.run":
+        arguments = ["graph=onnx", f"graph.path='{model}'", "measurement=roofline"]
+        arguments += ["wandb.mode=disabled", "hydra.run.dir=run", "judge.max_s=0.5"]
+    command = [sys.executable, "-m", verb, *arguments]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "?" in done.stdout
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: standard output cannot be written: No space left")
+    assert len(done.stderr.splitlines()) == 1
+    assert (tmp_path / ("run/best.onnx" if verb == "xflowrl.run" else "ö-out.onnx")).is_file()
+
+
+@pytest.mark.parametrize("flag", ["--help", "--cfg=job"])
+def test_a_reader_that_has_seen_enough(tmp_path: Path, flag: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "xflowrl.run", flag]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    device = tmp_path / "pipe"
+    os.mkfifo(device)
+    with pytest.raises(ValueError, match="is no file but a device; give the path of a file"):
+        check_target(_model(tmp_path / "model.onnx", 4), device)
 
 
 def test_costs_are_in_memory_where_the_cache_cannot_be_used(tmp_path: Path) -> None:

@@ -32,6 +32,17 @@ def test_numbers_json_does_not_know_become_null(tmp_path: Path) -> None:
     assert rows(tmp_path) == [{"step": 0, "a": None, "b": None}]
 
 
+def test_without_a_home_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def expanduser(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
+        monkeypatch.setenv(variable, "unused")
+    monkeypatch.setattr(Path, "expanduser", expanduser)
+    with pytest.raises(ValueError, match=r"set HOME, or wandb\.mode=disabled"):
+        Tracker(tmp_path, WandbSettings(), {})
+
+
 def wait_for(texts: list[bytes], path: Path) -> list[bytes]:
     """The texts that do not come to be in the file; W&B's service writes it after the run ends."""
     deadline_s = time.monotonic() + 30.0

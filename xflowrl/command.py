@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from xflowrl.interrupts import EndNow, Interrupts
 
-_FILE = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, readable=False)  # whether it is, is said in one line below
 
 
 class _Shape(click.ParamType[tuple[str, list[int]]]):
@@ -81,7 +81,7 @@ def command(
     machine, which is measured; where nothing is found it is a copy of MODEL.
     """
     from xflowrl.api import optimize_file
-    from xflowrl.console import StatusLine, print_delivery
+    from xflowrl.console import StatusLine, print_delivery, printing
     from xflowrl.options import read_settings
     from xflowrl.shortage import memory_for
 
@@ -98,13 +98,14 @@ def command(
                 settings=read_settings(settings),
                 watcher=status,
             )
+        with printing():
+            print_delivery(delivery)
     except (KeyboardInterrupt, EndNow):
         click.echo("interrupted", err=True)
         sys.exit(interrupts.exit_code or 130)
     except (ValueError, OSError, MemoryError) as error:
         click.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(1)
-    print_delivery(delivery)
 
 
 def main() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import io
+import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -169,6 +170,23 @@ def real_table(entries: Sequence[GraphRecord]) -> Table:
     return table
 
 
+@contextmanager
+def printing() -> Iterator[None]:
+    """Within, standard output takes every character, as `?` where its encoding lacks it.
+
+    Raises:
+        ValueError: it cannot be written. All files are by then.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"standard output cannot be written: {error.strerror}; the files are written"
+        ) from None
+
+
 def print_tables(entries: Sequence[GraphRecord]) -> None:
     """Prints to standard output, in full width where that is no terminal."""
     console = Console()
@@ -239,7 +257,7 @@ def print_delivery(delivery: Delivery, console: Console | None = None) -> None:
     if delivery.operators_before != delivery.operators_after:
         console.print(operator_table(delivery))
     sizes = f"{_size(delivery.num_bytes_after)} (was {_size(delivery.num_bytes_before)})"
-    say(f"{_readable(delivery.path)}: {sizes}, in {delivery.seconds:.1f} s")
+    say(f"{delivery.path}: {sizes}, in {delivery.seconds:.1f} s")
 
 
 def _counted(names: Sequence[str]) -> str:
@@ -283,10 +301,6 @@ def _size(num_bytes: int) -> str:
 
 
 _POWER = {"B": 1, "kB": 2, "MB": 3, "GB": 4}
-
-
-def _readable(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _written(entry: GraphRecord) -> str:

@@ -22,6 +22,8 @@ def check_target(original: Path, target: Path) -> None:
     """
     if target.is_dir():
         raise ValueError(f'"{target}" is a folder; give the path of a file')
+    if target.exists() and not target.is_file():  # a device would be replaced by the file
+        raise ValueError(f'"{target}" is no file but a device; give the path of a file')
     inputs = [original, *(original.parent / name for name in inspect_file(original).data_files)]
     for written in (target, target.parent / data_name(target)):
         for read in inputs:

@@ -258,7 +258,8 @@ def check_value(name: str, value: object, annotation: Any) -> None:
     if annotation is Any:
         return
     try:
-        text = json.dumps(value)
+        text = json.dumps(value, ensure_ascii=False)
+        text.encode()
         if "${" in text or '"_target_"' in text:
             return  # checked once the interpolation is resolved, and as a call of its own
         try:
@@ -266,6 +267,8 @@ def check_value(name: str, value: object, annotation: Any) -> None:
         except PydanticUserError:  # a dataclass has a configuration of its own
             adapter = TypeAdapter(annotation)
         adapter.validate_json(text, strict=True)
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} is {value!r}, which is not UTF-8; rename it") from None
     except (TypeError, ValidationError):
         kind = "null" if value is None else type(value).__name__
         raise ValueError(f"{name} is {value!r} ({kind}): give {_describe(annotation)}") from None

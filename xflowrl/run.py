@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from xflowrl.interrupts import EndNow, Interrupts
 from xflowrl.options import (
@@ -158,12 +159,15 @@ def main(task: Task) -> None:
         _run_job(task, config)
 
     try:
+        _refuse_code(sys.argv[1:])
         hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
     except JobFailed:
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough of --help
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except _USER_ERRORS as error:
         sys.exit(f"error: {one_line(error)}")
 
@@ -179,7 +183,7 @@ def optimize(job: Job) -> None:
         JobFailed: a file could not be read or delivered, which has been said.
         KeyboardInterrupt: before there is any result.
     """
-    from xflowrl.console import ProgressBar, print_tables
+    from xflowrl.console import ProgressBar, print_tables, printing
     from xflowrl.measurement import device_lock
     from xflowrl.run_folder import trace_record, write_record
     from xflowrl.tracking import Tracker
@@ -203,8 +207,9 @@ def optimize(job: Job) -> None:
         write_record(job.folder, trace_record(results))
         record = _deliver(job, results, judge, problems, getattr(agent, "train_s", 0.0))
         tracker.finish(results, record, job.folder)
-        print_tables(record.results)
-        print(f"run folder: {os.path.relpath(job.folder)}")
+        with printing():
+            print_tables(record.results)
+            print(f"run folder: {os.path.relpath(job.folder)}", flush=True)
     if problems[0].rules.faithful:
         print("nothing is exported: with rules.faithful=true not all rules are sound")
         return
@@ -295,7 +300,16 @@ def file_name(name: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """The message of an error, without line breaks and without Hydra's advice to developers."""
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    if isinstance(error.__cause__, OSError):  # of the handler that opens the run's log
+        error = error.__cause__
     text = str(error) or type(error).__name__
+    if isinstance(error, InterpolationResolutionError):
+        text = f"{text.splitlines()[0]}; rename a file that has ${{ in its name"
+    if isinstance(error, PermissionError):
+        text = f'"{error.filename}": {error.strerror}; allow it, or give another place '
+        text += "(hydra.run.dir is where a run writes)"
     if isinstance(error, MemoryError):
         text = f"out of memory: {text}"
     if is_no_space(error):
@@ -308,10 +322,28 @@ def one_line(error: BaseException) -> str:
     return text
 
 
+def _refuse_code(arguments: Sequence[str]) -> None:
+    """Raises ValueError for one that has Hydra call something, which it does before we check."""
+    for argument in arguments:
+        if re.match(r"[+~]*hydra\.", argument) and re.search(r"_target_|\bclass\b|\(\)", argument):
+            raise ValueError(f"{argument} names other code, which is not run; leave it out")
+
+
+def _unreadable(override: str) -> str:
+    """That an argument does not follow Hydra's grammar, and how it does: quoted."""
+    name, _, value = override.partition("=")
+    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], value)
+    if not override.isprintable():
+        return f"Error parsing override {override!r}: rename what is no plain text"
+    quoted = shlex.quote(f'{name}="{escaped}"')
+    return f"Error parsing override {override}: quote what is no plain word, {quoted}"
+
+
 def _run_job(task: Task, config: DictConfig) -> None:
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
-    choices, overrides = dict(settings.runtime.choices), list(settings.overrides.task)
+    choices = dict(settings.runtime.choices)
+    overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     try:
         with Interrupts() as interrupts:
             plain = _plain(config, resolve=True)

@@ -45,7 +45,14 @@ class Tracker:
             self._file = self._path.open("w", encoding="utf-8", buffering=1)
         self._run: Any = None
         if settings.mode != "disabled":
-            self._run = _start_wandb(folder, settings, config)
+            try:
+                self._run = _start_wandb(folder, settings, config)
+            except RuntimeError as error:
+                if "home directory" not in str(error):  # as pathlib says it
+                    raise
+                raise ValueError(
+                    "W&B needs a home folder: set HOME, or wandb.mode=disabled"
+                ) from None
 
     def __enter__(self) -> Self:
         return self

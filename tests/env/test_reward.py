@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -112,3 +113,13 @@ def test_measuring_is_no_part_of_the_searching_time(relu_problem: MakeProblem) -
     env = RewriteEnv(relu_problem(3, max_seconds=0.5), measure_fn=measure_fn)
     env.reset()
     assert env.step(0)[3] is False
+
+
+def test_a_users_reward_reaches_other_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text("def half(transition): return 0.5\n")
+    monkeypatch.chdir(tmp_path)
+    sent = pickle.dumps(reward_from_name("mine.py:half"))
+    monkeypatch.chdir("/")
+    assert pickle.loads(sent)(None) == 0.5

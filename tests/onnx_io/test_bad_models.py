@@ -59,6 +59,32 @@ def test_a_tensor_that_nothing_computes(make_model: Make) -> None:
     refused(make_model(nodes, {"x": [2]}, {"y": [2]}), '"nowhere".*nothing before it defines it')
 
 
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (make_node("Cast", ["x"], ["y"]), r'\(Cast\): attribute "to" is missing'),
+        (make_node("Softmax", ["x"], ["y"], axis=[1]), r'attribute "axis" is of another type'),
+        (make_node("Gemm", ["x"], ["y"]), r"\(Gemm\): operands or results are missing"),
+        (make_node("Constant", [], ["y"]), r"\(Constant\) has no value"),
+        (make_node("Swish", ["x"], ["y"]), r"\(Swish\) is not in opset 18"),
+        (make_node("Relu", ["x"], []), "operands or results are missing"),
+    ],
+)
+def test_a_node_against_its_schema(make_model: Make, node: onnx.NodeProto, message: str) -> None:
+    refused(make_model([node], {"x": [2]}, {"y": [2]}), message)
+    branch = onnx.helper.make_graph([node], "b", [], [])
+    outer = make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+    inputs = {"x": [2], "c": (TensorProto.BOOL, [])}
+    refused(make_model([outer], inputs, {"y": [2]}), message)
+
+
+def test_a_name_that_is_not_utf8(make_model: Make) -> None:
+    nodes = [make_node("Relu", ["x"], ["ZZ"]), make_node("Relu", ["ZZ"], ["y"])]
+    path = make_model(nodes, {"x": [2]}, {"y": [2]})
+    path.write_bytes(path.read_bytes().replace(b"ZZ", b"\xff\xfe"))
+    refused(path, r"output b'\\xff\\xfe' is not UTF-8")
+
+
 def kept_as_it_is(path: Path) -> None:
     """The nodes come back as they are; what they compute has no known type."""
     model = load_onnx(path)

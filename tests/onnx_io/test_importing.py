@@ -99,6 +99,15 @@ def test_computed_operands_leave_a_node_opaque(
     assert operators(round_trip(path)) == ["Clip?", "Pad?"]
 
 
+def test_an_operand_without_a_type_leaves_a_node_opaque(
+    make_model: Make, operators: Callable[[Model], list[str]]
+) -> None:
+    nodes = [make_node("Slice", ["x", "first", "last"], ["y"])]
+    bounds = {"first": int64(0, 0), "last": int64(2, 1)}
+    path = make_model(nodes, {"x": None}, {"y": [2, 1]}, bounds)
+    assert operators(load_onnx(path)) == ["Slice?"]
+
+
 def test_gelu_and_swish_are_one_node(
     make_model: Make, round_trip: Trip, operators: Callable[[Model], list[str]]
 ) -> None:

@@ -63,7 +63,7 @@ def test_a_file_that_is_cut_off_is_noticed(tmp_path: Path) -> None:
 
 def test_a_place_that_the_file_says_behind_the_data(tmp_path: Path) -> None:
     """Exporters write `data_location: DEFAULT` though it is; of a field the last value holds."""
-    array = np.arange(2000, dtype="f4")
+    array = np.arange(20_000, dtype="f4")
     model = model_of({"w": array})
     model.graph.initializer[0].data_location = onnx.TensorProto.DEFAULT
     (tmp_path / "said.onnx").write_bytes(model.SerializeToString())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -131,5 +132,18 @@ def reward_from_name(name: str, weights: Mapping[str, float] | None = None) -> R
         raise ValueError(f"reward {name!r}: no such function ({reason})") from None
     if not callable(found):
         raise ValueError(f"reward {name!r} is no function: name one of {file}")
-    reward_fn: RewardFn = found
-    return reward_fn
+    return _UsersReward(f"{Path(file).resolve()}:{function}", found)
+
+
+class _UsersReward:
+    """A function of a user's file; a copy in another process reads the file again."""
+
+    def __init__(self, name: str, function: RewardFn) -> None:
+        self._name = name
+        self._function = function
+
+    def __call__(self, transition: Transition) -> float:
+        return self._function(transition)
+
+    def __reduce__(self) -> tuple[Callable[[str], RewardFn], tuple[str]]:
+        return reward_from_name, (self._name,)

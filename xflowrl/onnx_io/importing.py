@@ -225,7 +225,7 @@ class _Importer:
         types = {
             name: self._type(name, hides=False) for name in [*node.input, *node.output] if name
         }
-        if any(self._type(name) == UNKNOWN for name in node.output):
+        if UNKNOWN in types.values() or any(self._type(name) == UNKNOWN for name in node.output):
             return None, []
         form = canonical_form(node, types, value)
         if form is None or (asked & dynamic and node.op_type not in SHAPED):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def inspect_file(path: Path) -> ModelFile:
             raise
         raise ValueError(f'model "{path}" is not an ONNX file; export or copy it again') from None
     places = [
-        entry.value
+        os.fsdecode(entry.value)  # it is bytes where it is not UTF-8
         for tensor in all_tensors(proto)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for entry in tensor.external_data

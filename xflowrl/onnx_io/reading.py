@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message  # type: ignore[import-
 from xflowrl.onnx_io.model import Array
 from xflowrl.onnx_io.protobuf_file import read_model
 from xflowrl.onnx_io.tensor_types import element_name, numpy_dtype
+from xflowrl.onnx_io.well_formed import check_nodes, check_text
 from xflowrl.shortage import is_no_memory
 
 OLDEST_OPSET = 7
@@ -41,6 +42,13 @@ def read_proto(path: Path) -> onnx.ModelProto:
             "operator set; export or copy it again"
         )
     _check_opset(proto, path)
+    try:
+        check_text(proto)
+        check_nodes(proto.graph.node, opset_of(proto.opset_import))
+        for function in proto.functions:
+            check_nodes(function.node, opset_of(function.opset_import))
+    except ValueError as error:
+        raise ValueError(f'model "{path}": {error}') from None
     external = [t for t in all_tensors(proto) if t.data_location == onnx.TensorProto.EXTERNAL]
     for tensor in external:
         _check_external(tensor, path)

@@ -62,7 +62,8 @@ class Program:
         self.cuts = [
             name
             for name, node in self.produced.items()
-            if node.op_type in _QUANTISERS or node.op_type.startswith("QLinear")
+            if node.op_type in _QUANTISERS
+            or str(node.op_type).startswith("QLinear")  # bytes if it is not UTF-8
         ]
 
     def interface(self, kind: str) -> dict[str, str]:

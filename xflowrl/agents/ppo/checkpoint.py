@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -106,7 +107,8 @@ def _read(path: str | Path, option: str, expected: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ValueError(f"{option}={path}: no such file")
     try:
-        record: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # an error says it below
+            record: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile file ends torch's reader in any of them
         if is_no_memory(error):
             raise MemoryError(f"{option}={path}: {_TOO_LARGE}") from None

@@ -14,6 +14,11 @@ class Reader {
       : source_(source), filename_(filename) {}
 
   std::vector<Sexpr> read_all() {
+    const std::size_t nul = source_.find('\0');
+    if (nul != std::string_view::npos) {
+      while (position_ < nul) advance();
+      fail_at(filename_, start(Sexpr::Kind::kAtom), "a zero byte: this is no text");
+    }
     std::vector<Sexpr> items;
     for (skip(); position_ < source_.size(); skip()) items.push_back(read(0));
     return items;

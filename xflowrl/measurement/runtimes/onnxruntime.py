@@ -138,7 +138,9 @@ def open_session(
     )
     source = str(model) if isinstance(model, Path) else model
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(  # a second attempt fails as well, and prints
+            source, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except Exception as error:  # the runtime's exceptions share no narrower base class
         raise refusal(error) from error
 
