@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 
 from xflowrl._engine import GraphBuilder, RuleSet, TensorType
@@ -133,6 +134,18 @@ def test_what_is_kept_as_it_is_counts_for_nothing() -> None:
     builder.set_outputs(["y"])
     lines = list(explain(load_core().select(["Neg-Neg"]), builder.build()))
     assert lines[1:] == ["  The graph has no Neg that a rule can match."]
+
+
+def test_rules_of_a_later_opset_are_explained(run: Run, tmp_path: Path) -> None:
+    for opset, words in (
+        (22, " needs opset 23; old has 22."),
+        (23, " applies to old at 0 places."),
+    ):
+        text = f'<ir_version: 8, opset_import: ["" : {opset}]> g (float[2] x) => (float[2] y)'
+        onnx.save(onnx.parser.parse_model(text + "{ y = Relu(x) }"), tmp_path / "old.onnx")
+        rule = "RMSNormalization-recognise-Pow"
+        out = run("explain", rule, "graph=onnx", f"graph.path={tmp_path / 'old.onnx'}")
+        assert out.splitlines()[0] == rule + words
 
 
 def test_rules_and_graphs_of_ones_own_are_explained(run: Run, tmp_path: Path) -> None:
