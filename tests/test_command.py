@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -174,6 +175,16 @@ def test_a_signal_leaves_nothing_half_written(tiny: Path, number: signal.Signals
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (128 + number, "interrupted\n")
     assert {path.name for path in tiny.parent.iterdir()} == {"tiny.onnx", "halted"}
+
+
+def test_an_interrupt_while_modules_are_read(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reading(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "xflowrl.console", Reading("xflowrl.console"))
+    done = invoke(tiny, *QUICK)
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 def test_python_returns_what_is_printed(tiny: Path, tmp_path: Path) -> None:

@@ -80,13 +80,13 @@ def command(
     What is written computes the same, which is proven, and is faster in ONNX Runtime on this
     machine, which is measured; where nothing is found it is a copy of MODEL.
     """
-    from xflowrl.api import optimize_file
-    from xflowrl.console import StatusLine, print_delivery, printing
-    from xflowrl.options import read_settings
-    from xflowrl.shortage import memory_for
-
     interrupts = Interrupts()
     try:
+        from xflowrl.api import optimize_file
+        from xflowrl.console import StatusLine, print_delivery, printing
+        from xflowrl.options import read_settings
+        from xflowrl.shortage import memory_for
+
         with interrupts, StatusLine() as status, memory_for(model):
             delivery = optimize_file(
                 *(model, out),
