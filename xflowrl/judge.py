@@ -168,9 +168,12 @@ class Judge:
                     refused = refused or proof
                     continue
                 tell("measuring")
-                best = race.measure([candidate], self._left_s(deadline_s, 0.4))[0]
+                left_s = max(self._left_s(deadline_s, 0.4), 0.25 * self._max_s)
+                best = race.measure([candidate], left_s)[0]
                 if best.is_faster:
                     return replace(_delivered(candidate, proof, target), real=best)
+                if time.monotonic() > deadline_s:
+                    break
             if refused is not None:
                 return _kept(original, target, refused.refusal, refused)
             return _kept(

@@ -84,8 +84,7 @@ def compare(
 
 def allowed(values: Array, tolerance: tuple[float, float]) -> float:
     """How far an element of a float tensor may be from `values`."""
-    finite = np.abs(values[np.isfinite(values)])
-    return tolerance[0] * _spread(values) + tolerance[1] * float(np.max(finite, initial=0.0))
+    return _limit(values[np.isfinite(values)], tolerance)[0]
 
 
 def compare_rounded(
@@ -120,30 +119,37 @@ def _compare_arrays(
         return _failure(name, f"differs in {count} of {ours.size} elements") if count else (
             Difference()
         )  # fmt: skip
+    if np.array_equal(ours, theirs):
+        return Difference()
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     finite = np.isfinite(a)
-    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
-        return _failure(name, "is infinite or not a number in other places")
-    a, b = a[finite], b[finite]
-    if not np.all(np.isfinite(b)):
-        return _failure(name, "of the result is not finite")
+    if not finite.all():
+        if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+            return _failure(name, "is infinite or not a number in other places")
+        a, b = a[finite], b[finite]
     absolute = float(np.max(np.abs(a - b), initial=0.0))
+    if not np.isfinite(absolute):
+        return _failure(name, "of the result is not finite")
     if absolute == 0.0:
         return Difference()
-    spread = _spread(a)
+    limit, spread = _limit(a, tolerance)
     relative = absolute / spread if spread else np.inf
-    if absolute <= max(allowed(a, tolerance), floor):
+    if absolute <= max(limit, floor):
         return Difference(absolute, relative)
     what = f'"{name}" differs by {absolute:.3g}, {relative:.3g} of its standard deviation'
     return Difference(absolute, relative, name, what)
 
 
-def _spread(values: Array) -> float:
-    """The standard deviation; of few elements that says little, and their size is taken."""
-    finite = values[np.isfinite(values)].astype(np.float64)
+def _limit(finite: Array, tolerance: tuple[float, float]) -> tuple[float, float]:
+    """What finite values may be off, and their standard deviation.
+
+    That of few elements says little, and their size is taken.
+    """
     if not finite.size:
-        return 0.0
-    return float(np.std(finite) if finite.size >= 16 else np.sqrt(np.mean(np.square(finite))))
+        return 0.0, 0.0
+    values = finite.astype(np.float64, copy=False)
+    spread = float(np.std(values) if values.size >= 16 else np.sqrt(np.mean(np.square(values))))
+    return tolerance[0] * spread + tolerance[1] * float(np.max(np.abs(values))), spread
 
 
 def _kind(array: Array) -> str:
