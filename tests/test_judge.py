@@ -18,7 +18,7 @@ from xflowrl.judge import Judge
 from xflowrl.measurement import RealMeasurement
 from xflowrl.measurement import compare as compare_module
 from xflowrl.measurement.timer import Measurement
-from xflowrl.problem import Problem, Result, Step
+from xflowrl.problem import Problem, Result, Step, replay
 from xflowrl.proving import prove_steps
 
 MakeProblem = Callable[..., Problem]
@@ -255,8 +255,10 @@ def test_equal_files_are_timed_once(
     problem: Problem, tmp_path: Path, timing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raced, result = timing({1: 1.5, 2: 1.2}), found(problem)
-    steps = result.trace.steps
-    monkeypatch.setattr(Judge, "_found", lambda *arguments: iter([steps, steps[:2], steps]))
+    trace = replace(result.trace, steps=result.trace.steps[:2])
+    model = problem.model.with_graph(replay(problem, trace).graph)
+    fewer = replace(result, trace=trace, model=model)
+    monkeypatch.setattr(Judge, "_found", lambda *arguments: iter([result, fewer, result]))
     Judge().deliver(result, problem, tmp_path / "best.onnx")
     assert [len(files) for files in raced] == [2, 1]
     assert num_nodes(tmp_path / "best.onnx") == 1

@@ -20,7 +20,7 @@ from xflowrl.delivery import copy_file, move_file, work_name, workshop
 from xflowrl.measurement.runtimes import open_runtime, runtimes_on
 from xflowrl.onnx_io.model_file import inspect_file
 from xflowrl.problem import Problem, Result, Step, StopReason
-from xflowrl.proving import Proof, prove_steps, write_steps
+from xflowrl.proving import Proof, prove_steps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +65,7 @@ class Judgement:
 class _Candidate:
     file: Path
     steps: tuple[Step, ...]
+    model: Model | None  # what the steps lead to, if it is at hand
 
 
 class Judge:
@@ -133,6 +134,7 @@ class Judge:
                 tell("proving")
                 return prove_steps(
                     *(problem, candidate.steps, candidate.file),
+                    model=candidate.model,
                     draws=self._draws,
                     seed=seed,
                     inputs=inputs,
@@ -140,8 +142,8 @@ class Judge:
                 )
 
             candidates = [
-                _Candidate(folder / str(number) / work_name(target), steps)
-                for number, steps in enumerate(self._found(result, problem, deadline_s))
+                _Candidate(folder / str(number) / work_name(target), found.trace.steps, found.model)
+                for number, found in enumerate(self._found(result, problem, deadline_s))
             ]
             if not candidates:
                 return _kept(original, target, "nothing to rewrite")
@@ -154,7 +156,7 @@ class Judge:
             race = _Race(self._runtime, original, problem.model, seed, inputs)
             try:
                 race.prepare()
-                ranked = race.ranked(problem, candidates, prove, self._left_s(deadline_s, 0.6))
+                ranked = race.ranked(candidates, prove, self._left_s(deadline_s, 0.6))
             except (RuntimeError, CannotRun) as error:
                 return _kept(original, target, f"{self._runtime.name} cannot run it: {error}")
             refused: Proof | None = None
@@ -183,19 +185,17 @@ class Judge:
     def _left_s(self, deadline_s: float, share: float) -> float:
         return share * max(0.0, min(self._max_s, deadline_s - time.monotonic()))
 
-    def _found(
-        self, result: Result, problem: Problem, deadline_s: float
-    ) -> Iterator[tuple[Step, ...]]:
-        """The steps of each candidate; a search that could only find the same is not made."""
-        steps = result.trace.steps
-        if not steps:
+    def _found(self, result: Result, problem: Problem, deadline_s: float) -> Iterator[Result]:
+        """What becomes a candidate; a search that could only find the same is not made."""
+        if not result.trace.steps:
             return
-        yield steps
+        yield result
         if not self._measure:
             return
+        last = result
         for is_kept in (_is_not_regrouping, _is_folding):
             names = [rule.name for rule in problem.rules.rules if is_kept(rule.filename)]
-            if not names or {step.rule for step in steps} <= set(names):
+            if not names or {step.rule for step in last.trace.steps} <= set(names):
                 continue
             left_s = max(0.0, min(self._max_s, deadline_s - time.monotonic()))
             smaller = replace(
@@ -206,9 +206,9 @@ class Judge:
             (again,) = Greedy().optimize([smaller], lambda metrics, step: None)
             if again.stop_reason == StopReason.INTERRUPTED:
                 raise KeyboardInterrupt
-            steps = again.trace.steps
-            if steps:
-                yield steps
+            last = again
+            if last.trace.steps:
+                yield last
 
 
 class _Race:
@@ -237,28 +237,34 @@ class _Race:
 
     def ranked(
         self,
-        problem: Problem,
         candidates: Sequence[_Candidate],
         prove: Callable[[_Candidate], Proof],
         max_s: float,
     ) -> list[tuple[_Candidate, RealMeasurement]]:
-        """The candidates, written, the fastest first; of equal files one.
+        """The candidates, written, the fastest first; of equal files one, as far as time allows.
 
         What cannot be written or run as it is, is proven first: that leaves out what is at fault.
         """
+        from xflowrl.onnx_io import save_onnx
+
         try:
             for candidate in candidates:
-                write_steps(problem, candidate.steps, candidate.file)
+                assert candidate.model is not None, "just found"
+                save_onnx(candidate.model, candidate.file)
             racing = _different(candidates)
             measured = self.measure(racing, max_s)
         except (ValueError, RuntimeError):
             proofs = [(candidate, prove(candidate)) for candidate in candidates]
             racing = _different(
-                [_Candidate(c.file, p.steps) for c, p in proofs if p.verdict.equal and p.steps]
+                [
+                    replace(c, steps=p.steps, model=None)
+                    for c, p in proofs
+                    if p.verdict.equal and p.steps
+                ]
             )
             measured = self.measure(racing, max_s) if racing else []
         return sorted(
-            zip(racing, measured, strict=True), key=lambda entry: entry[1].speedup, reverse=True
+            zip(racing, measured, strict=False), key=lambda entry: entry[1].speedup, reverse=True
         )
 
     def measure(self, candidates: Sequence[_Candidate], max_s: float) -> list[RealMeasurement]:

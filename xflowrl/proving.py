@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from xflowrl._engine import State
+    from xflowrl.onnx_io import Model
     from xflowrl.verify import Verdict
 
 _MAX_GIVEN_UP = 8
@@ -50,6 +51,7 @@ def prove_steps(
     steps: Sequence[Step],
     file: Path,
     *,
+    model: Model | None = None,
     draws: int,
     seed: int,
     inputs: Mapping[str, np.ndarray] | None = None,
@@ -64,11 +66,15 @@ def prove_steps(
 
     Args:
         file: is written, also where nothing is proven.
+        model: what all the steps lead to, if it is at hand.
     """
 
     def prove(tried: Sequence[Step]) -> tuple[Verdict, bool]:
-        state = _replayed(problem, tried)[0]
-        return _prove(problem, state, file, draws=draws, seed=seed, inputs=inputs)
+        if model is not None and len(tried) == len(steps):
+            result = model
+        else:
+            result = problem.model.with_graph(_replayed(problem, tried)[0].graph)
+        return _prove(problem.model, result, file, draws=draws, seed=seed, inputs=inputs)
 
     kept, given_up, fixed, reason = list(steps), list[str](), list[str](), ""
     while True:
@@ -96,17 +102,6 @@ def prove_steps(
         kept = _replayed(problem, left)[1]
 
 
-def write_steps(problem: Problem, steps: Sequence[Step], file: Path) -> None:
-    """Writes the model that the steps lead to.
-
-    Raises:
-        ValueError: it cannot be written.
-    """
-    from xflowrl.onnx_io import save_onnx
-
-    save_onnx(problem.model.with_graph(_replayed(problem, steps)[0].graph), file)
-
-
 def _first_wrong(steps: Sequence[Step], is_proven: Callable[[Sequence[Step]], bool]) -> int:
     """Index of the step after the longest proven prefix; all of them together are not proven."""
     proven, wrong = 0, len(steps)
@@ -132,24 +127,21 @@ def _replayed(problem: Problem, steps: Sequence[Step]) -> tuple[State, list[Step
 
 
 def _prove(
-    problem: Problem,
-    state: State,
+    original: Model,
+    result: Model,
     file: Path,
     *,
     draws: int,
     seed: int,
     inputs: Mapping[str, np.ndarray] | None,
 ) -> tuple[Verdict, bool]:
-    """Writes the state's model and compares it with the original; does it need a fixed size?"""
+    """Writes the result and compares it with the original; does it need a fixed size?"""
     from xflowrl import verify
     from xflowrl.onnx_io import NeedsFixedSize, save_onnx
 
-    result = problem.model.with_graph(state.graph)
     try:
         save_onnx(result, file)
-        verdict = verify.verify_file(
-            problem.model, result, file, draws=draws, seed=seed, inputs=inputs
-        )
+        verdict = verify.verify_file(original, result, file, draws=draws, seed=seed, inputs=inputs)
     except ValueError as error:  # not valid ONNX, or of another interface
         verdict = verify.Verdict("different", float("inf"), float("inf"), str(error))
         return verdict, isinstance(error, NeedsFixedSize)

@@ -175,3 +175,11 @@ def test_large_files_are_in_memory_one_at_a_time(
     measured = race(files[0], files[1:], feeds, runtime, max_s=0.2)
     assert compiled == ["0", "1", "2", "0"]
     assert [m.best.num_repeats for m in measured] == [m.initial.num_repeats // 2 for m in measured]
+
+
+def test_files_for_which_there_is_no_time_are_left_out(tmp_path: Path) -> None:
+    model = convolutions(2)
+    measured = race_models(
+        tmp_path, open_runtime("onnxruntime", group="judge"), model, model, model, max_s=0.0
+    )
+    assert len(measured) == 1
