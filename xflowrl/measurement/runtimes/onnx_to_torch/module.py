@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
+from onnx import inliner, numpy_helper
 from torch import Tensor, nn
 
 from xflowrl.measurement.runtimes.onnx_to_torch.elementwise import dtype_of
@@ -62,7 +62,7 @@ class OnnxModule(nn.Module):
     def __init__(self, model: onnx.ModelProto) -> None:
         super().__init__()
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+            model = inliner.inline_local_functions(model)
         graph = model.graph
         if graph.sparse_initializer:
             raise NotSupported(f'initializer "{graph.sparse_initializer[0].values.name}": sparse')
