@@ -57,6 +57,11 @@ def test_a_refused_model_is_one_line(broken: bytes) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_feeds_of_another_type_are_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"an array of float64 for a tensor of torch\.float32"):
+        eager("cpu", 1).compile(model_of("Relu").SerializeToString(), {"x": np.ones((2, 3))})
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_are_its_own_only_while_it_runs(
     threads: int, monkeypatch: pytest.MonkeyPatch

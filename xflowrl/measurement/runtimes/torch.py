@@ -94,9 +94,7 @@ class BoundModule:
 
         self._module = module
         self._threads = threads
-        self._inputs = [
-            as_tensor(np.ascontiguousarray(feeds[name]), dtype) for name, dtype in module.inputs
-        ]
+        self._inputs = [as_tensor(np.asarray(feeds[name]), dtype) for name, dtype in module.inputs]
         self()
 
     def __call__(self) -> None:

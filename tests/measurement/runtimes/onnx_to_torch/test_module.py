@@ -117,6 +117,33 @@ def test_values_are_let_go_after_their_last_use() -> None:
     assert (len(alive), most) == (4, 2)
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("op_type", ["LSTM", "GRU"])
+def test_recurrent_operators(op_type: str, direction: str) -> None:
+    """As ONNX Runtime computes them, with biases and first states."""
+    num, gates = (2 if direction == "bidirectional" else 1), {"LSTM": 4, "GRU": 3}[op_type]
+    shapes = {"w": [num, 5 * gates, 4], "r": [num, 5 * gates, 5], "b": [num, 10 * gates]}
+    shapes |= {"h": [num, 3, 5]} | ({"c": [num, 3, 5]} if op_type == "LSTM" else {})
+    special = {"linear_before_reset": 1} if op_type == "GRU" else {}
+    operands = ["x", "w", "r", "b", "", "h", "c"][: 5 + len(shapes) - 3]
+    results = ["y", "y_h", "y_c"][: len(shapes) - 2]
+    node = helper.make_node(
+        op_type, operands, results, hidden_size=5, direction=direction, **special
+    )
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results]
+    model = model_of("y = Identity(x)")
+    model.graph.node[0].CopyFrom(node)
+    del model.graph.output[:]
+    model.graph.output.extend(infos)
+    draw = np.random.default_rng(1).standard_normal
+    for name, shape in shapes.items():
+        tensor = onnx.numpy_helper.from_array(draw(shape).astype(np.float32), name)
+        model.graph.initializer.append(tensor)
+    expected = open_session(model.SerializeToString()).run(None, {"x": X})
+    for ours, theirs in zip(run(model), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("body", "opset", "message"),
     [
@@ -127,8 +154,9 @@ def test_values_are_let_go_after_their_last_use() -> None:
         ("y = Relu(x)", 6, "opset 6: models are run from opset 7 on"),
         ("y = GroupNormalization<num_groups = 1>(x, x, x)", 18, "(GroupNormalization): its form"),
         ("y, m = MaxPool<kernel_shape = [2]>(x)", 18, 'node "y" (MaxPool): 2 results'),
-        ("y = Cast<to = 17>(x)", 18, 'node "y" (Cast): tensors of ONNX\'s type 17'),
+        ("y = Cast<to = 17>(x)", 18, 'node "y" (Cast): a tensor of type FLOAT8E4M3FN'),
         ("y = MatMul(x, x)", 18, 'node "y" (MatMul): '),
+        ("y = Conv(x)", 18, 'node "y" (Conv): '),
     ],
 )
 def test_what_is_refused_names_the_node(body: str, opset: int, message: str) -> None:

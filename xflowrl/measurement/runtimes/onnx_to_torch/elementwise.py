@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from onnx import TensorProto
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,10 +28,10 @@ DTYPES: dict[int, torch.dtype] = {
 """The types of PyTorch, by onnx.TensorProto.DataType."""
 
 
-def dtype_of(element: int) -> torch.dtype:
-    """Raises NotSupported for a type that PyTorch lacks or cannot compute with."""
+def dtype_of(element: int, what: str = "a tensor") -> torch.dtype:
+    """Raises NotSupported, naming `what` is of it, for a type that PyTorch lacks."""
     if element not in DTYPES:
-        raise NotSupported(f"tensors of ONNX's type {element}")
+        raise NotSupported(f"{what} of type {TensorProto.DataType.Name(element)}")
     return DTYPES[element]
 
 

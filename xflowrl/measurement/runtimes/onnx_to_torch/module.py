@@ -18,7 +18,6 @@ from xflowrl.measurement.runtimes.onnx_to_torch.operator import NotSupported, Op
 from xflowrl.measurement.runtimes.onnx_to_torch.table import TABLE
 
 _OLDEST_OPSET = 7  # older operators broadcast by an attribute of theirs
-_ERRORS = (RuntimeError, TypeError, ValueError, IndexError, KeyError, OverflowError)
 _CONSTANT_VALUES = {
     "value_float": torch.float32,
     "value_floats": torch.float32,
@@ -73,7 +72,7 @@ class OnnxModule(nn.Module):
         nodes = [node for node in graph.node if not _is_constant(node)]
         constants |= {n.output[0]: _constant(n) for n in graph.node if _is_constant(n)}
         self.inputs = [
-            (info.name, dtype_of(info.type.tensor_type.elem_type))
+            (info.name, dtype_of(info.type.tensor_type.elem_type, f'input "{info.name}"'))
             for info in graph.input
             if info.name not in constants
         ]
@@ -101,7 +100,9 @@ class OnnxModule(nn.Module):
         for step in self._steps:
             try:
                 result = step.function(*[values[place] for place in step.operands])
-            except _ERRORS as error:
+            except MemoryError:
+                raise
+            except Exception as error:  # a node that lacks operands fails in many ways
                 raise RuntimeError(f"{step.node}: {error}") from error
             if step.is_many:
                 for place, value in zip(step.results, result, strict=False):
@@ -177,21 +178,27 @@ class OnnxModule(nn.Module):
 
 def tensor_of(proto: onnx.TensorProto) -> Tensor:
     """The value of an initialiser, in memory of its own."""
-    dtype = dtype_of(proto.data_type)
+    dtype = dtype_of(proto.data_type, f'initializer "{proto.name}"')
     return as_tensor(numpy_helper.to_array(proto), dtype).clone()
 
 
 def as_tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
-    """The array as a tensor in the same memory, where it may be written; NumPy lacks bfloat16."""
+    """The array as a tensor in the same memory, where it may be written.
+
+    NumPy lacks bfloat16: its bits are taken. Raises NotSupported for an array of another type.
+    """
     array = array if array.flags.writeable else array.copy()
     if dtype == torch.bfloat16:
         return torch.from_numpy(array.view(np.uint16)).view(dtype)
-    return torch.from_numpy(array)
+    tensor = torch.from_numpy(array)
+    if tensor.dtype != dtype:
+        raise NotSupported(f"an array of {array.dtype} for a tensor of {dtype}")
+    return tensor
 
 
 def _describe(node: onnx.NodeProto) -> str:
     domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
-    name = node.name or next(iter(node.output), "")
+    name = node.name or next(filter(None, node.output), "")
     return f'node "{name}" ({domain}{node.op_type})'
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from xflowrl.measurement.runtimes.onnx_to_torch import elementwise as e
-from xflowrl.measurement.runtimes.onnx_to_torch import layers, movement
+from xflowrl.measurement.runtimes.onnx_to_torch import layers, movement, recurrent
 from xflowrl.measurement.runtimes.onnx_to_torch import reductions as r
 from xflowrl.measurement.runtimes.onnx_to_torch.operator import Operator
 
@@ -81,6 +81,8 @@ TABLE: dict[str, tuple[Operator, ...]] = {
     "GroupNormalization": (Operator(layers.group_normalization, since=21),),
     "Resize": (Operator(layers.resize, numbers=(2, 3), since=11),),
     "Upsample": (Operator(layers.upsample, numbers=(1,), moved={"scales": 1}),),
+    "LSTM": (Operator(recurrent.lstm, is_many=True),),
+    "GRU": (Operator(recurrent.gru, is_many=True),),
     # Along axes
     "ReduceSum": _reduction(r.total),
     "ReduceMean": _reduction(r.mean_of),
