@@ -96,12 +96,12 @@ MAY_IMPORT = {
 
 # Who may import a package that is heavy, or that the rest must not depend on.
 FENCES = {
-    "torch": {"agents.ppo"},
+    "torch": {"agents.ppo", "measurement.runtimes"},
     "torch_geometric": {"agents.ppo.policy"},
     "pytorch_lightning": {"agents.ppo.training"},
     "gymnasium": {"env"},
     "onnxruntime": {"measurement.runtimes", "onnx_io.folding"},
-    "onnx": {"onnx_io", "proof", "soundness.reference"},
+    "onnx": {"measurement.runtimes", "onnx_io", "proof", "soundness.reference"},
     "wandb": {"tracking"},
     "hydra": {"run", "options"},
     "omegaconf": {"run", "options"},

@@ -290,3 +290,23 @@ def test_a_stop_while_proving_leaves_nothing(
 def test_bad_options_are_one_clear_line(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Judge(**options)
+
+
+def test_files_race_in_eager_torch(problem: Problem, tmp_path: Path) -> None:
+    judgement = Judge(runtime="torch", max_s=1.0).deliver(
+        found(problem), problem, tmp_path / "best.onnx"
+    )
+    assert judgement.real is not None
+    assert judgement.real.runtime == "torch"
+    assert judgement.real.is_faster  # one relu for four
+
+
+def test_what_torch_cannot_run_is_kept(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xflowrl.measurement.runtimes.onnx_to_torch.table import TABLE
+
+    monkeypatch.delitem(TABLE, "Relu")
+    judgement = Judge(runtime="torch").deliver(found(problem), problem, tmp_path / "best.onnx")
+    assert (tmp_path / "best.onnx").read_bytes() == (tmp_path / "user.onnx").read_bytes()
+    assert judgement.detail.startswith('torch cannot run it: node "relu0" (Relu): the operator')

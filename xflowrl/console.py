@@ -33,7 +33,11 @@ from xflowrl.run_folder import GraphRecord
 if TYPE_CHECKING:
     from xflowrl.measurement import Objective
 
-_RUNTIMES = {"onnxruntime": "ONNX Runtime", "onnxruntime_plain": "unoptimised ONNX Runtime"}
+_RUNTIMES = {
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime_plain": "unoptimised ONNX Runtime",
+    "torch": "eager PyTorch",
+}
 
 
 class _Shown:

@@ -92,7 +92,7 @@ def test_costs_kept_by_earlier_versions_are_found(path) -> None:
 
 
 def test_runtimes_keep_their_costs_apart(path) -> None:
-    for runtime in ("onnxruntime_plain", "onnxruntime"):
+    for runtime in ("onnxruntime_plain", "onnxruntime", "torch"):
         objective = estimated(runtime=runtime, database=path, max_ms_per_op=2.0)
         assert price(objective, graph_with()).ms > 0
         assert objective.num_measured == 2

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from xflowrl.measurement.runtimes.onnxruntime import open_session, refusal
+from xflowrl.measurement.runtimes.onnxruntime import open_session
+from xflowrl.measurement.runtimes.runtime import refusal
 from xflowrl.onnx_io.inlining import bodies, reads
 from xflowrl.onnx_io.ordering import sorted_nodes
 from xflowrl.onnx_io.protobuf_file import read_model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xflowrl.measurement.runtimes import onnxruntime
+from xflowrl.measurement.runtimes import onnxruntime, torch
 from xflowrl.measurement.runtimes.runtime import Run, Runtime, export_for
 
 __all__ = ["RUNTIMES", "Run", "Runtime", "export_for", "open_runtime", "runtimes_on"]
@@ -13,6 +13,7 @@ __all__ = ["RUNTIMES", "Run", "Runtime", "export_for", "open_runtime", "runtimes
 RUNTIMES: dict[str, tuple[tuple[str, ...], Callable[[str, int], Runtime]]] = {
     "onnxruntime": (onnxruntime.DEVICES, onnxruntime.optimised),
     "onnxruntime_plain": (onnxruntime.DEVICES, onnxruntime.plain),
+    "torch": (torch.DEVICES, torch.eager),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xflowrl.measurement.device import DeviceLock, cpu_name, device_lock
-from xflowrl.shortage import is_no_memory
+from xflowrl.measurement.runtimes.runtime import refusal, trim_memory
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -90,13 +89,8 @@ class OnnxRuntime:
         return BoundSession(session, feeds)
 
     def release(self) -> None:
-        """Gives freed memory back to the system, where the C library keeps it.
-
-        glibc holds on to freed blocks, so that a process that measures now and then seems to grow.
-        """
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+        """Gives freed memory back to the system."""
+        trim_memory()
 
 
 def open_session(
@@ -199,9 +193,3 @@ def _agree(declared: Sequence[int | str | None], shape: Sequence[int]) -> bool:
         len(declared) == len(shape)
         and all(d == s for d, s in zip(declared, shape, strict=True) if isinstance(d, int))
     )
-
-
-def refusal(error: Exception) -> MemoryError | RuntimeError:
-    """Its message without line breaks; memory that ran out says nothing about the model."""
-    text = " ".join(str(error).split())
-    return MemoryError(text) if is_no_memory(error) else RuntimeError(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Collection, Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from xflowrl.measurement.device import DeviceLock
+from xflowrl.shortage import is_no_memory
 
 if TYPE_CHECKING:
     from xflowrl.onnx_io import Model
@@ -84,3 +86,19 @@ def export_for(runtime: Runtime, model: Model, *, opset: int | None = None) -> b
         )
     exported: bytes = export_onnx(model, fused=runtime.fused, opset=opset).SerializeToString()
     return exported
+
+
+def trim_memory() -> None:
+    """Gives freed memory back to the system, where the C library keeps it.
+
+    glibc holds on to freed blocks, so that a process that measures now and then seems to grow.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def refusal(error: Exception) -> MemoryError | RuntimeError:
+    """Its message without line breaks; memory that ran out says nothing about the model."""
+    text = " ".join(str(error).split())
+    return MemoryError(text) if is_no_memory(error) else RuntimeError(text)
