@@ -456,6 +456,11 @@ def test_calls_that_no_rewrite_entered_come_back(
     state = State(model.graph, rules, CostTable.roofline(1e12, 1e12, 0.005))
     (entered,) = [match for match in state.matches() if "call2/d" in match.tensors]
     assert names(model.with_graph(state.apply(entered).graph)) == ["call0"]
+    function.opset_import[0].version = 17  # results have at least 18
+    older = make_model(
+        nodes, {"x": ["n", 3]}, {"y": ["n", 3]}, functions=[function], opsets={"mine": 1}, opset=17
+    )
+    assert not names(load_onnx(older))
 
 
 def test_custom_operators_without_a_type(make_model: Make) -> None:

@@ -103,7 +103,9 @@ class Exporter:
         protos = live_nodes(self._protos(), needed)
         if self._source is not None:
             changed = self._source.changed(self._nodes)
-            protos = with_calls(protos, self._source.calls, changed, self._new_names, needed)
+            protos = with_calls(
+                protos, self._source.restorable_calls, changed, self._new_names, needed
+            )
         graph.node.extend(protos)
         taken = {name for node in graph.node for name in node.output} | set(self._writer.constants)
         taken.update(map(self._new_name, self._types))

@@ -12,6 +12,7 @@ import onnx
 from xflowrl._engine import Node, TensorType
 from xflowrl.onnx_io.calls import Call
 from xflowrl.onnx_io.dimensions import Bindings, Shapes, size_of
+from xflowrl.onnx_io.reading import opset_of
 from xflowrl.weights import Array
 
 Place = tuple[str, int]
@@ -96,6 +97,11 @@ class Source:
             for name in node.input
         }
         return set(self.initializers) - used - self.folded
+
+    @property
+    def restorable_calls(self) -> Sequence[Call]:
+        """Calls that results may have: functions of another opset than the model's are refused."""
+        return self.calls if opset_of(self.shell.opset_import) == self.opset else ()
 
     def changed(self, nodes: Iterable[Node]) -> set[str]:
         """First outputs of the nodes of the file that are not among these as they were."""
