@@ -101,11 +101,9 @@ class Exporter:
         # Shape arithmetic may have lost its reader.
         needed = [public for public, _ in self._outputs] + [tensor for tensor, _ in self._copies]
         protos = live_nodes(self._protos(), needed)
-        if self._source is not None:
-            changed = self._source.changed(self._nodes)
-            protos = with_calls(
-                protos, self._source.restorable_calls, changed, self._new_names, needed
-            )
+        if (source := self._source) is not None:
+            calls, changed = source.restorable_calls, source.changed(self._nodes)
+            protos = with_calls(protos, calls, changed, self._new_names, needed)
         graph.node.extend(protos)
         taken = {name for node in graph.node for name in node.output} | set(self._writer.constants)
         taken.update(map(self._new_name, self._types))
