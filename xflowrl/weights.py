@@ -160,7 +160,8 @@ def _plan_recipes(graph: Graph) -> dict[str, _Recipe]:
             constant.update(node.outputs)
     size = dict.fromkeys(graph.inputs, _Moments(0.0, 1.0))
     for name, (_, values) in graph.literals.items():
-        size[name] = _Moments(float(np.mean(values)), float(np.std(values)))
+        bounded = np.clip(values, -1e3, 1e3)  # masks hold infinities
+        size[name] = _Moments(float(np.mean(bounded)), float(np.std(bounded)))
     recipes: dict[str, _Recipe] = {}
     for node in nodes:
         if node.is_constant:

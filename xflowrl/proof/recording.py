@@ -120,7 +120,10 @@ def _run_original(
     if best is None:
         raise CannotRun(reason)
     if best[0] == 0.0:
-        raise CannotRun("the original's outputs are not finite, for none of the inputs tried")
+        where = "on your data"
+        if run.inputs is None:
+            where = "for any inputs that were drawn; give some it is meant for (--inputs data.npz)"
+        raise CannotRun(f"the original's outputs are not finite {where}")
     return best[1]
 
 
