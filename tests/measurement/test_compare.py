@@ -164,9 +164,7 @@ def test_large_files_are_in_memory_one_at_a_time(
         return run
 
     runtime: Any = SimpleNamespace(
-        **{
-            name: getattr(plain, name) for name in ("name", "device", "lock", "clock_ns", "release")
-        },
+        **{name: getattr(plain, name) for name in ("name", "device", "lock", "release")},
         compile=compile,
     )
     monkeypatch.setattr(compare, "_MAX_TOGETHER_BYTES", 0)

@@ -94,7 +94,6 @@ def _samples_together(
             settled_after=20,
             settled=_ratios_are_known,
             min_warmup_ms=min(200.0, 100.0 * max_s),
-            clock_ns=runtime.clock_ns,
         )
     runs.clear()
     runtime.release()
@@ -115,7 +114,6 @@ def _samples_of_each(
                 max_ms=1000.0 * max_s / len(turns),
                 precision=_PRECISION,
                 min_rounds=3,
-                clock_ns=runtime.clock_ns,
             )
         columns.append(samples_ms[:, 0])
         del run

@@ -29,9 +29,7 @@ def latency_ms(original: Model, state: State, *, runtime: Runtime) -> float:
     feeds = {name: draw(state.graph.tensor_type(name)) for name in state.graph.inputs}
     run = runtime.compile(export_for(runtime, original.with_graph(state.graph)), feeds)
     with runtime.lock.exclusive():
-        samples_ms = sample_ms(
-            [run], max_ms=_MAX_MS, precision=_PRECISION, min_rounds=3, clock_ns=runtime.clock_ns
-        )
+        samples_ms = sample_ms([run], max_ms=_MAX_MS, precision=_PRECISION, min_rounds=3)
     del run
     runtime.release()
     return float(np.median(samples_ms))

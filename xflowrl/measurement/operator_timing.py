@@ -56,7 +56,6 @@ def time_operator(
         max_ms=max_ms,
         precision=_PRECISION,
         min_ms=min(_MIN_MS, max_ms / 2),
-        clock_ns=runtime.clock_ns,
     )[:, 0]
     net = np.maximum(samples - overhead_ms, 0.0)
     return Measurement.of(net, device=runtime.device, runtime=runtime.name)
@@ -97,7 +96,6 @@ def time_beside(
         precision=_PRECISION,
         min_rounds=2,
         min_ms=max_ms / 2,
-        clock_ns=runtime.clock_ns,
     )
     return significant_extra_ms(samples), len(samples)
 
@@ -130,7 +128,6 @@ def overhead_ms(runtime: Runtime) -> float:
         max_ms=_OVERHEAD_MAX_MS,
         precision=_PRECISION,
         min_ms=20.0,
-        clock_ns=runtime.clock_ns,
     )
     one_ms, many_ms = np.median(samples, axis=0)
     return max(0.0, float(one_ms - (many_ms - one_ms) / (_CHAIN_LENGTH - 1)))

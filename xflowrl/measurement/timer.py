@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Run = Callable[[], object]
-"""Executes the thing under test once and returns when it is finished."""
+Run = Callable[[], float]
+"""Executes the thing under test and returns the milliseconds that one execution took."""
 
 _Z_95 = 1.959964
 
@@ -69,7 +69,6 @@ def sample_ms(
     min_warmup_ms: float = 0.0,
     min_ms: float = 0.0,
     settled: Callable[[np.ndarray], bool] | None = None,
-    clock_ns: Callable[[], int] = time.perf_counter_ns,
 ) -> np.ndarray:
     """Times `runs` in turn, round after round; milliseconds, shape [rounds, len(runs)].
 
@@ -79,10 +78,6 @@ def sample_ms(
     `settled_after` rounds and `min_ms` on (a short moment may be a quiet one, or a loud one); at
     `max_rounds`; or when one more round would pass `max_ms`, but not before `min_rounds`.
     Both limits of time include the warm-up, and mean time on the wall.
-
-    `clock_ns` is what samples are read from. `time.thread_time_ns` suits what runs on the calling
-    thread alone: it stops while another process has the CPU. On a machine shared with four busy
-    processes it gave 9.1 ms for a network of 8.7 ms, and the clock on the wall 41 ms.
     """
     settled = settled or (
         lambda samples: all(is_narrow(samples[:, i], precision) for i in range(len(runs)))
@@ -95,7 +90,7 @@ def sample_ms(
         elapsed_ms = _ms_since(started_s)
         if len(rows) >= min_rounds and elapsed_ms + round_ms > max_ms:
             break
-        rows.append(_timed_round(runs, len(rows), clock_ns))
+        rows.append(_timed_round(runs, len(rows)))
         round_ms = _ms_since(started_s) - elapsed_ms
         if len(rows) >= check_at and elapsed_ms >= min_ms:
             if settled(np.asarray(rows)):
@@ -116,14 +111,11 @@ def _warm_up(runs: Sequence[Run], min_warmup_ms: float) -> float:
             return spent_ms - before_ms
 
 
-def _timed_round(runs: Sequence[Run], round_index: int, clock_ns: Callable[[], int]) -> list[float]:
+def _timed_round(runs: Sequence[Run], round_index: int) -> list[float]:
     row = [0.0] * len(runs)
     for offset in range(len(runs)):
         index = (round_index + offset) % len(runs)
-        run = runs[index]
-        started_ns = clock_ns()
-        run()
-        row[index] = (clock_ns() - started_ns) / 1e6
+        row[index] = runs[index]()
     return row
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xflowrl.measurement.device import DeviceLock, cpu_name, device_lock
-from xflowrl.measurement.runtimes.runtime import refusal, trim_memory
+from xflowrl.measurement.runtimes.runtime import clock_ns, refusal, trim_memory
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -71,14 +70,6 @@ class OnnxRuntime:
         return device_lock(self.kind)
 
     @property
-    def clock_ns(self) -> Callable[[], int]:
-        """One thread is the calling one, whose own time is what a model takes.
-
-        On a quiet machine that is the time of the wall, on a busy one still nearly the same.
-        """
-        return time.thread_time_ns if self.threads == 1 else time.perf_counter_ns
-
-    @property
     def fused(self) -> Collection[tuple[str, str, str]]:
         """None where it fuses by itself, so that it is given standard ONNX."""
         return frozenset() if self.is_optimised else _FUSED
@@ -86,7 +77,7 @@ class OnnxRuntime:
     def compile(self, model: bytes | Path, feeds: Mapping[str, np.ndarray]) -> BoundSession:
         """A session bound to `feeds`."""
         session = open_session(model, is_optimised=self.is_optimised, threads=self.threads)
-        return BoundSession(session, feeds)
+        return BoundSession(session, feeds, threads=self.threads)
 
     def release(self) -> None:
         """Gives freed memory back to the system."""
@@ -151,11 +142,16 @@ class BoundSession:
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, feeds: Mapping[str, np.ndarray]
+        self,
+        session: onnxruntime.InferenceSession,
+        feeds: Mapping[str, np.ndarray],
+        *,
+        threads: int = 1,
     ) -> None:
         import onnxruntime
 
         self._session = session
+        self._threads = threads
         self._binding = session.io_binding()
         self._lent = []  # the binding does not keep its inputs' memory alive
         for wanted in session.get_inputs():
@@ -173,12 +169,14 @@ class BoundSession:
             _agree(output.shape, value.shape()) for output, value in results if value.is_tensor()
         )
 
-    def __call__(self) -> None:
+    def __call__(self) -> float:
         if not self._keeps_outputs:
             for output in self._session.get_outputs():
                 self._binding.bind_output(output.name, "cpu")
         try:
+            started_ns = clock_ns(self._threads)
             self._session.run_with_iobinding(self._binding)
+            return (clock_ns(self._threads) - started_ns) / 1e6
         except Exception as error:  # as in open_session
             raise refusal(error) from error
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xflowrl.measurement.device import DeviceLock, cpu_name, device_lock
-from xflowrl.measurement.runtimes.runtime import refusal, trim_memory
+from xflowrl.measurement.runtimes.runtime import clock_ns, refusal, trim_memory
 
 if TYPE_CHECKING:
     from xflowrl.measurement.runtimes.onnx_to_torch import OnnxModule
@@ -51,11 +50,6 @@ class Torch:
     def lock(self) -> DeviceLock:
         """The device's lock."""
         return device_lock(self.kind)
-
-    @property
-    def clock_ns(self) -> Callable[[], int]:
-        """One thread is the calling one, whose own time is what a model takes."""
-        return time.thread_time_ns if self.threads == 1 else time.perf_counter_ns
 
     @property
     def fused(self) -> Collection[tuple[str, str, str]]:
@@ -97,12 +91,14 @@ class BoundModule:
         self._inputs = [as_tensor(np.asarray(feeds[name]), dtype) for name, dtype in module.inputs]
         self()
 
-    def __call__(self) -> None:
+    def __call__(self) -> float:
         import torch
 
         try:
             with torch.inference_mode(), _threads(self._threads):
+                started_ns = clock_ns(self._threads)
                 self.outputs = self._module(*self._inputs)
+                return (clock_ns(self._threads) - started_ns) / 1e6
         except RuntimeError as error:
             raise refusal(error) from error
 
