@@ -26,7 +26,7 @@ def difference(model: Model, *, spoil: bool = False) -> float:
     if spoil:
         next(t for t in module.buffers() if t.is_floating_point() and t.ndim > 1).mul_(1.01)
     with torch.inference_mode():
-        actual = module(*(torch.from_numpy(feeds[name]) for name, _ in module.inputs))
+        actual = module(*(torch.from_numpy(feeds[given.name]) for given in module.inputs))
     shares = [
         float(np.max(np.abs(ours.numpy() - theirs)) / np.max(np.abs(theirs)))
         for ours, theirs in zip(actual, expected, strict=True)
