@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 import pytest
 
-from xflowrl import load_onnx, save_onnx, verify
+from xflowrl import judge, load_onnx, save_onnx, verify
 from xflowrl._engine import RuleSet
 from xflowrl.agents.greedy import Greedy
+from xflowrl.candidates import Candidate
 from xflowrl.judge import Judge
 from xflowrl.measurement import RealMeasurement
 from xflowrl.measurement import compare as compare_module
@@ -52,12 +53,13 @@ def timing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[Path]]]:
     def set_speedups(speedups: dict[int, float], noise: float = 0.02) -> list[list[Path]]:
         def race(original: Path, files: list[Path], *args: Any, **keywords: Any) -> Any:
             raced.append(files)
-            return [
-                RealMeasurement(
-                    "cpu", "onnxruntime", timed(1.0), timed(1 / speedups[num_nodes(file)]), noise
+            speedup = {file: speedups[num_nodes(file)] for file in files}
+            return {
+                file: RealMeasurement(
+                    "cpu", "onnxruntime", timed(1.0), timed(1 / speedup[file]), noise
                 )
-                for file in files
-            ]
+                for file in sorted(files, key=speedup.__getitem__, reverse=True)
+            }
 
         monkeypatch.setattr(compare_module, "race", race)
         return raced
@@ -229,7 +231,7 @@ def core_problem(tmp_path: Path) -> Problem:
     (problem,) = make_problems(
         [load_onnx(tmp_path / "m")],
         build_option("rules", "core"),
-        build_option("measurement", "roofline"),
+        build_option("measurement", "hybrid", {"guide": "roofline"}),
         build_option("budget", "default"),
         seed=0,
     )
@@ -257,8 +259,10 @@ def test_equal_files_are_timed_once(
     raced, result = timing({1: 1.5, 2: 1.2}), found(problem)
     trace = replace(result.trace, steps=result.trace.steps[:2])
     model = problem.model.with_graph(replay(problem, trace).graph)
-    fewer = replace(result, trace=trace, model=model)
-    monkeypatch.setattr(Judge, "_found", lambda *arguments: iter([result, fewer, result]))
+    all_of_it = Candidate(result.trace.steps, result.model, "", 0.0)
+    fewer = Candidate(trace.steps, model, "", 0.0)
+    made = [all_of_it, fewer, all_of_it]
+    monkeypatch.setattr(judge, "diverse", lambda *args, **keywords: iter(made))
     Judge().deliver(result, problem, tmp_path / "best.onnx")
     assert [len(files) for files in raced] == [2, 1]
     assert num_nodes(tmp_path / "best.onnx") == 1
