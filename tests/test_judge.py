@@ -42,13 +42,14 @@ def num_nodes(path: Path) -> int:
     return len(onnx.load(path).graph.node)
 
 
+def timed(ms: float) -> Measurement:
+    return Measurement(ms, ms, ms, 9, "cpu", "onnxruntime")
+
+
 @pytest.fixture
 def timing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[Path]]]:
     """Makes the race up: a candidate of N nodes is `speedups[N]` times as fast."""
     raced: list[list[Path]] = []
-
-    def timed(ms: float) -> Measurement:
-        return Measurement(ms, ms, ms, 9, "cpu", "onnxruntime")
 
     def set_speedups(speedups: dict[int, float], noise: float = 0.02) -> list[list[Path]]:
         def race(original: Path, files: list[Path], *args: Any, **keywords: Any) -> Any:
@@ -251,6 +252,76 @@ def test_a_merge_that_does_not_pay_as_deployed_is_not_delivered(
     assert sorted(operators) == ["Concat", "Conv", "Conv", "Relu", "Relu"]
     assert judgement.real is not None and judgement.real.speedup == pytest.approx(1.2)
     assert not any("merge" in step.rule for step in judgement.steps)
+
+
+def test_a_lucky_winner_is_not_delivered(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raced: list[list[Path]] = []
+
+    def race(original: Path, files: list[Path], *args: Any, **keywords: Any) -> Any:
+        raced.append(files)
+        best = timed(0.5 if len(raced) == 1 else 1.01)
+        return {
+            file: RealMeasurement("cpu", "onnxruntime", timed(1.0), best, 0.02) for file in files
+        }
+
+    monkeypatch.setattr(compare_module, "race", race)
+    judgement = Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
+    assert (tmp_path / "best.onnx").read_bytes() == (tmp_path / "user.onnx").read_bytes()
+    assert judgement.kept_original
+    assert judgement.real is not None and judgement.real.speedup == pytest.approx(1 / 1.01)
+    assert [entry.speedup for entry in judgement.raced] == [2.0]
+    assert not any(entry.is_delivered for entry in judgement.raced)
+
+
+def test_the_second_is_delivered_where_the_first_was_lucky(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = core_problem(tmp_path)
+    final: list[int] = []
+
+    def race(original: Path, files: list[Path], *args: Any, **keywords: Any) -> Any:
+        if len(files) == 1:
+            final.append(num_nodes(files[0]))
+        is_lucky = len(final) == 1
+        times = [timed(1.1 if is_lucky else 0.5 + 0.1 * place) for place in range(len(files))]
+        return {
+            file: RealMeasurement("cpu", "onnxruntime", timed(1.0), best, 0.02)
+            for file, best in zip(files, times, strict=True)
+        }
+
+    monkeypatch.setattr(compare_module, "race", race)
+    judgement = Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
+    assert not judgement.kept_original
+    assert [entry.is_delivered for entry in judgement.raced][:2] == [False, True]
+    assert num_nodes(tmp_path / "best.onnx") == final[1] != final[0]
+
+
+def test_all_that_raced_is_recorded(tmp_path: Path, timing: Any) -> None:
+    problem = core_problem(tmp_path)
+    merged = found(problem)
+    timing({merged.num_nodes_best: 0.7, 2: 0.7, 3: 0.7, 5: 1.2})
+    judgement = Judge().deliver(merged, problem, tmp_path / "best.onnx")
+    winner, *others = judgement.raced
+    assert (winner.is_delivered, winner.is_found) == (True, False)
+    assert winner.speedup == pytest.approx(1.2)
+    assert winner.num_steps == len(judgement.steps)
+    assert "merges 0 of 1" in winner.takes
+    (pick,) = [entry for entry in others if entry.is_found]
+    assert pick.speedup == pytest.approx(0.7)
+    assert pick.cost_ms == merged.cost_best_ms < winner.cost_ms
+
+
+def test_the_objective_says_how_many_race(tmp_path: Path, timing: Any) -> None:
+    from xflowrl.measurement import roofline
+
+    problem = replace(core_problem(tmp_path), objective=roofline())
+    merged = found(problem)
+    raced = timing({merged.num_nodes_best: 0.7, 2: 0.7, 3: 0.7})
+    judgement = Judge().deliver(merged, problem, tmp_path / "best.onnx")
+    assert [len(files) for files in raced] == [1]
+    assert judgement.kept_original
 
 
 def test_equal_files_are_timed_once(
