@@ -103,8 +103,9 @@ class Judge:
         measure: race; without it what the search found is delivered if it is proven.
         max_s: at most so long for the race.
         runtime: where they race.
-        device: where it runs: "cpu".
+        device: where it runs: "cpu" or "cuda".
         threads: of the runtime.
+        precision: what it computes tensors of single precision in.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Judge:
         runtime: str = "onnxruntime",
         device: str = "cpu",
         threads: int = 1,
+        precision: str = "fp32",
     ) -> None:
         if draws < 1:
             raise ValueError(f"judge.draws is {draws}: give at least 1")
@@ -123,7 +125,9 @@ class Judge:
         self._measure = measure
         self._max_s = max_s
         runtimes_on(device, group="judge")
-        self._runtime = open_runtime(runtime, device=device, threads=threads, group="judge")
+        self._runtime = open_runtime(
+            runtime, device=device, threads=threads, precision=precision, group="judge"
+        )
 
     @property
     def runtime(self) -> str:
