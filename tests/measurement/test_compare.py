@@ -15,6 +15,7 @@ from xflowrl.measurement.compare import RealMeasurement, _is_settled, _measured,
 from xflowrl.measurement.device import cpu_name
 from xflowrl.measurement.operand_values import draw
 from xflowrl.measurement.runtimes import RUNTIMES, Run, Runtime, open_runtime
+from xflowrl.measurement.runtimes.worker import InWorkers
 from xflowrl.onnx_io import Model, save_onnx
 
 
@@ -182,3 +183,38 @@ def test_files_for_which_there_is_no_time_are_left_out(tmp_path: Path) -> None:
         tmp_path, open_runtime("onnxruntime", group="judge"), model, model, model, max_s=0.0
     )
     assert len(measured) == 1
+
+
+def test_the_winner_is_timed_again_in_a_fresh_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = open_runtime("onnxruntime", group="judge")
+    save_onnx(convolutions(8), tmp_path / "user.onnx")
+    save_onnx(convolutions(2), tmp_path / "best.onnx")
+    seen: list[InWorkers] = []
+
+    def watched(
+        original: Path, files: list[Path], feeds: Any, runtime: InWorkers, **keywords: Any
+    ) -> Any:
+        seen.append(runtime)
+        return race(original, files, feeds, runtime, **keywords)
+
+    monkeypatch.setattr(compare, "race", watched)
+    feeds = {"x": draw(convolutions(1).graph.tensor_type("x"))}
+    files = tmp_path / "user.onnx", tmp_path / "best.onnx"
+    measured = compare.time_again(*files, feeds, here, max_s=0.3)
+    assert measured.is_faster
+    assert [runtime.inner for runtime in seen] == [here]
+    assert not seen[0]._workers  # it has ended
+
+
+def test_files_are_compiled_side_by_side_where_that_is_offered(tmp_path: Path) -> None:
+    runtime = InWorkers(open_runtime("onnxruntime", group="judge"), num_workers=2)
+    model = convolutions(2)
+    try:
+        assert len(race_models(tmp_path, runtime, model, model, model, max_s=0.3)) == 2
+        (tmp_path / "1.onnx").write_bytes(b"no model")
+        with pytest.raises(RuntimeError):
+            list(compare._compiled([tmp_path / "0.onnx", tmp_path / "1.onnx"], {}, runtime))
+    finally:
+        runtime.close()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from xflowrl.measurement import compare
-from xflowrl.measurement.compare import RealMeasurement, race, time_again
+from xflowrl.measurement.compare import RealMeasurement, race
 
 
 class MadeUpRun:
@@ -131,13 +131,3 @@ def test_what_is_dropped_is_let_go(monkeypatch: pytest.MonkeyPatch, race_them: R
     monkeypatch.setattr(compare, "_halved", watched)
     race_them(user=1.0, a=0.9, b=1.4, c=0.5, d=0.7)
     assert left == [2]  # the original and the fastest
-
-
-def test_the_winner_is_timed_anew(
-    race_them: RaceThem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    runtime: Any = MadeUpRuntime({"user": 1.0, "a": 0.5})
-    files = tmp_path / "user.onnx", tmp_path / "a.onnx"
-    assert race(files[0], files[1:], {}, runtime, max_s=0.2)[files[1]].speedup > 1.9
-    runtime.times_ms = {"user": 1.0, "a": 1.1}
-    assert time_again(*files, {}, runtime, max_s=0.2).speedup < 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from xflowrl.measurement.runtimes import Run, Runtime
+from xflowrl.measurement.runtimes.worker import InWorkers, fresh
 from xflowrl.measurement.timer import Measurement, is_narrow, median_interval, sample_ms
 
 _PRECISION = 0.005
@@ -73,7 +74,7 @@ def race(
 
     files = (original, *candidates)
     if sum(inspect_file(file).num_bytes for file in files) > _MAX_TOGETHER_BYTES:
-        make_runs = [partial(_compiled, file, feeds, runtime) for file in files]
+        make_runs = [partial(runtime.compile, _source(file), feeds) for file in files]
         measured = _measured(_samples_of_each(make_runs, runtime, max_s), runtime)
         ranked = sorted(zip(candidates, measured, strict=True), key=lambda e: -e[1].speedup)
         return dict(ranked)
@@ -95,25 +96,31 @@ def time_again(
     *,
     max_s: float,
 ) -> RealMeasurement:
-    """Times the winner of a race anew: the best of several was lucky as well as fast.
+    """Times the winner of a race anew, in a process that has run nothing before.
+
+    The best of several was lucky as well as fast, also in where its memory lies.
 
     Raises:
         RuntimeError: as `race`.
     """
-    return race(original, [winner], feeds, runtime, max_s=max_s)[winner]
+    with fresh(runtime) as elsewhere:
+        return race(original, [winner], feeds, elsewhere, max_s=max_s)[winner]
 
 
 def _compile_all(
     files: Sequence[Path], feeds: Mapping[str, np.ndarray], runtime: Runtime, max_s: float
 ) -> list[Run]:
-    """Runs of the first files, at least of two, as far as `max_s` allows three rounds of them."""
-    started_s, runs, once_ms = time.perf_counter(), list[Run](), list[float]()
-    for file in files:
-        spent_ms = 1000.0 * (time.perf_counter() - started_s)
-        if len(runs) >= 2 and spent_ms + 3 * (2 * once_ms[0] + sum(once_ms)) > 1000.0 * max_s:
-            break  # the original runs twice, and this one may take as long
-        runs.append(_compiled(file, feeds, runtime))
-        once_ms.append(runs[-1]())
+    """Runs of the first files: of two, and of more if `max_s` allows three rounds of them all."""
+    runs, once_ms, started_s = list[Run](), list[float](), 0.0
+    for run in _compiled(files, feeds, runtime):
+        runs.append(run)
+        once_ms.append(run())
+        if len(runs) == 2:
+            started_s = time.perf_counter()
+        # The original runs twice in a round, and the next file may take as long.
+        needed_ms = 3 * (2 * once_ms[0] + sum(once_ms))
+        if len(runs) >= 2 and needed_ms > 1000.0 * (max_s - time.perf_counter() + started_s):
+            break
     return runs
 
 
@@ -185,13 +192,25 @@ def _samples_of_each(
     return np.stack([first, last, *others], axis=1)
 
 
-def _compiled(file: Path, feeds: Mapping[str, np.ndarray], runtime: Runtime) -> Run:
+def _compiled(
+    files: Sequence[Path], feeds: Mapping[str, np.ndarray], runtime: Runtime
+) -> Iterator[Run]:
+    """A run for each file: one when it is asked for, or all at once where that is side by side."""
+    if not isinstance(runtime, InWorkers):
+        yield from (runtime.compile(_source(file), feeds) for file in files)
+        return
+    for made in runtime.compile_all([_source(file) for file in files], feeds):
+        if isinstance(made, Exception):
+            raise made
+        yield made
+
+
+def _source(file: Path) -> bytes | Path:
     from xflowrl.onnx_io.model_file import inspect_file
 
     # The runtime takes no path that is not UTF-8, but needs one to find external data.
     is_utf8 = os.fsencode(file).decode("utf-8", "replace") == str(file)
-    source = file if is_utf8 or inspect_file(file).data_files else file.read_bytes()
-    return runtime.compile(source, feeds)
+    return file if is_utf8 or inspect_file(file).data_files else file.read_bytes()
 
 
 def _is_settled(samples_ms: np.ndarray) -> bool:
