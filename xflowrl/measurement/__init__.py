@@ -3,6 +3,7 @@
 from xflowrl.measurement.compare import RealMeasurement
 from xflowrl.measurement.device import device_lock
 from xflowrl.measurement.estimated import estimated
+from xflowrl.measurement.hybrid import hybrid
 from xflowrl.measurement.latency import latency_ms
 from xflowrl.measurement.objective import Objective
 from xflowrl.measurement.roofline import roofline
@@ -15,6 +16,7 @@ __all__ = [
     "Runtime",
     "device_lock",
     "estimated",
+    "hybrid",
     "latency_ms",
     "open_runtime",
     "roofline",

@@ -32,6 +32,7 @@ class Objective:
     Attributes:
         device: the device the costs speak of.
         runtime: the runtime operators are timed in; None for a price list.
+        num_real: so many states are measured for real before one is delivered.
         measure_s: seconds spent timing so far, or waiting while another run did; shown apart from
             a search's own time.
     """
@@ -47,6 +48,7 @@ class Objective:
     ) -> None:
         self.device = device
         self.runtime = runtime
+        self.num_real = 1
         self.measure_s = 0.0
         self._table = table
         self._pricer = pricer
