@@ -31,7 +31,7 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 
 _SAMPLE_MS = 1.0  # of replays of a CUDA graph: an event is known to half a microsecond
 _MAX_REPLAYS = 100
-_CORES_A_WORKER = 4  # Inductor compiles the kernels of one model side by side
+_CORES_A_WORKER = 3  # Inductor compiles the kernels of one model side by side
 
 
 def eager(device: str, threads: int, precision: str = "fp32") -> Runtime:
