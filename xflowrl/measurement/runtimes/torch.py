@@ -98,6 +98,11 @@ class Torch:
             return frozenset()
         return frozenset({("Conv", "float32", "Relu")})
 
+    @property
+    def views(self) -> bool:
+        """A compiler fuses an activation behind one with what stands before it."""
+        return self.is_compiled
+
     def compile(self, model: bytes | Path, feeds: Mapping[str, np.ndarray]) -> BoundModule:
         """A module bound to `feeds`, executed once."""
         import onnx

@@ -81,6 +81,11 @@ class InWorkers:
         """Its own."""
         return self.inner.fused
 
+    @property
+    def views(self) -> bool:
+        """Its own."""
+        return self.inner.views
+
     def compile(self, model: bytes | Path, feeds: Mapping[str, np.ndarray]) -> Run:
         """As `inner`; RuntimeError also where the process dies of it."""
         worker = self._take()
