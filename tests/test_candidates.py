@@ -9,6 +9,7 @@ import pytest
 
 from xflowrl._engine import GraphBuilder, RuleSet, TensorType
 from xflowrl.agents.greedy import Greedy
+from xflowrl.agents.taso import Taso
 from xflowrl.candidates import Candidate, _further_merges, _groups, _kinds, diverse
 from xflowrl.measurement import Objective, hybrid
 from xflowrl.onnx_io import Model
@@ -131,6 +132,17 @@ def test_what_needs_a_merge_is_of_its_group() -> None:
     rules = [sorted(steps[index].rule for index in group) for group in groups]
     assert rules == [["Conv-bias-siblings-join", "Conv-bias-siblings-merge"]] * 2
     assert not groups[0] & groups[1]
+
+
+def test_groups_share_no_step_and_leave_out_no_merge() -> None:
+    problem = replace(siblings(1), model=build_option("graph", "nasrnn"))  # long chains of joins
+    (result,) = Taso().optimize([problem], lambda metrics, step: None)
+    steps = (*result.trace.steps, *_further_merges(result, problem, float("inf")))
+    kinds = [_kinds(problem)[step.rule] for step in steps]
+    groups = _groups(record(problem, steps), kinds)
+    assert len(groups) > 2
+    assert sum(map(len, groups)) == len(frozenset().union(*groups))
+    assert {i for i, kind in enumerate(kinds) if kind == "merges"} <= frozenset().union(*groups)
 
 
 def test_rules_of_other_files_are_left_out_in_groups() -> None:

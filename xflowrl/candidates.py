@@ -151,7 +151,8 @@ def _groups(recording: Recording, kinds: Sequence[str]) -> list[frozenset[int]]:
 
     def first(index: int) -> int:
         while group_of[index] != index:
-            index = group_of[index] = group_of[group_of[index]]
+            group_of[index] = group_of[group_of[index]]
+            index = group_of[index]
         return index
 
     for index, (step, made) in enumerate(zip(recording.steps, recording.made, strict=True)):
