@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from xflowrl._engine import GraphBuilder, RuleSet, TensorType
 from xflowrl.agents.greedy import Greedy
-from xflowrl.agents.taso import Taso
 from xflowrl.candidates import Candidate, _further_merges, _groups, _kinds, diverse
 from xflowrl.measurement import Objective, hybrid
 from xflowrl.onnx_io import Model
 from xflowrl.options import build_option
-from xflowrl.problem import Problem, Result
+from xflowrl.problem import Problem, Result, Step
 from xflowrl.replaying import record
 from xflowrl.weights import DrawnWeights
 
@@ -134,15 +135,13 @@ def test_what_needs_a_merge_is_of_its_group() -> None:
     assert not groups[0] & groups[1]
 
 
-def test_groups_share_no_step_and_leave_out_no_merge() -> None:
-    problem = replace(siblings(1), model=build_option("graph", "nasrnn"))  # long chains of joins
-    (result,) = Taso().optimize([problem], lambda metrics, step: None)
-    steps = (*result.trace.steps, *_further_merges(result, problem, float("inf")))
-    kinds = [_kinds(problem)[step.rule] for step in steps]
-    groups = _groups(record(problem, steps), kinds)
-    assert len(groups) > 2
-    assert sum(map(len, groups)) == len(frozenset().union(*groups))
-    assert {i for i, kind in enumerate(kinds) if kind == "merges"} <= frozenset().union(*groups)
+def test_a_long_chain_is_one_group() -> None:
+    needs = [(), ("t0",), ("t1",), ("t2",), ("t0",), (), ("t1", "t4"), ("t5",)]
+    steps = [Step("merge", tensors, 1.0) for tensors in needs]
+    made = [(f"t{index}",) for index in range(len(steps))]
+    recording: Any = SimpleNamespace(steps=steps, made=made)
+    groups = _groups(recording, ["merges"] * len(steps))
+    assert groups == [frozenset({0, 1, 2, 3, 4, 6}), frozenset({5, 7})]
 
 
 def test_rules_of_other_files_are_left_out_in_groups() -> None:
