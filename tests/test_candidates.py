@@ -15,7 +15,7 @@ from xflowrl.candidates import Candidate, _further_merges, _groups, _kinds, dive
 from xflowrl.measurement import Objective, hybrid
 from xflowrl.onnx_io import Model
 from xflowrl.options import build_option
-from xflowrl.problem import Problem, Result, Step
+from xflowrl.problem import Budget, Problem, Result, Step
 from xflowrl.replaying import record
 from xflowrl.weights import DrawnWeights
 
@@ -100,6 +100,16 @@ def test_states_are_what_their_steps_lead_to_and_differ() -> None:
         assert recording.final.graph.merkle_hash == expected
         state = problem.objective.state(candidate.model.graph, problem.rules)
         assert candidate.cost_ms == pytest.approx(problem.objective.price(state).ms)
+
+
+def test_what_was_found_early_is_completed() -> None:
+    problem = replace(siblings(5), budget=Budget(max_iterations=4))
+    result = found(problem)
+    _, *others = diverse(result, problem, 4)
+    assert [folds(candidate) for candidate in others if not merges(candidate)] == [10]
+    for candidate in others:
+        final = record(problem, candidate.steps).final.graph
+        assert final.merkle_hash == candidate.model.graph.merkle_hash
 
 
 def test_they_are_the_same_for_a_seed_and_others_for_another() -> None:
