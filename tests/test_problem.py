@@ -127,7 +127,7 @@ def test_what_an_objective_measures_is_counted_and_timed_apart(relu_problem: Mak
 
 def test_an_interrupt_while_measuring_is_still_counted() -> None:
     meter, clock, _ = make_meter(max_real_measurements=1)
-    objective = SimpleNamespace(num_measured=2, measure_s=1.0)
+    objective = SimpleNamespace(num_measured=2, num_executed=1, measure_s=1.0)
     with pytest.raises(KeyboardInterrupt), meter.measuring(objective):  # type: ignore[arg-type]
         objective.num_measured, objective.measure_s = 5, 4.0
         raise KeyboardInterrupt

@@ -5,6 +5,7 @@ from xflowrl.measurement.device import device_lock
 from xflowrl.measurement.estimated import estimated
 from xflowrl.measurement.latency import latency_ms
 from xflowrl.measurement.objective import Objective
+from xflowrl.measurement.real import as_real, real
 from xflowrl.measurement.roofline import roofline
 from xflowrl.measurement.runtimes import RUNTIMES, Runtime, open_runtime
 
@@ -13,9 +14,11 @@ __all__ = [
     "Objective",
     "RealMeasurement",
     "Runtime",
+    "as_real",
     "device_lock",
     "estimated",
     "latency_ms",
     "open_runtime",
+    "real",
     "roofline",
 ]

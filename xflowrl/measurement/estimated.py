@@ -79,6 +79,7 @@ def estimated(
         runtime=executing.name,
         pricer=OperatorTimer(costs, executing, max_ms_per_op=max_ms_per_op),
         lock=executing.lock,
+        executor=executing,
     )
 
 
