@@ -12,6 +12,7 @@ from typing import Any
 
 from xflowrl.metrics import SEARCH, TRAINING
 from xflowrl.run_folder import (
+    Candidate,
     GraphRecord,
     GraphTrace,
     Quartiles,
@@ -73,7 +74,7 @@ def rows(what: str, meanings: Mapping[str, str]) -> str:
 def page() -> str:
     """The whole page."""
     text = TEXT + "## `result.json`\n\n"
-    text += "".join(map(table, (RunRecord, GraphRecord, Verified, Real, Quartiles)))
+    text += "".join(map(table, (RunRecord, GraphRecord, Verified, Real, Quartiles, Candidate)))
     text += "## `trace.json`\n\n" + table(TraceRecord) + table(GraphTrace)
     text += "## Metrics\n\nA row of `metrics.jsonl` has `step`, the iteration, and metrics. With "
     text += "several graphs the names begin\nwith `search/<graph>/`. In Weights & Biases "

@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 import pytest
 
-from xflowrl import load_onnx, save_onnx, verify
+from xflowrl import judge, load_onnx, save_onnx, verify
 from xflowrl._engine import RuleSet
 from xflowrl.agents.greedy import Greedy
+from xflowrl.candidates import Candidate
 from xflowrl.judge import Judge
 from xflowrl.measurement import RealMeasurement
 from xflowrl.measurement import compare as compare_module
@@ -41,23 +42,25 @@ def num_nodes(path: Path) -> int:
     return len(onnx.load(path).graph.node)
 
 
+def timed(ms: float) -> Measurement:
+    return Measurement(ms, ms, ms, 9, "cpu", "onnxruntime")
+
+
 @pytest.fixture
 def timing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[Path]]]:
     """Makes the race up: a candidate of N nodes is `speedups[N]` times as fast."""
     raced: list[list[Path]] = []
 
-    def timed(ms: float) -> Measurement:
-        return Measurement(ms, ms, ms, 9, "cpu", "onnxruntime")
-
     def set_speedups(speedups: dict[int, float], noise: float = 0.02) -> list[list[Path]]:
         def race(original: Path, files: list[Path], *args: Any, **keywords: Any) -> Any:
             raced.append(files)
-            return [
-                RealMeasurement(
-                    "cpu", "onnxruntime", timed(1.0), timed(1 / speedups[num_nodes(file)]), noise
+            speedup = {file: speedups[num_nodes(file)] for file in files}
+            return {
+                file: RealMeasurement(
+                    "cpu", "onnxruntime", timed(1.0), timed(1 / speedup[file]), noise
                 )
-                for file in files
-            ]
+                for file in sorted(files, key=speedup.__getitem__, reverse=True)
+            }
 
         monkeypatch.setattr(compare_module, "race", race)
         return raced
@@ -229,7 +232,7 @@ def core_problem(tmp_path: Path) -> Problem:
     (problem,) = make_problems(
         [load_onnx(tmp_path / "m")],
         build_option("rules", "core"),
-        build_option("measurement", "roofline"),
+        build_option("measurement", "hybrid", {"guide": "roofline"}),
         build_option("budget", "default"),
         seed=0,
     )
@@ -251,14 +254,86 @@ def test_a_merge_that_does_not_pay_as_deployed_is_not_delivered(
     assert not any("merge" in step.rule for step in judgement.steps)
 
 
+def test_a_lucky_winner_is_not_delivered(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raced: list[list[Path]] = []
+
+    def race(original: Path, files: list[Path], *args: Any, **keywords: Any) -> Any:
+        raced.append(files)
+        best = timed(0.5 if len(raced) == 1 else 1.01)
+        return {
+            file: RealMeasurement("cpu", "onnxruntime", timed(1.0), best, 0.02) for file in files
+        }
+
+    monkeypatch.setattr(compare_module, "race", race)
+    judgement = Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
+    assert (tmp_path / "best.onnx").read_bytes() == (tmp_path / "user.onnx").read_bytes()
+    assert judgement.kept_original
+    assert judgement.real is not None and judgement.real.speedup == pytest.approx(1 / 1.01)
+    assert [entry.speedup for entry in judgement.raced] == [2.0]
+    assert not any(entry.is_delivered for entry in judgement.raced)
+
+
+def test_the_second_is_delivered_where_the_first_was_lucky(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = core_problem(tmp_path)
+    final: list[int] = []
+
+    def race(original: Path, files: list[Path], *args: Any, **keywords: Any) -> Any:
+        if len(files) == 1:
+            final.append(num_nodes(files[0]))
+        is_lucky = len(final) == 1
+        times = [timed(1.1 if is_lucky else 0.5 + 0.1 * place) for place in range(len(files))]
+        return {
+            file: RealMeasurement("cpu", "onnxruntime", timed(1.0), best, 0.02)
+            for file, best in zip(files, times, strict=True)
+        }
+
+    monkeypatch.setattr(compare_module, "race", race)
+    judgement = Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
+    assert not judgement.kept_original
+    assert [entry.is_delivered for entry in judgement.raced][:2] == [False, True]
+    assert num_nodes(tmp_path / "best.onnx") == final[1] != final[0]
+
+
+def test_all_that_raced_is_recorded(tmp_path: Path, timing: Any) -> None:
+    problem = core_problem(tmp_path)
+    merged = found(problem)
+    timing({merged.num_nodes_best: 0.7, 2: 0.7, 3: 0.7, 5: 1.2})
+    judgement = Judge().deliver(merged, problem, tmp_path / "best.onnx")
+    winner, *others = judgement.raced
+    assert (winner.is_delivered, winner.is_found) == (True, False)
+    assert winner.speedup == pytest.approx(1.2)
+    assert winner.num_steps == len(judgement.steps)
+    assert "merges 0 of 1" in winner.takes
+    (pick,) = [entry for entry in others if entry.is_found]
+    assert pick.speedup == pytest.approx(0.7)
+    assert pick.cost_ms == merged.cost_best_ms < winner.cost_ms
+
+
+def test_the_objective_says_how_many_race(tmp_path: Path, timing: Any) -> None:
+    from xflowrl.measurement import roofline
+
+    problem = replace(core_problem(tmp_path), objective=roofline())
+    merged = found(problem)
+    raced = timing({merged.num_nodes_best: 0.7, 2: 0.7, 3: 0.7})
+    judgement = Judge().deliver(merged, problem, tmp_path / "best.onnx")
+    assert [len(files) for files in raced] == [1]
+    assert judgement.kept_original
+
+
 def test_equal_files_are_timed_once(
     problem: Problem, tmp_path: Path, timing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raced, result = timing({1: 1.5, 2: 1.2}), found(problem)
     trace = replace(result.trace, steps=result.trace.steps[:2])
     model = problem.model.with_graph(replay(problem, trace).graph)
-    fewer = replace(result, trace=trace, model=model)
-    monkeypatch.setattr(Judge, "_found", lambda *arguments: iter([result, fewer, result]))
+    all_of_it = Candidate(result.trace.steps, result.model, "", 0.0)
+    fewer = Candidate(trace.steps, model, "", 0.0)
+    made = [all_of_it, fewer, all_of_it]
+    monkeypatch.setattr(judge, "diverse", lambda *args, **keywords: iter(made))
     Judge().deliver(result, problem, tmp_path / "best.onnx")
     assert [len(files) for files in raced] == [2, 1]
     assert num_nodes(tmp_path / "best.onnx") == 1

@@ -236,6 +236,11 @@ class Graph:
         Linear in the graph's size.
         """
 
+    def made_names(self, since: int = 0) -> list[str]:
+        """
+        Names that rewrites have made on the way to this graph, in order, without the first `since`.
+        """
+
     @property
     def num_nodes(self) -> int:
         """
@@ -621,6 +626,11 @@ class State:
         All places where a rule applies, ordered by rule and then by creation of the nodes.
 
         What each costs is known without building it, or NaN: see `is_priced`.
+        """
+
+    def find(self, rule: str, tensors: Sequence[str]) -> Match | None:
+        """
+        The match of a rule that binds tensors of these names, or None. Linear in matches.
         """
 
     def observe(self) -> dict[str, numpy.ndarray]:

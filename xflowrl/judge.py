@@ -1,25 +1,25 @@
 """Is the result right, and is it really faster? Asked at the end of every run, of files.
 
-What is delivered is the fastest, as deployed, of at most four files: the user's own, what the
-search found, what steepest descent finds without rules that merge or regroup operators, and what
-it finds with those alone that fold constants or remove operators. Merging pays under some runtimes
-and not under others, and costs that are sums of single operators do not tell which.
+What is delivered is the fastest, as deployed, of a few files: the user's own, what the search
+found, and states made of it that differ in what they rewrite (`xflowrl.candidates`), as many as the
+objective has measured for real. Merging pays under some runtimes and not under others, and costs
+that are sums of single operators do not tell which.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xflowrl.agents.greedy import Greedy
+from xflowrl.candidates import Candidate, diverse
 from xflowrl.delivery import copy_file, move_file, work_name, workshop
 from xflowrl.measurement.runtimes import open_runtime, runtimes_on
 from xflowrl.onnx_io.model_file import inspect_file
-from xflowrl.problem import Problem, Result, Step, StopReason
+from xflowrl.problem import Problem, Result, Step
 from xflowrl.proving import Proof, prove_steps
 
 if TYPE_CHECKING:
@@ -30,11 +30,33 @@ if TYPE_CHECKING:
     from xflowrl.onnx_io import Model
     from xflowrl.proof import Verdict
 
-_REGROUPING = {"merging.rules", "exchange.rules"}
-_FOLDING = {"folding.rules", "elimination.rules"}
-
 Tell = Callable[[str], None]
 """Takes the name of the stage that begins."""
+
+
+@dataclass(frozen=True)
+class Raced:
+    """A state that was measured for real, against the user's file.
+
+    Attributes:
+        takes: what it rewrites, in words, of all that the states of this race do.
+        num_steps: the rewrites in it.
+        cost_ms: of the search's objective.
+        speedup: in the race. The delivered file was timed once more, alone: `Judgement.real`.
+        noise: how far such a ratio of the user's file to itself is from 1.
+        num_rounds: so long it stayed in the race.
+        is_found: it is what the search found, as it is.
+        is_delivered: it became the delivered file.
+    """
+
+    takes: str
+    num_steps: int
+    cost_ms: float
+    speedup: float
+    noise: float
+    num_rounds: int
+    is_found: bool
+    is_delivered: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,7 @@ class Judgement:
         real: the fastest proven file against the original; None where nothing was timed.
         kept_original: the user's file was copied.
         detail: one line: why it was kept; "" where it was not.
+        raced: what was measured for real, the fastest first.
     """
 
     verdict: Verdict
@@ -59,11 +82,15 @@ class Judgement:
     real: RealMeasurement | None = None
     kept_original: bool = False
     detail: str = ""
+    raced: tuple[Raced, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class _Entry:
+    """A candidate and the file that it is written to, with those of its steps that it has."""
+
     file: Path
+    candidate: Candidate
     steps: tuple[Step, ...]
     model: Model | None  # what the steps lead to, if it is at hand
 
@@ -76,8 +103,9 @@ class Judge:
         measure: race; without it what the search found is delivered if it is proven.
         max_s: at most so long for the race.
         runtime: where they race.
-        device: where it runs: "cpu".
+        device: where it runs: "cpu" or "cuda".
         threads: of the runtime.
+        precision: what it computes tensors of single precision in.
     """
 
     def __init__(
@@ -89,6 +117,7 @@ class Judge:
         runtime: str = "onnxruntime",
         device: str = "cpu",
         threads: int = 1,
+        precision: str = "fp32",
     ) -> None:
         if draws < 1:
             raise ValueError(f"judge.draws is {draws}: give at least 1")
@@ -96,7 +125,9 @@ class Judge:
         self._measure = measure
         self._max_s = max_s
         runtimes_on(device, group="judge")
-        self._runtime = open_runtime(runtime, device=device, threads=threads, group="judge")
+        self._runtime = open_runtime(
+            runtime, device=device, threads=threads, precision=precision, group="judge"
+        )
 
     @property
     def runtime(self) -> str:
@@ -130,85 +161,64 @@ class Judge:
         with workshop(target) as folder:
             original = _original(problem.model, folder / "original" / work_name(target))
 
-            def prove(candidate: _Candidate) -> Proof:
+            def prove(entry: _Entry) -> Proof:
                 tell("proving")
                 return prove_steps(
-                    *(problem, candidate.steps, candidate.file),
-                    model=candidate.model,
+                    *(problem, entry.steps, entry.file),
+                    model=entry.model,
                     draws=self._draws,
                     seed=seed,
                     inputs=inputs,
                     deadline_s=deadline_s,
                 )
 
-            candidates = [
-                _Candidate(folder / str(number) / work_name(target), found.trace.steps, found.model)
-                for number, found in enumerate(self._found(result, problem, deadline_s))
+            num = problem.objective.num_real if self._measure else 1
+            until_s = time.monotonic() + self._left_s(deadline_s, 0.2)
+            entries = [
+                _Entry(folder / str(number) / work_name(target), made, made.steps, made.model)
+                for number, made in enumerate(diverse(result, problem, num, deadline_s=until_s))
             ]
-            if not candidates:
+            if not entries:
                 return _kept(original, target, "nothing to rewrite")
             if not self._measure:
-                proof = prove(candidates[0])
+                proof = prove(entries[0])
                 if proof.verdict.equal and proof.steps:
-                    return _delivered(candidates[0], proof, target)
+                    return _delivered(entries[0], proof, target)
                 return _kept(original, target, proof.refusal, proof)
             tell("measuring")
             race = _Race(self._runtime, original, problem.model, seed, inputs)
             try:
                 race.prepare()
-                ranked = race.ranked(candidates, prove, self._left_s(deadline_s, 0.6))
+                ranked = race.ranked(entries, prove, self._left_s(deadline_s, 0.6))
             except (RuntimeError, CannotRun) as error:
                 return _kept(original, target, f"{self._runtime.name} cannot run it: {error}")
             refused: Proof | None = None
             best = ranked[0][1] if ranked else None
+            raced = tuple(_raced(entry, real) for entry, real in ranked)
             # Only what has won is proven, and it is timed again: the best of several was lucky.
-            for candidate, real in ranked:
+            for place, (entry, real) in enumerate(ranked):
                 if not real.is_faster:
                     break
-                proof = prove(candidate)
+                proof = prove(entry)
                 if not (proof.verdict.equal and proof.steps):
                     refused = refused or proof
                     continue
                 tell("measuring")
                 left_s = max(self._left_s(deadline_s, 0.4), 0.25 * self._max_s)
-                best = race.measure([candidate], left_s)[0]
+                best = race.time_again(entry, left_s)
                 if best.is_faster:
-                    return replace(_delivered(candidate, proof, target), real=best)
+                    winner = replace(raced[place], is_delivered=True)
+                    raced = (*raced[:place], winner, *raced[place + 1 :])
+                    return replace(_delivered(entry, proof, target), real=best, raced=raced)
                 if time.monotonic() > deadline_s:
                     break
+            detail = f"nothing found is faster in {self._runtime.name}"
             if refused is not None:
-                return _kept(original, target, refused.refusal, refused)
-            return _kept(
-                original, target, f"nothing found is faster in {self._runtime.name}", real=best
-            )
+                best, detail = None, refused.refusal
+            return replace(_kept(original, target, detail, refused), real=best, raced=raced)
 
     def _left_s(self, deadline_s: float, share: float) -> float:
         return share * max(0.0, min(self._max_s, deadline_s - time.monotonic()))
-
-    def _found(self, result: Result, problem: Problem, deadline_s: float) -> Iterator[Result]:
-        """What becomes a candidate; a search that could only find the same is not made."""
-        if not result.trace.steps:
-            return
-        yield result
-        if not self._measure:
-            return
-        last = result
-        for is_kept in (_is_not_regrouping, _is_folding):
-            names = [rule.name for rule in problem.rules.rules if is_kept(rule.filename)]
-            if not names or {step.rule for step in last.trace.steps} <= set(names):
-                continue
-            left_s = max(0.0, min(self._max_s, deadline_s - time.monotonic()))
-            smaller = replace(
-                problem,
-                rules=problem.rules.select(names),
-                budget=replace(problem.budget, max_seconds=left_s),
-            )
-            (again,) = Greedy().optimize([smaller], lambda metrics, step: None)
-            if again.stop_reason == StopReason.INTERRUPTED:
-                raise KeyboardInterrupt
-            last = again
-            if last.trace.steps:
-                yield last
 
 
 class _Race:
@@ -237,50 +247,46 @@ class _Race:
 
     def ranked(
         self,
-        candidates: Sequence[_Candidate],
-        prove: Callable[[_Candidate], Proof],
+        entries: Sequence[_Entry],
+        prove: Callable[[_Entry], Proof],
         max_s: float,
-    ) -> list[tuple[_Candidate, RealMeasurement]]:
-        """The candidates, written, the fastest first; of equal files one, as far as time allows.
+    ) -> list[tuple[_Entry, RealMeasurement]]:
+        """The entries, written, the fastest first; of equal files one, as far as time allows.
 
         What cannot be written or run as it is, is proven first: that leaves out what is at fault.
         """
         from xflowrl.onnx_io import save_onnx
 
         try:
-            for candidate in candidates:
-                assert candidate.model is not None, "just found"
-                save_onnx(candidate.model, candidate.file)
-            racing = _different(candidates)
-            measured = self.measure(racing, max_s)
+            for entry in entries:
+                assert entry.model is not None, "just found"
+                save_onnx(entry.model, entry.file)
+            return self._places(entries, max_s)
         except (ValueError, RuntimeError):
-            proofs = [(candidate, prove(candidate)) for candidate in candidates]
-            racing = _different(
-                [
-                    replace(c, steps=p.steps, model=None)
-                    for c, p in proofs
-                    if p.verdict.equal and p.steps
-                ]
-            )
-            measured = self.measure(racing, max_s) if racing else []
-        return sorted(
-            zip(racing, measured, strict=False), key=lambda entry: entry[1].speedup, reverse=True
-        )
+            proofs = [(entry, prove(entry)) for entry in entries]
+            proven = [
+                replace(entry, steps=proof.steps, model=None)
+                for entry, proof in proofs
+                if proof.verdict.equal and proof.steps
+            ]
+            return self._places(proven, max_s) if proven else []
 
-    def measure(self, candidates: Sequence[_Candidate], max_s: float) -> list[RealMeasurement]:
+    def time_again(self, entry: _Entry, max_s: float) -> RealMeasurement:
+        """Times one alone against the original."""
+        from xflowrl.measurement.compare import time_again
+
+        assert self._feeds is not None, "prepared before"
+        return time_again(self._original, entry.file, self._feeds, self._runtime, max_s=max_s)
+
+    def _places(
+        self, entries: Sequence[_Entry], max_s: float
+    ) -> list[tuple[_Entry, RealMeasurement]]:
         from xflowrl.measurement.compare import race
 
         assert self._feeds is not None, "prepared before"
-        files = [candidate.file for candidate in candidates]
-        return race(self._original, files, self._feeds, self._runtime, max_s=max_s)
-
-
-def _is_not_regrouping(filename: str) -> bool:
-    return filename not in _REGROUPING
-
-
-def _is_folding(filename: str) -> bool:
-    return filename in _FOLDING
+        racing = {entry.file: entry for entry in _different(entries)}
+        places = race(self._original, list(racing), self._feeds, self._runtime, max_s=max_s)
+        return [(racing[file], real) for file, real in places.items()]
 
 
 def _original(model: Model, place: Path) -> Path:
@@ -293,8 +299,8 @@ def _original(model: Model, place: Path) -> Path:
     return place
 
 
-def _delivered(candidate: _Candidate, proof: Proof, target: Path) -> Judgement:
-    move_file(candidate.file, target)
+def _delivered(entry: _Entry, proof: Proof, target: Path) -> Judgement:
+    move_file(entry.file, target)
     return Judgement(proof.verdict, proof.steps, proof.given_up, proof.fixed)
 
 
@@ -303,8 +309,6 @@ def _kept(
     target: Path,
     detail: str,
     refused: Proof | None = None,
-    *,
-    real: RealMeasurement | None = None,
 ) -> Judgement:
     """Delivers the user's file."""
     from xflowrl.proof import Verdict
@@ -314,14 +318,27 @@ def _kept(
     if refused is not None and not refused.verdict.equal:
         verdict = refused.verdict
     given_up, fixed = (refused.given_up, refused.fixed) if refused is not None else ((), ())
-    return Judgement(verdict, (), given_up, fixed, real, kept_original=True, detail=detail)
+    return Judgement(verdict, (), given_up, fixed, kept_original=True, detail=detail)
 
 
-def _different(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """Of candidates with equal files the first."""
-    found: dict[bytes, _Candidate] = {}
-    for candidate in candidates:
-        found.setdefault(_digest(candidate.file), candidate)
+def _raced(entry: _Entry, real: RealMeasurement) -> Raced:
+    candidate = entry.candidate
+    return Raced(
+        takes=candidate.takes,
+        num_steps=len(entry.steps),
+        cost_ms=candidate.cost_ms,
+        speedup=real.speedup,
+        noise=real.noise,
+        num_rounds=real.best.num_repeats,
+        is_found=candidate.is_found,
+    )
+
+
+def _different(entries: Sequence[_Entry]) -> list[_Entry]:
+    """Of entries with equal files the first."""
+    found: dict[bytes, _Entry] = {}
+    for entry in entries:
+        found.setdefault(_digest(entry.file), entry)
     return list(found.values())
 
 

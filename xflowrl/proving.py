@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xflowrl.problem import Problem, Step
+from xflowrl.replaying import record, replay_some
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from xflowrl._engine import State
     from xflowrl.onnx_io import Model
     from xflowrl.verify import Verdict
 
@@ -73,7 +73,7 @@ def prove_steps(
         if model is not None and len(tried) == len(steps):
             result = model
         else:
-            result = problem.model.with_graph(_replayed(problem, tried)[0].graph)
+            result = problem.model.with_graph(record(problem, tried).final.graph)
         return _prove(problem.model, result, file, draws=draws, seed=seed, inputs=inputs)
 
     kept, given_up, fixed, reason = list(steps), list[str](), list[str](), ""
@@ -94,12 +94,12 @@ def prove_steps(
         if num_found > _MAX_GIVEN_UP or time.monotonic() > deadline_s:
             kept = kept[:index]
             continue
-        left = [*kept[:index], *kept[index + 1 :]]
+        left = [other for other in range(len(kept)) if other != index]
         if num_found == _MAX_GIVEN_UP:  # too many to find each: none of these rules is trusted
-            given_up.extend(step.rule for step in left if step.rule in given_up)
-            fixed.extend(step.rule for step in left if step.rule in fixed)
-            left = [step for step in left if step.rule not in (*given_up, *fixed)]
-        kept = _replayed(problem, left)[1]
+            given_up.extend(kept[other].rule for other in left if kept[other].rule in given_up)
+            fixed.extend(kept[other].rule for other in left if kept[other].rule in fixed)
+            left = [other for other in left if kept[other].rule not in (*given_up, *fixed)]
+        kept = replay_some(record(problem, kept), left)[1]
 
 
 def _first_wrong(steps: Sequence[Step], is_proven: Callable[[Sequence[Step]], bool]) -> int:
@@ -112,18 +112,6 @@ def _first_wrong(steps: Sequence[Step], is_proven: Callable[[Sequence[Step]], bo
         else:
             wrong = middle
     return proven
-
-
-def _replayed(problem: Problem, steps: Sequence[Step]) -> tuple[State, list[Step]]:
-    """The state that those steps lead to that match when it is their turn, and these steps."""
-    state, kept = problem.unpriced_state(), list[Step]()
-    for step in steps:
-        for match in state.matches():
-            if match.rule == step.rule and tuple(match.tensors) == step.tensors:
-                state = state.apply(match)
-                kept.append(step)
-                break
-    return state, kept
 
 
 def _prove(

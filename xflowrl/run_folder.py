@@ -19,7 +19,7 @@ from xflowrl.provenance import git_commit, versions
 from xflowrl.shortage import space_for
 
 if TYPE_CHECKING:
-    from xflowrl.judge import Judgement
+    from xflowrl.judge import Judgement, Raced
     from xflowrl.measurement.compare import RealMeasurement
     from xflowrl.verify import Verdict
 
@@ -94,6 +94,25 @@ class Real:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A state that was measured for real, beside others in one race: an entry of `raced`."""
+
+    takes: str = _key("what it rewrites, in words, of all that the states of the race do")
+    is_found: bool = _key("it is what the search found, as it is")
+    is_delivered: bool = _key("it became `best_onnx`; timed once more, alone, for `real`")
+    num_steps: int = _key("rewrites in it")
+    cost_ms: float | None = _key("its cost; null if it is not known")
+    speedup: float = _key("of the race: the original's median time over its own")
+    noise: float = _key("how far such a ratio of the original to itself is from 1")
+    num_rounds: int = _key("so many rounds it stayed in the race, of which the slower half is out")
+
+    @classmethod
+    def of(cls, raced: Raced) -> Candidate:
+        """What was measured."""
+        return cls(**asdict(raced) | {"cost_ms": _known(raced.cost_ms)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class GraphRecord:
     """What came out for one graph: an entry of `results`."""
 
@@ -145,6 +164,7 @@ class GraphRecord:
         "rules of rewrites that were not proven and left out", default=()
     )
     detail: str = _key("why the original was kept; empty if it was not", default="")
+    raced: tuple[Candidate, ...] = _key("what raced for real, fastest first, below", default=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +250,7 @@ def graph_record(
         num_steps_delivered=len(judgement.steps) if judgement is not None else None,
         given_up=(*judgement.given_up, *judgement.fixed) if judgement is not None else (),
         detail=judgement.detail if judgement is not None else "",
+        raced=tuple(map(Candidate.of, judgement.raced)) if judgement is not None else (),
     )
 
 

@@ -3,6 +3,7 @@
 from xflowrl.measurement.compare import RealMeasurement
 from xflowrl.measurement.device import device_lock
 from xflowrl.measurement.estimated import estimated
+from xflowrl.measurement.hybrid import hybrid
 from xflowrl.measurement.latency import latency_ms
 from xflowrl.measurement.objective import Objective
 from xflowrl.measurement.real import as_real, real
@@ -17,6 +18,7 @@ __all__ = [
     "as_real",
     "device_lock",
     "estimated",
+    "hybrid",
     "latency_ms",
     "open_runtime",
     "real",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from xflowrl.measurement.runtimes import Run, Runtime
+from xflowrl.measurement.runtimes.worker import InWorkers, fresh
 from xflowrl.measurement.timer import Measurement, is_narrow, median_interval, sample_ms
 
 _PRECISION = 0.005
@@ -51,16 +53,19 @@ def race(
     runtime: Runtime,
     *,
     max_s: float,
-) -> list[RealMeasurement]:
-    """Times files in turn; one measurement a candidate, in order, each against the original.
+) -> dict[Path, RealMeasurement]:
+    """Times candidates against the original, the best ones longest; the fastest comes first.
 
-    Where it takes longer than `max_s` to open the files, the last candidates are left out, though
-    never the first.
+    Successive halving (Karnin et al. 2013; Jamieson and Talwalkar 2016): all are run in turn for a
+    share of the time, then the slower half is dropped, and whatever the fastest leads beyond the
+    noise, until one is left. Each is compared with the original in the rounds that it took part in,
+    and in every round the original runs twice: how far it is from itself is the noise. A share ends
+    early where all ratios are known to half a percent.
 
-    In every round the original runs twice: how far it is from itself is the noise. Rounds go on
-    until every ratio is known to half a percent, at most `max_s` seconds, at least three. The
-    device lock is held exclusive. All files are in memory at once, and released at the end; where
-    they are large one after the other is, the original first and last.
+    Where it takes longer than `max_s` to open the files or to run them three times, the last
+    candidates are left out, though never the first. The device lock is held exclusive. All files
+    are in memory at once, and released at the end; where they are large one after the other is, the
+    original first and last.
 
     Raises:
         RuntimeError: the runtime refuses a file, or its inputs.
@@ -68,36 +73,100 @@ def race(
     from xflowrl.onnx_io.model_file import inspect_file
 
     files = (original, *candidates)
-    is_large = sum(inspect_file(file).num_bytes for file in files) > _MAX_TOGETHER_BYTES
-    sample = _samples_of_each if is_large else _samples_together
-    samples_ms = sample(
-        [partial(_compiled, file, feeds, runtime) for file in files], runtime, max_s
-    )
-    return _measured(samples_ms, runtime)
-
-
-def _samples_together(
-    make_runs: Sequence[Callable[[], Run]], runtime: Runtime, max_s: float
-) -> np.ndarray:
-    """A column for the original, for the original again, then for each candidate."""
-    started_s, runs = time.perf_counter(), list[Run]()
-    for make in make_runs:
-        if len(runs) < 2 or time.perf_counter() - started_s < max_s:
-            runs.append(make())
-    runs.insert(0, runs[0])  # a second session of it would be one more model in memory
+    if sum(inspect_file(file).num_bytes for file in files) > _MAX_TOGETHER_BYTES:
+        make_runs = [partial(runtime.compile, _source(file), feeds) for file in files]
+        measured = _measured(_samples_of_each(make_runs, runtime, max_s), runtime)
+        ranked = sorted(zip(candidates, measured, strict=True), key=lambda e: -e[1].speedup)
+        return dict(ranked)
+    deadline_s = time.perf_counter() + max_s
+    runs = dict(zip(files, _compile_all(files, feeds, runtime, max_s), strict=False))
+    deadline_s = max(deadline_s, time.perf_counter() + max_s / 2)
     with runtime.lock.exclusive():
-        samples_ms = sample_ms(
-            runs,
-            max_ms=1000.0 * max_s,
+        places = _halved(runs, runtime, deadline_s)
+    runs.clear()
+    runtime.release()
+    return places
+
+
+def time_again(
+    original: Path,
+    winner: Path,
+    feeds: Mapping[str, np.ndarray],
+    runtime: Runtime,
+    *,
+    max_s: float,
+) -> RealMeasurement:
+    """Times the winner of a race anew, in a process that has run nothing before.
+
+    The best of several was lucky as well as fast, also in where its memory lies.
+
+    Raises:
+        RuntimeError: as `race`.
+    """
+    with fresh(runtime) as elsewhere:
+        return race(original, [winner], feeds, elsewhere, max_s=max_s)[winner]
+
+
+def _compile_all(
+    files: Sequence[Path], feeds: Mapping[str, np.ndarray], runtime: Runtime, max_s: float
+) -> list[Run]:
+    """Runs of the first files: of two, and of more if `max_s` allows three rounds of them all."""
+    runs, once_ms, started_s = list[Run](), list[float](), 0.0
+    for run in _compiled(files, feeds, runtime):
+        runs.append(run)
+        once_ms.append(run())
+        if len(runs) == 2:
+            started_s = time.perf_counter()
+        # The original runs twice in a round, and the next file may take as long.
+        needed_ms = 3 * (2 * once_ms[0] + sum(once_ms))
+        if len(runs) >= 2 and needed_ms > 1000.0 * (max_s - time.perf_counter() + started_s):
+            break
+    return runs
+
+
+def _halved(
+    runs: dict[Path, Run], runtime: Runtime, deadline_s: float
+) -> dict[Path, RealMeasurement]:
+    """Races all runs but the first, which is the original's; those dropped are let go."""
+    original, *racing = runs
+    samples_ms = np.empty((0, 2 + len(racing)))
+    places: list[tuple[Path, RealMeasurement]] = []
+    while True:
+        num_shares = 1 + math.ceil(math.log2(len(racing)))
+        left_s = max(0.0, deadline_s - time.perf_counter())
+        share_ms = sample_ms(
+            # A second session of the original would be one more model in memory.
+            [runs[original], runs[original], *(runs[file] for file in racing)],
+            max_ms=1000.0 * left_s / num_shares,
             precision=_PRECISION,
             min_rounds=3,
             settled_after=20,
-            settled=_ratios_are_known,
-            min_warmup_ms=min(200.0, 100.0 * max_s),
+            settled=_is_settled,
+            min_warmup_ms=0.0 if len(samples_ms) else min(200.0, 100.0 * left_s),
         )
-    runs.clear()
-    runtime.release()
-    return samples_ms
+        samples_ms = np.concatenate([samples_ms, share_ms])
+        order, num_close = _order(samples_ms)
+        num_kept = min(num_close, math.ceil(len(racing) / 2))
+        measured = _measured(samples_ms, runtime)
+        dropped = order if len(racing) == 1 else order[num_kept:]
+        places[:0] = [(racing[index], measured[index]) for index in dropped]
+        if len(racing) == 1:
+            return dict(places)
+        for index in dropped:
+            del runs[racing[index]]
+        racing = [racing[index] for index in order[:num_kept]]
+        samples_ms = samples_ms[:, [0, 1, *(2 + index for index in order[:num_kept])]]
+
+
+def _order(samples_ms: np.ndarray) -> tuple[list[int], int]:
+    """The candidates, the fastest first, and how many of them it does not lead beyond the noise."""
+    original, again, *candidates = samples_ms.T
+    ratios = [float(np.median(times / original)) for times in candidates]
+    order = sorted(range(len(ratios)), key=ratios.__getitem__)
+    noise, fastest = _noise(original, again), candidates[order[0]]
+    close = [i for i in order if median_interval(candidates[i] / fastest)[0] <= 1.0 + noise]
+    order = close + [i for i in order if i not in close]
+    return order, len(close)
 
 
 def _samples_of_each(
@@ -123,25 +192,45 @@ def _samples_of_each(
     return np.stack([first, last, *others], axis=1)
 
 
-def _compiled(file: Path, feeds: Mapping[str, np.ndarray], runtime: Runtime) -> Run:
+def _compiled(
+    files: Sequence[Path], feeds: Mapping[str, np.ndarray], runtime: Runtime
+) -> Iterator[Run]:
+    """A run for each file: one when it is asked for, or all at once where that is side by side."""
+    if not isinstance(runtime, InWorkers):
+        yield from (runtime.compile(_source(file), feeds) for file in files)
+        return
+    for made in runtime.compile_all([_source(file) for file in files], feeds):
+        if isinstance(made, Exception):
+            raise made
+        yield made
+
+
+def _source(file: Path) -> bytes | Path:
     from xflowrl.onnx_io.model_file import inspect_file
 
     # The runtime takes no path that is not UTF-8, but needs one to find external data.
     is_utf8 = os.fsencode(file).decode("utf-8", "replace") == str(file)
-    source = file if is_utf8 or inspect_file(file).data_files else file.read_bytes()
-    return runtime.compile(source, feeds)
+    return file if is_utf8 or inspect_file(file).data_files else file.read_bytes()
 
 
-def _ratios_are_known(samples_ms: np.ndarray) -> bool:
-    return all(is_narrow(times / samples_ms[:, 0], _PRECISION) for times in samples_ms.T[1:])
+def _is_settled(samples_ms: np.ndarray) -> bool:
+    """Whether one of several leads beyond the noise, or every ratio is known."""
+    order, num_close = _order(samples_ms)
+    ratios = (times / samples_ms[:, 0] for times in samples_ms.T[1:])
+    leads = len(order) > 1 and num_close == 1
+    return leads or all(is_narrow(ratio, _PRECISION) for ratio in ratios)
+
+
+def _noise(original: np.ndarray, again: np.ndarray) -> float:
+    low, high = median_interval(again / original)
+    return max(abs(low - 1.0), abs(high - 1.0))
 
 
 def _measured(samples_ms: np.ndarray, runtime: Runtime) -> list[RealMeasurement]:
     """`samples_ms` has a column for the original, for the original again, then the candidates."""
     original, again, *others = samples_ms.T
     of = partial(Measurement.of, device=runtime.device, runtime=runtime.name)
-    low, high = median_interval(again / original)
-    initial, noise = of(np.concatenate([original, again])), max(abs(low - 1.0), abs(high - 1.0))
+    initial, noise = of(np.concatenate([original, again])), _noise(original, again)
     return [
         RealMeasurement(runtime.device, runtime.name, initial=initial, best=of(times), noise=noise)
         for times in others

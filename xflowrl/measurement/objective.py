@@ -68,6 +68,7 @@ class Objective:
         device: the device the costs speak of.
         runtime: the runtime operators or graphs are timed in; None for a price list.
         executor: that runtime itself, where it is here.
+        num_real: so many states are measured for real before one is delivered.
         measure_s: seconds spent timing so far, or waiting while another run did; shown apart from
             a search's own time.
     """
@@ -85,6 +86,7 @@ class Objective:
         self.device = device
         self.runtime = runtime
         self.executor = executor
+        self.num_real = 1
         self.measure_s = 0.0
         self._table = table
         self._pricer = pricer

@@ -85,8 +85,8 @@ def conditions_of(runtime: Runtime, *, protocol: str, threads: int = 1) -> Condi
         device=runtime.device,
         runtime=runtime.name,
         version=f"{runtime.version}, {protocol}",
-        driver=getattr(runtime, "driver", ""),
-        precision=getattr(runtime, "precision", "fp32"),
+        driver=runtime.driver,
+        precision=runtime.precision,
         threads=threads,
     )
 

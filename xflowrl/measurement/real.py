@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ def real(
     *,
     runtime: str = "onnxruntime",
     threads: int = 1,
+    precision: str = "fp32",
     guide: Literal["estimated", "roofline"] = "estimated",
     database: str | None = "default",
     max_ms: float = 300.0,
@@ -38,7 +40,7 @@ def real(
     """A graph costs its latency as a whole in a runtime.
 
     It is executed until the median is known to within 1%, or for `max_ms`, and kept in the op-cost
-    database by the hash of the graph. A graph counts as faster only beyond the noise: what the
+    database by the graph's structure. A graph counts as faster only beyond the noise: what the
     original, compiled and timed a second time, differs from itself, and at least 1%. One that the
     runtime refuses is infinitely slow.
 
@@ -47,9 +49,10 @@ def real(
     what they come to is executed.
 
     Args:
-        device: "cpu", this machine's.
+        device: "cpu" or "cuda", this machine's.
         runtime: a name of `RUNTIMES`.
         threads: of the runtime.
+        precision: what it computes tensors of single precision in; the guide does not.
         guide: "estimated", operators timed alone where nothing compiles them (`onnxruntime_plain`,
             on CUDA `torch`), or "roofline", which takes no time.
         database: a file; "default" is in the user's cache folder; None keeps times in memory.
@@ -59,7 +62,9 @@ def real(
         ValueError: an unknown device or runtime, a limit that is not positive, a database that
             cannot be used.
     """
-    executing = open_runtime(runtime, device=device, threads=threads, group="measurement")
+    executing = open_runtime(
+        runtime, device=device, threads=threads, precision=precision, group="measurement"
+    )
     if not max_ms > 0:
         raise ValueError(f"measurement.max_ms={max_ms}: give a number above 0")
     if guide == "estimated":
@@ -93,6 +98,7 @@ class GraphTimer:
         self._database = database
         self._runtime = runtime
         self._max_ms = max_ms
+        self._keys: dict[tuple[str, int], str] = {}  # by the cheap hash, of where rewrites led
         self._known: dict[str, OpCost | None] = {}  # None: the runtime refuses it
         self._references: dict[str, Reference] = {}
 
@@ -102,7 +108,7 @@ class GraphTimer:
             cost = self._cost(model)
         except RuntimeError as error:
             _log.warning("%s: %s refuses a graph: %s", model.name, self._runtime.name, error)
-            cost = self._known[_key(model)] = None
+            cost = self._known[self._key(model)] = None
         return math.inf if cost is None else cost.median_ms
 
     def reference(self, model: Model) -> Reference:
@@ -113,7 +119,7 @@ class GraphTimer:
         Raises:
             ValueError: the runtime refuses it.
         """
-        key = _key(model)
+        key = self._key(model)
         if key not in self._references:
             try:
                 kept, again = self._cost(model), self._time(model)
@@ -133,10 +139,16 @@ class GraphTimer:
 
     def known_reference(self, model: Model) -> Reference | None:
         """The same, if it is known already."""
-        return self._references.get(_key(model))
+        return self._references.get(self._key(model))
+
+    def _key(self, model: Model) -> str:
+        cheap = (model.graph.hash, model.opset)
+        if cheap not in self._keys:
+            self._keys[cheap] = _key(model)
+        return self._keys[cheap]
 
     def _cost(self, model: Model) -> OpCost | None:
-        key = _key(model)
+        key = self._key(model)
         if key not in self._known:
             kept = self._database.get([key])
             self._known[key] = kept.get(key) or self._database.put(key, self._time(model))
@@ -149,9 +161,15 @@ class GraphTimer:
 
 
 def _key(model: Model) -> str:
-    """The structure, the operator set it is written in and the sizes it is executed at."""
+    """The structure, the operator set it is written in and the sizes it is executed at.
+
+    The Merkle hash is that of the outputs as functions of inputs and weights, however rewrites led
+    there; which of its parts are computed once for several readers the operators tell.
+    """
+    signatures = "\n".join(sorted(node.signature.key for node in model.graph.nodes()))
+    operators = hashlib.sha256(signatures.encode()).hexdigest()[:32]
     sizes = (f"{name}{list(shape)}" for name, shape in sorted(model.input_shapes().items()))
-    return ", ".join([model.graph.hash, f"opset {model.opset}", *sizes])
+    return ", ".join([f"{model.graph.merkle_hash}{operators}", f"opset {model.opset}", *sizes])
 
 
 def _notch_ms(cost: OpCost) -> float:

@@ -45,7 +45,13 @@ def test_one_thread_is_timed_without_what_others_do_on_the_cpu() -> None:
     assert slept_ms(2) >= 20.0
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "torch_compile" else [])
+        for name in RUNTIMES
+    ],
+)
 def test_a_run_says_how_long_it_took(name: str) -> None:
     model = parser.parse_model(
         '<ir_version: 9, opset_import: ["" : 18]> '

@@ -265,6 +265,9 @@ void bind_graph_class(nb::module_& m) {
           "merkle_hash", [](const Graph& g) { return g.merkle_hash().hex(); },
           "128 bits in hexadecimal of what the outputs compute, by structure and names of leaves "
           "alone.\n\nLinear in the graph's size.")
+      .def("made_names", &Graph::made_names, nb::arg("since") = 0,
+           "Names that rewrites have made on the way to this graph, in order, without the first "
+           "`since`.")
       .def_prop_ro("num_nodes", &Graph::num_nodes,
                    "Number of nodes, leaves and operators on constants included; `len` leaves "
                    "both out.")

@@ -43,6 +43,14 @@ std::vector<MatchView> match_views(const std::shared_ptr<State>& state) {
   return views;
 }
 
+std::optional<MatchView> find_match(const std::shared_ptr<State>& state, const std::string& rule,
+                                    const std::vector<std::string>& tensors) {
+  for (const MatchPtr& match : state->matches())
+    if (state->rule(match->rule).name == rule && tensor_names(*state->graph(), *match) == tensors)
+      return MatchView{state, match};
+  return std::nullopt;
+}
+
 template <class Get>
 auto column(const State& state, Get get) {
   std::vector<decltype(get(*state.matches()[0]))> values;
@@ -246,6 +254,8 @@ void bind_state(nb::module_& m) {
            "All places where a rule applies, ordered by rule and then by creation of the "
            "nodes.\n\n"
            "What each costs is known without building it, or NaN: see `is_priced`.")
+      .def("find", &find_match, nb::arg("rule"), nb::arg("tensors"),
+           "The match of a rule that binds tensors of these names, or None. Linear in matches.")
       .def("observe", &observe, nb::sig("def observe(self) -> dict[str, numpy.ndarray]"),
            "Graph and matches as arrays by name; `xflowrl.env` says what each column "
            "means.\n\n"

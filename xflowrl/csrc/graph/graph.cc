@@ -77,6 +77,12 @@ std::string Graph::name_of(NameId id) const {
   return id >= 0 ? (*names_)[static_cast<size_t>(id)] : generated_prefix_ + std::to_string(-1 - id);
 }
 
+std::vector<std::string> Graph::made_names(int32_t since) const {
+  std::vector<std::string> made;
+  for (NameId i = std::max(since, 0); i < num_generated_; ++i) made.push_back(name_of(-1 - i));
+  return made;
+}
+
 std::optional<TensorRef> Graph::find(std::string_view tensor_name) const {
   for (size_t i = 0; i < slots_.size(); ++i) {
     const NodePtr& node = slots_[i].node;

@@ -90,6 +90,8 @@ class Graph {
   std::vector<Operand> operands(const Node& reader) const;
   std::string tensor_name(TensorRef t) const { return name_of(output(t).name); }
   std::string name_of(NameId id) const;
+  // Made by rewrites on the way here, in order, without the first `since`.
+  std::vector<std::string> made_names(int32_t since) const;
   // Linear in the number of nodes; nothing if there is no such live tensor.
   std::optional<TensorRef> find(std::string_view tensor_name) const;
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from xflowrl.measurement.runtimes import onnxruntime, torch
 from xflowrl.measurement.runtimes.runtime import Run, Runtime, export_for
 
 __all__ = ["RUNTIMES", "Run", "Runtime", "export_for", "open_runtime", "runtimes_on"]
 
-# Name -> the devices it runs on, and what makes it from one of them and a number of threads.
-RUNTIMES: dict[str, tuple[tuple[str, ...], Callable[[str, int], Runtime]]] = {
-    "onnxruntime": (onnxruntime.DEVICES, onnxruntime.optimised),
-    "onnxruntime_plain": (onnxruntime.DEVICES, onnxruntime.plain),
-    "torch": (torch.DEVICES, torch.eager),
+
+@dataclass(frozen=True)
+class Kind:
+    """What can be made of a name: `make(device, threads, precision)` makes it."""
+
+    make: Callable[[str, int, str], Runtime]
+    devices: tuple[str, ...]
+    precisions: tuple[str, ...]
+
+
+RUNTIMES: dict[str, Kind] = {
+    "onnxruntime": Kind(onnxruntime.optimised, onnxruntime.DEVICES, onnxruntime.PRECISIONS),
+    "onnxruntime_plain": Kind(onnxruntime.plain, onnxruntime.DEVICES, onnxruntime.PRECISIONS),
+    "torch": Kind(torch.eager, torch.DEVICES, torch.PRECISIONS),
+    "torch_compile": Kind(torch.compiled, torch.DEVICES, torch.PRECISIONS),
 }
 
 
@@ -23,27 +35,38 @@ def runtimes_on(device: str, *, group: str) -> list[str]:
     Raises:
         ValueError: no runtime runs there; the message lists the known devices.
     """
-    names = [name for name, (devices, _) in RUNTIMES.items() if device in devices]
+    names = [name for name, kind in RUNTIMES.items() if device in kind.devices]
     if not names:
-        known = sorted({device for devices, _ in RUNTIMES.values() for device in devices})
+        known = sorted({device for kind in RUNTIMES.values() for device in kind.devices})
         raise ValueError(f"{group}.device={device!r}: use one of {', '.join(known)}")
     return names
 
 
-def open_runtime(name: str, *, device: str = "cpu", threads: int = 1, group: str) -> Runtime:
-    """The runtime of a name, on a device, with so many threads.
+@functools.cache
+def open_runtime(
+    name: str, *, device: str = "cpu", threads: int = 1, precision: str = "fp32", group: str
+) -> Runtime:
+    """The runtime of a name, on a device, with so many threads; the same object each time.
 
     Args:
+        precision: what tensors of single precision are computed in.
         group: of the options that these are, "measurement" or "judge", for the messages.
 
     Raises:
-        ValueError: no such runtime, device or number of threads; the message lists the known.
+        ValueError: no such runtime, device, precision or number of threads; the message lists the
+            known ones.
     """
     if name not in RUNTIMES:
         raise ValueError(f"{group}.runtime={name!r}: use one of {', '.join(RUNTIMES)}")
-    devices, make = RUNTIMES[name]
-    if device not in devices:
-        raise ValueError(f"{group}.device={device!r}: {name} runs on {', '.join(devices)}")
+    kind = RUNTIMES[name]
+    if device not in kind.devices:
+        raise ValueError(f"{group}.device={device!r}: {name} runs on {', '.join(kind.devices)}")
+    if precision not in kind.precisions or (precision == "tf32" and device == "cpu"):
+        known = ", ".join(p for p in kind.precisions if device != "cpu" or p != "tf32")
+        raise ValueError(f"{group}.precision={precision!r}: {name} computes in {known} there")
     if threads < 1:
         raise ValueError(f"{group}.threads={threads}: give at least 1")
-    return make(device, threads)
+    try:
+        return kind.make(device, threads, precision)
+    except ValueError as error:
+        raise ValueError(f"{group}.{error}") from None

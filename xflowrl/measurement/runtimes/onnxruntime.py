@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 DEVICES = ("cpu",)
+PRECISIONS = ("fp32",)
 
 # Activations of its CPU kernels FusedConv and FusedGemm.
 _GEMM_ACTIVATIONS = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid")
@@ -31,12 +32,12 @@ _BFLOAT16 = 16  # TensorProto.DataType; NumPy has no such type
 _FATAL = 4
 
 
-def optimised(device: str, threads: int) -> OnnxRuntime:
+def optimised(device: str, threads: int, precision: str = "fp32") -> OnnxRuntime:
     """With all of its own optimisations: standard ONNX as people deploy it."""
     return OnnxRuntime("onnxruntime", device, threads, is_optimised=True)
 
 
-def plain(device: str, threads: int) -> OnnxRuntime:
+def plain(device: str, threads: int, precision: str = "fp32") -> OnnxRuntime:
     """Its own optimisations off, fused nodes as its fused kernels: the graph as it is."""
     return OnnxRuntime("onnxruntime_plain", device, threads, is_optimised=False)
 
@@ -49,6 +50,8 @@ class OnnxRuntime:
     kind: str  # of device
     threads: int
     is_optimised: bool
+    driver: str = ""
+    precision: str = "fp32"
 
     @property
     def device(self) -> str:

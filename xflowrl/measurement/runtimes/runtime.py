@@ -43,6 +43,8 @@ class Runtime(Hashable, Protocol):
         name: its key in the table of runtimes.
         device: the device by its full name.
         version: name, version and settings: all that a time depends on beside device and model.
+        driver: of the device; "" where there is none.
+        precision: what tensors of single precision are computed in.
         lock: of the device; held exclusive while it is timed.
         fused: (operator, dtype, activation) of the kernels that do both at once.
     """
@@ -53,6 +55,10 @@ class Runtime(Hashable, Protocol):
     def device(self) -> str: ...
     @property
     def version(self) -> str: ...
+    @property
+    def driver(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
     @property
     def lock(self) -> DeviceLock: ...
     @property

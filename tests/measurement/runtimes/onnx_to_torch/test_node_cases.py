@@ -87,7 +87,7 @@ def _outcome(
     try:
         module = OnnxModule(form(model, inputs))
         given = dict(zip((i.name for i in model.graph.input), inputs, strict=True))
-        tensors = [as_tensor(np.asarray(given[name]), dtype) for name, dtype in module.inputs]
+        tensors = [as_tensor(np.asarray(given[i.name]), i.given) for i in module.inputs]
         actual = module(*tensors)
     except NotSupported as error:
         return f"not supported: {error}"

@@ -35,8 +35,8 @@ def dtype_of(element: int, what: str = "a tensor") -> torch.dtype:
     return DTYPES[element]
 
 
-def cast(x: Tensor, *, to: int, saturate: int = 1) -> Tensor:
-    return x.to(dtype_of(to))  # saturating is a word of 8-bit floats, which there are none of
+def cast(x: Tensor, *, to: torch.dtype, saturate: int = 1) -> Tensor:
+    return x.to(to)  # saturating is a word of 8-bit floats, which there are none of
 
 
 def cast_like(x: Tensor, like: Tensor, *, saturate: int = 1) -> Tensor:

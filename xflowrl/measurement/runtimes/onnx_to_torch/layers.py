@@ -156,13 +156,20 @@ def conv(
     kernel_shape: Ints | None = None,
     pads: Ints | None = None,
     strides: Ints | None = None,
+    activation: str = "",
 ) -> Tensor:
+    """`activation` is a word of ONNX Runtime's FusedConv; cuDNN has one kernel for both."""
+    if activation not in ("", "Relu"):
+        raise NotSupported(f"activation={activation!r}")
     num_axes = x.ndim - 2
     strides, dilations = strides or [1] * num_axes, dilations or [1] * num_axes
     begins, ends = _all_pads(x.shape[2:], weight.shape[2:], strides, dilations, pads, auto_pad)
     if begins != ends:
         x, begins = _padded(x, begins, ends), [0] * num_axes
-    return _CONV[num_axes](x, weight, bias, strides, begins, dilations, group)
+    if activation and x.is_cuda and num_axes == 2:
+        return torch.cudnn_convolution_relu(x, weight, bias, strides, begins, dilations, group)
+    result = _CONV[num_axes](x, weight, bias, strides, begins, dilations, group)
+    return torch.relu(result) if activation else result
 
 
 def conv_transpose(

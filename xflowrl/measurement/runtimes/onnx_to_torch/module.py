@@ -27,6 +27,15 @@ _CONSTANT_VALUES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """A tensor that a call takes: its name, its type in the model, and the type it is taken in."""
+
+    name: str
+    given: torch.dtype
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, slots=True)
 class _Step:
     """A node: a function from places of values to places of values.
 
@@ -49,17 +58,19 @@ class OnnxModule(nn.Module):
     where they are constant, as in a program written by hand, and read from tensors where computed.
 
     Attributes:
-        inputs: name and type of the tensors that a call takes, in order.
+        inputs: the tensors that a call takes, in order.
 
     Args:
         model: with the data of all its initialisers.
+        floats: what tensors of single precision are computed in.
 
     Raises:
         NotSupported: an operator, a form or a type of tensors that the table lacks.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, *, floats: torch.dtype = torch.float32) -> None:
         super().__init__()
+        self._floats = floats
         if model.functions:
             model = inliner.inline_local_functions(model)
         graph = model.graph
@@ -71,14 +82,10 @@ class OnnxModule(nn.Module):
         constants = {tensor.name: tensor_of(tensor) for tensor in graph.initializer}
         nodes = [node for node in graph.node if not _is_constant(node)]
         constants |= {n.output[0]: _constant(n) for n in graph.node if _is_constant(n)}
-        self.inputs = [
-            (info.name, dtype_of(info.type.tensor_type.elem_type, f'input "{info.name}"'))
-            for info in graph.input
-            if info.name not in constants
-        ]
+        self.inputs = [self._input(i) for i in graph.input if i.name not in constants]
         for index, tensor in enumerate(constants.values()):
-            self.register_buffer(f"constant_{index}", tensor)
-        names = [*constants, *(name for name, _ in self.inputs)]
+            self.register_buffer(f"constant_{index}", tensor.to(self._computed(tensor.dtype)))
+        names = [*constants, *(given.name for given in self.inputs)]
         names += [name for node in nodes for name in node.output]
         self._numbers: list[Any] = [None]  # place 0 is that of what is left out
         self._places: dict[str, int] = {"": 0}
@@ -135,6 +142,10 @@ class OnnxModule(nn.Module):
                 operands += [0] * (place + 1 - len(operands))
                 operands[place] = self._number(value)
             elif attribute.name in operator.keywords - {"num_results"}:
+                if isinstance(value, Tensor):
+                    value = value.to(self._computed(value.dtype))
+                elif attribute.name in ("to", "dtype"):
+                    value = self._computed(dtype_of(value, f"{_describe(node)}: a tensor"))
                 attributes[attribute.name] = value
             else:
                 raise NotSupported(f"{_describe(node)}: attribute {attribute.name}")
@@ -145,6 +156,13 @@ class OnnxModule(nn.Module):
         function = partial(operator.function, **attributes) if attributes else operator.function
         computed = [p for p in operator.numbers if p < len(operands) and _is_name(operands[p])]
         return operator, _reading(function, computed) if computed else function, operands
+
+    def _input(self, info: onnx.ValueInfoProto) -> Input:
+        given = dtype_of(info.type.tensor_type.elem_type, f'input "{info.name}"')
+        return Input(info.name, given, self._computed(given))
+
+    def _computed(self, dtype: torch.dtype) -> torch.dtype:
+        return self._floats if dtype == torch.float32 else dtype
 
     def _number(self, value: Any) -> int:
         self._numbers.append(value)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xflowrl.measurement.runtimes.onnx_to_torch.elementwise import dtype_of
 from xflowrl.measurement.runtimes.onnx_to_torch.operator import NotSupported
 
 Ints = list[int]
@@ -184,8 +183,8 @@ def triangle(x: Tensor, k: int | None = None, *, upper: int = 1) -> Tensor:
     return torch.triu(x, k or 0) if upper else torch.tril(x, k or 0)
 
 
-def eye_like(x: Tensor, *, k: int = 0, dtype: int | None = None) -> Tensor:
-    ones = torch.ones(x.shape, dtype=x.dtype if dtype is None else dtype_of(dtype))
+def eye_like(x: Tensor, *, k: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+    ones = torch.ones(x.shape, dtype=x.dtype if dtype is None else dtype)
     return torch.triu(torch.tril(ones, k), k)
 
 

@@ -67,7 +67,8 @@ TABLE: dict[str, tuple[Operator, ...]] = {
     **_of_one_form(
         {
             **{"MatMul": torch.matmul, "Gemm": layers.gemm, "Einsum": movement.einsum},
-            **{"Conv": layers.conv, "ConvTranspose": layers.conv_transpose},
+            **{"Conv": layers.conv, "com.microsoft.FusedConv": layers.conv},
+            **{"ConvTranspose": layers.conv_transpose},
             **{"BatchNormalization": layers.batch_normalization},
             **{"LayerNormalization": layers.layer_normalization},
             **{"InstanceNormalization": layers.instance_normalization},
