@@ -132,15 +132,13 @@ class GraphRecord:
     best_iteration: int = _key("when the best was found")
     best_seconds: float = _key("the same in seconds of searching")
     optimisation_s: float = _key(
-        "seconds of matching, costs and search: no import, export, logging, operator timing or "
-        "final measurement"
+        "seconds of matching, costs and search: no import, export, logging or timing"
     )
     memory_mb: float = _key("growth of resident memory during the search")
     stop_reason: str = _key(
         "`exhausted` (nothing left to try), `no_match` (no rule matches the original), "
         "`iterations`, `candidates`, `seconds`, `wall_s`, `measurements`, `real_measurements`, "
-        "`memory`, `patience` (limits), "
-        "`interrupted`"
+        "`memory`, `patience` (limits), `interrupted`"
     )
     num_unexpanded: int | None = _key(
         "`taso`, `exhaustive`: graphs reached whose matches were not listed any more; "

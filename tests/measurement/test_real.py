@@ -14,6 +14,7 @@ import pytest
 
 from xflowrl._engine import GraphBuilder, RuleSet, TensorType
 from xflowrl.agents.attempt import Attempt
+from xflowrl.agents.beam import Beam
 from xflowrl.agents.greedy import Greedy
 from xflowrl.agents.taso import Taso
 from xflowrl.measurement import Objective, as_real, estimated, real, roofline
@@ -196,6 +197,15 @@ def test_backtracking_does_not_go_on_from_what_is_really_dearer(
     assert (strict.cost_best_ms, len(executed)) == (5.0, 3)
     (lax,) = Taso(alpha=1.1).optimize([relu_problem(5, objective=quick())], quiet)
     assert lax.cost_best_ms == 1.0
+
+
+def test_the_last_graph_that_may_be_executed_counts(relu_problem: MakeProblem, fake: Fake) -> None:
+    fake(float)
+    for agent in (Greedy(), Taso(), Beam(width=1)):
+        problem = relu_problem(5, objective=quick(), max_real_measurements=4)
+        (result,) = agent.optimize([problem], quiet)
+        assert (result.cost_best_ms, result.real_measurements) == (3.0, 4)
+        assert result.stop_reason is StopReason.REAL_MEASUREMENTS
 
 
 def test_the_guide_times_operators_where_none_is_compiled(relu_problem: MakeProblem) -> None:

@@ -92,8 +92,9 @@ class Attempt:
     def step(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
         """The state after `match`, with its trace; it is the new best if cheaper, or smaller."""
         after = state.apply(match)
-        trace = trace.extended(Step(match.rule, tuple(match.tensors), self.cost_ms(after)))
-        self.reached(after, trace)
+        cost_ms = self.cost_ms(after)
+        trace = trace.extended(Step(match.rule, tuple(match.tensors), cost_ms))
+        self.reached(after, trace, cost_ms=cost_ms)
         return after, trace
 
     def reached(self, state: State, trace: Trace, *, cost_ms: float | None = None) -> bool:
