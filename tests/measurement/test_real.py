@@ -6,6 +6,7 @@ import importlib
 import math
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,17 @@ Fake = Callable[..., list[str]]
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """Has graphs take what a function of their number of nodes says, and lists the executed."""
+    """Has graphs take what a function of their number of nodes says, and lists the executed.
 
-    def install(ms_of: Callable[[int], float]) -> list[str]:
+    With `of_graph` it is a function of the graph.
+    """
+
+    def install(ms_of: Callable[[Any], float], *, of_graph: bool = False) -> list[str]:
         executed: list[str] = []
 
         def time_graph(model: Any, runtime: Any, *, max_ms: float) -> Measurement:
             executed.append(model.graph.hash)
-            samples = np.full(9, ms_of(len(model.graph)))
+            samples = np.full(9, ms_of(model.graph if of_graph else len(model.graph)))
             return Measurement.of(samples, device=runtime.device, runtime=runtime.name)
 
         monkeypatch.setattr(
@@ -197,6 +201,21 @@ def test_backtracking_does_not_go_on_from_what_is_really_dearer(
     assert (strict.cost_best_ms, len(executed)) == (5.0, 3)
     (lax,) = Taso(alpha=1.1).optimize([relu_problem(5, objective=quick())], quiet)
     assert lax.cost_best_ms == 1.0
+
+
+def test_greedy_takes_the_first_that_is_really_faster(
+    relu_problem: MakeProblem, fake: Fake
+) -> None:
+    def latency_ms(graph: Any) -> float:
+        kinds = [node.op_type for node in graph.nodes()]
+        return 30.0 if len(kinds) == 1 else 10.0 * kinds.count("Relu") + kinds.count("Tanh")
+
+    fake(latency_ms, of_graph=True)
+    merging = "(rule merge (Relu (Relu ?x)) => (Relu ?x))"  # what the prices say is best
+    rules = RuleSet.parse(f"(rules toy)\n{merging}\n(rule to-tanh (Relu ?x) => (Tanh ?x))")
+    (result,) = Greedy().optimize([replace(relu_problem(2, objective=quick()), rules=rules)], quiet)
+    assert [step.rule for step in result.trace.steps] == ["to-tanh", "to-tanh"]
+    assert [step.cost_ms for step in result.trace.steps] == [11.0, 2.0]
 
 
 def test_the_last_graph_that_may_be_executed_counts(relu_problem: MakeProblem, fake: Fake) -> None:
