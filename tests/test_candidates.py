@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from xflowrl.candidates import Candidate, _further_merges, _groups, _kinds, dive
 from xflowrl.measurement import Objective, hybrid
 from xflowrl.onnx_io import Model
 from xflowrl.options import build_option
-from xflowrl.problem import Problem, Result
+from xflowrl.problem import Budget, Problem, Result, Step
 from xflowrl.replaying import record
 from xflowrl.weights import DrawnWeights
 
@@ -100,6 +102,16 @@ def test_states_are_what_their_steps_lead_to_and_differ() -> None:
         assert candidate.cost_ms == pytest.approx(problem.objective.price(state).ms)
 
 
+def test_what_was_found_early_is_completed() -> None:
+    problem = replace(siblings(5), budget=Budget(max_iterations=4))
+    result = found(problem)
+    _, *others = diverse(result, problem, 4)
+    assert [folds(candidate) for candidate in others if not merges(candidate)] == [10]
+    for candidate in others:
+        final = record(problem, candidate.steps).final.graph
+        assert final.merkle_hash == candidate.model.graph.merkle_hash
+
+
 def test_they_are_the_same_for_a_seed_and_others_for_another() -> None:
     problem = siblings(10)
     result = found(problem)
@@ -131,6 +143,15 @@ def test_what_needs_a_merge_is_of_its_group() -> None:
     rules = [sorted(steps[index].rule for index in group) for group in groups]
     assert rules == [["Conv-bias-siblings-join", "Conv-bias-siblings-merge"]] * 2
     assert not groups[0] & groups[1]
+
+
+def test_a_long_chain_is_one_group() -> None:
+    needs = [(), ("t0",), ("t1",), ("t2",), ("t0",), (), ("t1", "t4"), ("t5",)]
+    steps = [Step("merge", tensors, 1.0) for tensors in needs]
+    made = [(f"t{index}",) for index in range(len(steps))]
+    recording: Any = SimpleNamespace(steps=steps, made=made)
+    groups = _groups(recording, ["merges"] * len(steps))
+    assert groups == [frozenset({0, 1, 2, 3, 4, 6}), frozenset({5, 7})]
 
 
 def test_rules_of_other_files_are_left_out_in_groups() -> None:

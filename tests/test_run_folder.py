@@ -133,7 +133,7 @@ def test_json_is_strict_and_written_whole(tmp_path: Path) -> None:
 
 def test_the_judgement_is_recorded(relu_problem: MakeProblem) -> None:
     from xflowrl.agents.greedy import Greedy
-    from xflowrl.judge import Judgement
+    from xflowrl.judge import Judgement, Raced
     from xflowrl.verify import Verdict
 
     (result,) = Greedy().optimize([relu_problem(3)], lambda metrics, step: None)
@@ -141,12 +141,17 @@ def test_the_judgement_is_recorded(relu_problem: MakeProblem) -> None:
     real = RealMeasurement(device="cpu", runtime="a", initial=timed, best=timed, noise=0.01)
     verdict = Verdict("equal", 0.0, 0.0, "agree")
     judgement = Judgement(verdict, result.trace.steps[:1], ("r",), ("s",), real, True, "not faster")
+    raced = Raced("folds 1", 1, float("nan"), 0.9, 0.01, 20, is_found=True)
+    judgement = replace(judgement, raced=(raced,))
     record = graph_record(result, undecided("not asked"), labels=LABELS, judgement=judgement)
     (measured,) = record.real
     assert (measured.runtime, measured.decides) == ("a", True)
     assert measured.initial_ms == Quartiles(median=1.0, q1=0.9, q3=1.1)
     assert (record.num_steps, record.num_steps_delivered, record.given_up) == (2, 1, ("r", "s"))
     assert (record.kept_original, record.detail) == (True, "not faster")
+    (entry,) = record.raced
+    assert (entry.takes, entry.speedup, entry.cost_ms) == ("folds 1", 0.9, None)
+    assert (entry.is_found, entry.is_delivered) == (True, False)
 
 
 def test_versions_name_what_results_depend_on() -> None:

@@ -131,8 +131,9 @@ def _further_merges(result: Result, problem: Problem, deadline_s: float) -> tupl
     if not names:
         return ()
     objective, steps = problem.objective, list[Step]()
+    until_s = time.monotonic() + 0.25 * (deadline_s - time.monotonic())  # the rest is for replays
     state = objective.state(result.model.graph, problem.rules.select(names))
-    while time.monotonic() < deadline_s:
+    while time.monotonic() < until_s:
         matches = objective.matches(state)
         match = min(matches, key=lambda match: match.cost_difference_ms, default=None)
         if match is None or match.cost_difference_ms > _LITTLE * result.cost_initial_ms:
@@ -146,21 +147,21 @@ def _groups(recording: Recording, kinds: Sequence[str]) -> list[frozenset[int]]:
     """The steps that regroup operators, with what needs their tensors; groups need no other."""
     group_of = list(range(len(kinds)))
     maker: dict[str, int] = {}  # of the tensors that a group makes
+    members: dict[int, set[int]] = {}
 
     def first(index: int) -> int:
         while group_of[index] != index:
-            index = group_of[index] = group_of[group_of[index]]
+            group_of[index] = group_of[group_of[index]]
+            index = group_of[index]
         return index
 
     for index, (step, made) in enumerate(zip(recording.steps, recording.made, strict=True)):
         needed = {first(maker[name]) for name in step.tensors if name in maker}
         if needed or kinds[index] in _REGROUPING:
+            members[index] = {index}.union(*(members.pop(other) for other in needed))
             for other in needed:
                 group_of[other] = index
             maker |= dict.fromkeys(made, index)
-    members: dict[int, set[int]] = {}
-    for index in {*maker.values(), *(i for i, kind in enumerate(kinds) if kind in _REGROUPING)}:
-        members.setdefault(first(index), set()).add(index)
     return sorted(map(frozenset, members.values()), key=min)
 
 

@@ -166,6 +166,7 @@ class Judge:
                 return prove_steps(
                     *(problem, entry.steps, entry.file),
                     model=entry.model,
+                    views=self._runtime.views,
                     draws=self._draws,
                     seed=seed,
                     inputs=inputs,
@@ -260,7 +261,7 @@ class _Race:
         try:
             for entry in entries:
                 assert entry.model is not None, "just found"
-                save_onnx(entry.model, entry.file)
+                save_onnx(entry.model, entry.file, views=self._runtime.views)
             return self._places(entries, max_s)
         except (ValueError, RuntimeError):
             proofs = [(entry, prove(entry)) for entry in entries]

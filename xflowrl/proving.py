@@ -52,6 +52,7 @@ def prove_steps(
     file: Path,
     *,
     model: Model | None = None,
+    views: bool = False,
     draws: int,
     seed: int,
     inputs: Mapping[str, np.ndarray] | None = None,
@@ -67,6 +68,7 @@ def prove_steps(
     Args:
         file: is written, also where nothing is proven.
         model: what all the steps lead to, if it is at hand.
+        views: as for `save_onnx`.
     """
 
     def prove(tried: Sequence[Step]) -> tuple[Verdict, bool]:
@@ -74,7 +76,9 @@ def prove_steps(
             result = model
         else:
             result = problem.model.with_graph(record(problem, tried).final.graph)
-        return _prove(problem.model, result, file, draws=draws, seed=seed, inputs=inputs)
+        return _prove(
+            *(problem.model, result, file), views=views, draws=draws, seed=seed, inputs=inputs
+        )
 
     kept, given_up, fixed, reason = list(steps), list[str](), list[str](), ""
     while True:
@@ -119,6 +123,7 @@ def _prove(
     result: Model,
     file: Path,
     *,
+    views: bool,
     draws: int,
     seed: int,
     inputs: Mapping[str, np.ndarray] | None,
@@ -128,8 +133,10 @@ def _prove(
     from xflowrl.onnx_io import NeedsFixedSize, save_onnx
 
     try:
-        save_onnx(result, file)
-        verdict = verify.verify_file(original, result, file, draws=draws, seed=seed, inputs=inputs)
+        save_onnx(result, file, views=views)
+        verdict = verify.verify_file(
+            original, result, file, draws=draws, seed=seed, inputs=inputs, views=views
+        )
     except ValueError as error:  # not valid ONNX, or of another interface
         verdict = verify.Verdict("different", float("inf"), float("inf"), str(error))
         return verdict, isinstance(error, NeedsFixedSize)

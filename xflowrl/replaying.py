@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from xflowrl._engine import Match
 
 
+# Replaying asks for none; a formula is the quickest to answer.
+_NO_PRICES = CostTable.roofline(1.0, 1.0, 0.0)
+
+
 @dataclass(frozen=True)
 class Recording:
     """What a sequence of steps does from a problem's graph on.
 
     Attributes:
-        origin: the state before the first step. It has no prices: replaying asks for none.
+        origin: the state before the first step, under the rules of the steps alone.
         final: the state after the last one.
         steps: all of them, also those that do not match when it is their turn.
         made: the names that each gives to new tensors; none if it does not match.
@@ -39,7 +43,9 @@ def record(
     Raises:
         TimeoutError: `deadline_s` of `time.monotonic` has passed.
     """
-    origin = State(problem.model.graph, problem.rules, CostTable.measured())
+    used = {step.rule for step in steps}
+    rules = problem.rules.select([r.name for r in problem.rules.rules if r.name in used])
+    origin = State(problem.model.graph, rules, _NO_PRICES)
     state, made = origin, list[tuple[str, ...]]()
     num_made = len(origin.graph.made_names())
     for step in steps:

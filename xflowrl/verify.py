@@ -60,8 +60,9 @@ def verify_file(
     draws: int = 3,
     seed: int = 0,
     inputs: Mapping[str, Array] | None = None,
+    views: bool = False,
 ) -> Verdict:
-    """As `verify`; `file` is the result as it was written."""
+    """As `verify`; `file` is the result as it was written, with or without `views`."""
     graph, source = original.graph, original.source if original.has_own_weights else None
     shapes = [original.input_shapes(number) for number in range(original.num_sizes)]
     # Weights of other names (a folded model read from a file) cannot be drawn alike.
@@ -80,7 +81,7 @@ def verify_file(
                 save_with_weights(replace(original, weights=weights), weights.parameters, ours)
             else:
                 save_onnx(replace(original, weights=weights), ours)
-            save_onnx(replace(result, weights=weights), theirs)
+            save_onnx(replace(result, weights=weights), theirs, views=views)
             return ours, theirs
 
         first = Path(folder) / "file.onnx"

@@ -78,11 +78,11 @@ def race(
         measured = _measured(_samples_of_each(make_runs, runtime, max_s), runtime)
         ranked = sorted(zip(candidates, measured, strict=True), key=lambda e: -e[1].speedup)
         return dict(ranked)
-    deadline_s = time.perf_counter() + max_s
+    started_s = time.perf_counter()
     runs = dict(zip(files, _compile_all(files, feeds, runtime, max_s), strict=False))
-    deadline_s = max(deadline_s, time.perf_counter() + max_s / 2)
+    left_s = max(max_s / 2, max_s - (time.perf_counter() - started_s))
     with runtime.lock.exclusive():
-        places = _halved(runs, runtime, deadline_s)
+        places = _halved(runs, runtime, time.perf_counter() + left_s)
     runs.clear()
     runtime.release()
     return places

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from xflowrl._engine import Node
+from xflowrl.onnx_io.behind_splits import with_activations_behind_splits
 from xflowrl.onnx_io.calls import with_calls
 from xflowrl.onnx_io.folding import can_fold, evaluate
 from xflowrl.onnx_io.inlining import bodies, reads, restore_captured, separate_bodies
@@ -44,7 +45,7 @@ class Exporter:
         large: values of the initialisers that the written model lacks, by name.
 
     Args:
-        fold, fused, opset: as for `export_onnx`.
+        fold, fused, opset, views: as for `export_onnx`.
         keep: keeps a computed value until it is written; what it returns is written.
     """
 
@@ -56,9 +57,10 @@ class Exporter:
         fused: FusedKernels = frozenset(),
         keep: Callable[[Array], Array] = lambda array: array,
         opset: int | None = None,
+        views: bool = False,
     ) -> None:
         self.large: dict[str, Array] = {}
-        self._keep = keep
+        self._keep, self._views = keep, views
         self._model = model
         self._source: Source | None = model.source
         graph = model.graph
@@ -67,15 +69,12 @@ class Exporter:
         self._outputs = list(zip(graph.outputs, graph.output_tensors, strict=True))[:num_outputs]
         self._weights = graph.weights
         self._literals = graph.literals
-        self._types = dict(self._weights)
-        self._types.update({name: t for name, (t, _) in self._literals.items()})
+        self._types = {**self._weights, **{name: t for name, (t, _) in self._literals.items()}}
         for name in graph.inputs:
             self._types[name] = graph.tensor_type(name)
-        self._producer: dict[str, Node] = {}
+        self._producer = {name: node for node in self._nodes for name in node.outputs}
         for node in self._nodes:
-            for name, tensor_type in zip(node.outputs, node.output_types, strict=True):
-                self._types[name] = tensor_type
-                self._producer[name] = node
+            self._types.update(zip(node.outputs, node.output_types, strict=True))
         taken = {*self._types, *(public for public, _ in self._outputs)}
         if self._source is not None:
             for proto in self._source.nodes.values():
@@ -101,6 +100,8 @@ class Exporter:
         # Shape arithmetic may have lost its reader.
         needed = [public for public, _ in self._outputs] + [tensor for tensor, _ in self._copies]
         protos = live_nodes(self._protos(), needed)
+        if self._views:
+            protos = with_activations_behind_splits(protos, {*needed, *self._order}, self._names)
         if (source := self._source) is not None:
             calls, changed = source.restorable_calls, source.changed(self._nodes)
             protos = with_calls(protos, calls, changed, self._new_names, needed)

@@ -29,6 +29,7 @@ def export_onnx(
     fold: bool = True,
     fused: FusedKernels = frozenset(),
     opset: int | None = None,
+    views: bool = False,
 ) -> onnx.ModelProto:
     """The model in the opset of its file, or in 18.
 
@@ -39,12 +40,14 @@ def export_onnx(
             FusedGemm (domain com.microsoft), for measurement. The standard form, the default,
             writes each as an operator of its own.
         opset: another one, for a model that has no file.
+        views: for a runtime in which a Split makes views: what rewrites put before one of
+            activations is written behind it.
 
     Raises:
         ValueError: for a weight that `model.weights` does not have, or of another type; for a
             rewrite that holds at a fixed size alone (`NeedsFixedSize`).
     """
-    exporter = Exporter(model, fold=fold, fused=fused, opset=opset)
+    exporter = Exporter(model, fold=fold, fused=fused, opset=opset, views=views)
     proto = exporter.model_proto()
     for tensor in proto.graph.initializer:
         if tensor.name in exporter.large:
@@ -54,12 +57,16 @@ def export_onnx(
 
 
 def save_onnx(
-    model: Model, path: str | PathLike[str], *, max_inline_bytes: int = MAX_INLINE_BYTES
+    model: Model,
+    path: str | PathLike[str],
+    *,
+    max_inline_bytes: int = MAX_INLINE_BYTES,
+    views: bool = False,
 ) -> None:
     """Writes the model to `path`, all of it or nothing.
 
     Weights of more than `max_inline_bytes` in total go to `<file name>.data` beside it. They are
-    copied from file to file, one after the other.
+    copied from file to file, one after the other. `views` is as for `export_onnx`.
 
     Raises:
         ValueError: as `export_onnx`; if ONNX's checker refuses what was no file before.
@@ -69,7 +76,7 @@ def save_onnx(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}.") as folder:
         written, data = Path(folder) / path.name, Path(folder) / data_name
-        exporter = Exporter(model, fold=True, keep=partial(_put_aside, Path(folder)))
+        exporter = Exporter(model, fold=True, keep=partial(_put_aside, Path(folder)), views=views)
         proto = exporter.model_proto()
         if sum(array.nbytes for array in exporter.large.values()) > max_inline_bytes:
             with data.open("wb") as file:

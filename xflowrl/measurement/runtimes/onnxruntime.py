@@ -52,6 +52,7 @@ class OnnxRuntime:
     is_optimised: bool
     driver: str = ""
     precision: str = "fp32"
+    views: bool = False
 
     @property
     def device(self) -> str:

@@ -47,6 +47,7 @@ class Runtime(Hashable, Protocol):
         precision: what tensors of single precision are computed in.
         lock: of the device; held exclusive while it is timed.
         fused: (operator, dtype, activation) of the kernels that do both at once.
+        views: a Split makes views in it, so that activations are better behind.
     """
 
     @property
@@ -63,6 +64,8 @@ class Runtime(Hashable, Protocol):
     def lock(self) -> DeviceLock: ...
     @property
     def fused(self) -> Collection[tuple[str, str, str]]: ...
+    @property
+    def views(self) -> bool: ...
 
     def compile(self, model: bytes | Path, feeds: Mapping[str, np.ndarray]) -> Run:
         """The model, ready to run on `feeds`, by input name; bfloat16 as its uint16 bits.
@@ -76,7 +79,7 @@ class Runtime(Hashable, Protocol):
 
 
 def export_for(runtime: Runtime, model: Model, *, opset: int | None = None) -> bytes:
-    """The model as a runtime gets it: with its fused kernels.
+    """The model as a runtime gets it: with its fused kernels, activations where it wants them.
 
     Args:
         opset: as for `export_onnx`.
@@ -92,7 +95,8 @@ def export_for(runtime: Runtime, model: Model, *, opset: int | None = None) -> b
             f"model {model.name!r} has {num_bytes / 2**30:.1f} GiB of weights: beyond 2 GiB it "
             "cannot be measured; run with judge.measure=false"
         )
-    exported: bytes = export_onnx(model, fused=runtime.fused, opset=opset).SerializeToString()
+    proto = export_onnx(model, fused=runtime.fused, opset=opset, views=runtime.views)
+    exported: bytes = proto.SerializeToString()
     return exported
 
 

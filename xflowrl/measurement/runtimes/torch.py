@@ -31,7 +31,7 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 
 _SAMPLE_MS = 1.0  # of replays of a CUDA graph: an event is known to half a microsecond
 _MAX_REPLAYS = 100
-_CORES_A_WORKER = 4  # Inductor compiles the kernels of one model side by side
+_CORES_A_WORKER = 3  # Inductor compiles the kernels of one model side by side
 
 
 def eager(device: str, threads: int, precision: str = "fp32") -> Runtime:
@@ -88,8 +88,8 @@ class Torch:
 
     @property
     def lock(self) -> DeviceLock:
-        """The device's lock."""
-        return device_lock(self.kind)
+        """The device's lock; each GPU of a machine has its own."""
+        return device_lock("cpu" if self.kind == "cpu" else f"cuda-{_first_visible()}")
 
     @property
     def fused(self) -> Collection[tuple[str, str, str]]:
@@ -97,6 +97,11 @@ class Torch:
         if self.is_compiled or self.kind == "cpu":
             return frozenset()
         return frozenset({("Conv", "float32", "Relu")})
+
+    @property
+    def views(self) -> bool:
+        """A compiler fuses an activation behind one with what stands before it."""
+        return self.is_compiled
 
     def compile(self, model: bytes | Path, feeds: Mapping[str, np.ndarray]) -> BoundModule:
         """A module bound to `feeds`, executed once."""
@@ -284,6 +289,11 @@ def _num_workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) // _CORES_A_WORKER)
 
 
+def _first_visible() -> str:
+    """Index or identity of the GPU that PyTorch takes."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+
 @functools.cache
 def _cuda_device() -> tuple[str, str]:
     """Name and driver of the GPU; asked without PyTorch, whose context would stay in memory.
@@ -297,8 +307,7 @@ def _cuda_device() -> tuple[str, str]:
             f"device=cuda: torch {version} has no CUDA; install one, or use device=cpu"
         )
     command = shutil.which("nvidia-smi")
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    query = ["--query-gpu=name,driver_version", "--format=csv,noheader", "-i", first]
+    query = ["--query-gpu=name,driver_version", "--format=csv,noheader", "-i", _first_visible()]
     found = subprocess.run([command, *query], capture_output=True, text=True) if command else None
     if found is None or found.returncode != 0:
         raise ValueError("device=cuda: no CUDA device is found (nvidia-smi); use device=cpu")

@@ -81,6 +81,11 @@ class InWorkers:
         """Its own."""
         return self.inner.fused
 
+    @property
+    def views(self) -> bool:
+        """Its own."""
+        return self.inner.views
+
     def compile(self, model: bytes | Path, feeds: Mapping[str, np.ndarray]) -> Run:
         """As `inner`; RuntimeError also where the process dies of it."""
         worker = self._take()
@@ -138,8 +143,11 @@ class InWorkers:
 
 @contextmanager
 def fresh(runtime: Runtime) -> Iterator[Runtime]:
-    """The runtime in one process that has run nothing before, and ends here."""
-    workers = InWorkers(runtime.inner if isinstance(runtime, InWorkers) else runtime)
+    """The runtime in processes that have run nothing before, and end here."""
+    if isinstance(runtime, InWorkers):
+        workers = InWorkers(runtime.inner, runtime.num_workers)
+    else:
+        workers = InWorkers(runtime)
     try:
         yield workers
     finally:
@@ -156,7 +164,7 @@ class _Worker:
         self._mutex = threading.Lock()  # of one question and its answer
         self._dropped: list[int] = []
         self._connection, theirs = Pipe()
-        threads = {"TORCHINDUCTOR_COMPILE_THREADS": "4"} | dict(os.environ)
+        threads = {"TORCHINDUCTOR_COMPILE_THREADS": "3"} | dict(os.environ)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", f"{__package__}.worker_process", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
