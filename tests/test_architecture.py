@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "env": {"_engine", "onnx_io", "measurement", "problem"},
     "agents": {"_engine", "problem", "env", "shortage"},
     "taso.native": {"_engine", "onnx_io", "problem", "agents"},
+    "costs": {"measurement"},
     "delivery": {"onnx_io", "shortage"},
     "replaying": {"_engine", "problem"},
     "proving": {"onnx_io", "verify", "problem", "replaying"},
@@ -109,7 +110,7 @@ FENCES = {
     "omegaconf": {"run", "options"},
     "pydantic": {"options", "run_folder"},
     "rich": {"console"},
-    "click": {"command"},
+    "click": {"command", "costs"},
     "google": {"onnx_io", "taso.rule_file"},
 }
 

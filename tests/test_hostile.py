@@ -22,7 +22,7 @@ from hydra.errors import OverrideParseException
 import xflowrl
 from xflowrl.agents.ppo.checkpoint import FORMAT, load_policy
 from xflowrl.delivery import check_target
-from xflowrl.measurement.op_database import OpDatabase
+from xflowrl.measurement.op_database import Conditions, OpDatabase
 from xflowrl.measurement.op_database import default_path as op_costs
 from xflowrl.options import build, refuse_foreign
 from xflowrl.rules import load_core
@@ -93,7 +93,7 @@ def test_another_programs_database_is_left_as_it_is(tmp_path: Path, statement: s
     connection.close()
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"set measurement\.database to another file"):
-        OpDatabase(path, device="cpu", runtime="r")
+        OpDatabase(path, Conditions("cpu", "r", "r 1"))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -125,9 +125,35 @@ def test_what_an_objective_measures_is_counted_and_timed_apart(relu_problem: Mak
     assert [match.cost_difference_ms for match in objective.matches(state)] == [-1.0, -1.0]
 
 
+def test_the_clock_on_the_wall_counts_measuring_and_no_pause() -> None:
+    meter, clock, _ = make_meter(max_wall_s=10.0, max_real_measurements=5)
+    with meter.measuring_graph():
+        clock.now_s += 4.0
+    with meter.paused():
+        clock.now_s += 100.0
+    clock.now_s += 5.0
+    assert (meter.seconds, meter.wall_s) == (5.0, 9.0)
+    assert meter.may_execute()
+    clock.now_s += 1.0
+    assert not meter.may_execute()
+    assert meter.exceeded() is StopReason.WALL
+
+
+def test_executed_graphs_have_a_limit_of_their_own() -> None:
+    meter, _, _ = make_meter(max_real_measurements=3)
+    objective = SimpleNamespace(num_measured=0, num_executed=0, measure_s=0.0)
+    with meter.measuring(objective):  # type: ignore[arg-type]
+        objective.num_executed = 2
+    assert meter.may_execute()
+    with meter.measuring_graph():
+        pass
+    assert not meter.may_execute()
+    assert meter.exceeded() is StopReason.REAL_MEASUREMENTS
+
+
 def test_an_interrupt_while_measuring_is_still_counted() -> None:
     meter, clock, _ = make_meter(max_real_measurements=1)
-    objective = SimpleNamespace(num_measured=2, measure_s=1.0)
+    objective = SimpleNamespace(num_measured=2, num_executed=1, measure_s=1.0)
     with pytest.raises(KeyboardInterrupt), meter.measuring(objective):  # type: ignore[arg-type]
         objective.num_measured, objective.measure_s = 5, 4.0
         raise KeyboardInterrupt

@@ -221,6 +221,8 @@ def optimize_file(
         # So that timing every operator once takes a third of the time, at most.
         limit_ms = 300.0 * seconds / max(len(model.graph), 1)
         defaults["measurement.max_ms_per_op"] = min(50.0, max(2.0, limit_ms))
+    elif (settings or {}).get("measurement") == "real":
+        defaults["budget.max_wall_s"] = 0.6 * seconds
     groups = ("agent", "rules", "measurement", "budget")
     chosen, judging = build_choices(groups, {**defaults, **(settings or {})}, seed=seed)
     judge: Judge = build_keywords("judge", Judge, judging)

@@ -105,10 +105,12 @@ class ProgressBar(_Shown):
 
 
 _COUNTED = {
-    "max_iterations": "iteration",
-    "max_candidates": "candidates",
-    "max_seconds": "seconds",
-    "max_measurements": "measurements",
+    "max_iterations": ("iteration",),
+    "max_candidates": ("candidates",),
+    "max_seconds": ("seconds",),
+    "max_wall_s": ("seconds", "measure_s"),
+    "max_measurements": ("measurements",),
+    "max_real_measurements": ("real_measurements",),
 }
 
 
@@ -117,9 +119,9 @@ def share_spent(
 ) -> float:
     """How much of the budget is gone, from 0 to 1: the largest share over its limits."""
     shares = [
-        metrics[f"{prefix}/{counted}"] / limit
+        sum(metrics.get(f"{prefix}/{name}", 0.0) for name in counted) / limit
         for name, counted in _COUNTED.items()
-        if (limit := limits[name]) and f"{prefix}/{counted}" in metrics
+        if (limit := limits[name])
     ]
     return max(shares, default=0.0)
 

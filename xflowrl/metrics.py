@@ -14,7 +14,8 @@ SEARCH = {
     "search/best_cost_ms": "cost of the best state so far",
     "search/candidates": "matches whose cost was asked for, so far",
     "search/measurements": "operators timed so far",
-    "search/measure_s": "seconds it took to time them",
+    "search/real_measurements": "whole graphs executed so far, to be timed",
+    "search/measure_s": "seconds it took to time operators and graphs",
     "search/memory_mb": "growth of resident memory",
     "search/num_walks": "`random_search`: walks begun",
     "search/queue_length": "`taso`: graphs waiting to be expanded. It logs its first 256 "
@@ -31,7 +32,7 @@ TRAINING = {
     "train/iteration": "iterations of training so far: a rollout and the updates on it",
     "train/max_iterations": "their limit",
     "train/seconds": "seconds of training so far",
-    "train/measure_s": "seconds it took to time operators, which `train/seconds` leaves out",
+    "train/measure_s": "seconds it took to time operators and graphs; not in `train/seconds`",
     "train/env_steps": "steps of environments so far",
     "train/steps_per_s": "environment steps a second, updates included",
     "train/rollout_steps_per_s": "the same without the updates",

@@ -34,6 +34,7 @@ class StopReason(StrEnum):
     ITERATIONS = "iterations"
     CANDIDATES = "candidates"
     SECONDS = "seconds"
+    WALL = "wall_s"
     MEASUREMENTS = "measurements"
     REAL_MEASUREMENTS = "real_measurements"
     MEMORY = "memory"
@@ -50,8 +51,11 @@ class Budget:
         max_candidates: matches whose cost is asked for.
         max_seconds: time spent searching. Timing operators and logging are not counted, so that a
             search stops at the same place whether or not the op-cost database is warm.
+        max_wall_s: time spent searching and timing, on the clock on the wall; logging is not
+            counted. Compiling and timing one graph, or one batch of operators, is not cut short.
         max_measurements: operators timed.
-        max_real_measurements: whole graphs executed to be timed.
+        max_real_measurements: whole graphs executed to be timed. The original is, twice, whatever
+            the limit, where that is what graphs cost.
         max_memory_mb: growth of the resident memory since the attempt began. `taso` drops the worst
             of its queue to stay below.
         patience: iterations without a new best.
@@ -60,6 +64,7 @@ class Budget:
     max_iterations: int | None = 1000
     max_candidates: int | None = None
     max_seconds: float | None = None
+    max_wall_s: float | None = None
     max_measurements: int | None = None
     max_real_measurements: int | None = None
     max_memory_mb: float | None = None
@@ -118,7 +123,12 @@ class Meter:
     @property
     def seconds(self) -> float:
         """Time spent searching: measuring and pauses are not counted."""
-        return self._clock_fn() - self._started_s - self._paused_s - self.measure_s
+        return self.wall_s - self.measure_s
+
+    @property
+    def wall_s(self) -> float:
+        """Time spent searching and measuring; pauses are not counted."""
+        return self._clock_fn() - self._started_s - self._paused_s
 
     def spend(self, *, iterations: int = 0, candidates: int = 0) -> None:
         """Counts iterations and candidates."""
@@ -143,10 +153,12 @@ class Meter:
     def measuring(self, objective: Objective) -> Iterator[None]:
         """What the objective measures within is counted, and its time taken off the searching."""
         measurements, seconds = objective.num_measured, objective.measure_s
+        executed = objective.num_executed
         try:
             yield
         finally:
             self.measurements += objective.num_measured - measurements
+            self.real_measurements += objective.num_executed - executed
             self.measure_s += objective.measure_s - seconds
 
     @contextmanager
@@ -172,6 +184,14 @@ class Meter:
         finally:
             self._paused_s += self._clock_fn() - began_s
 
+    def may_execute(self) -> bool:
+        """Whether the budget lets one more graph be executed."""
+        limits = (
+            (self.real_measurements, self.budget.max_real_measurements),
+            (self.wall_s, self.budget.max_wall_s),
+        )
+        return all(limit is None or spent < limit for spent, limit in limits)
+
     def exceeded(self) -> StopReason | None:
         """The first limit that is reached, in the order of `StopReason`, or None."""
         budget = self.budget
@@ -179,6 +199,7 @@ class Meter:
             (StopReason.ITERATIONS, self.iterations, budget.max_iterations),
             (StopReason.CANDIDATES, self.candidates, budget.max_candidates),
             (StopReason.SECONDS, self.seconds, budget.max_seconds),
+            (StopReason.WALL, self.wall_s, budget.max_wall_s),
             (StopReason.MEASUREMENTS, self.measurements, budget.max_measurements),
             (
                 StopReason.REAL_MEASUREMENTS,
@@ -280,6 +301,7 @@ class Result:
     iterations: int
     candidates: int
     measurements: int
+    real_measurements: int
     best_iteration: int
     best_seconds: float
     optimisation_s: float

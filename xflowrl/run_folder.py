@@ -128,19 +128,17 @@ class GraphRecord:
     iterations: int = _key("states whose matches were listed")
     candidates: int = _key("matches whose cost was asked for")
     measurements: int = _key("operators timed")
-    measure_s: float = _key("seconds it took to time them")
+    measure_s: float = _key("seconds it took to time operators and graphs")
     best_iteration: int = _key("when the best was found")
     best_seconds: float = _key("the same in seconds of searching")
     optimisation_s: float = _key(
-        "seconds of matching, costs and search: no import, export, logging, operator timing or "
-        "final measurement"
+        "seconds of matching, costs and search: no import, export, logging or timing"
     )
     memory_mb: float = _key("growth of resident memory during the search")
     stop_reason: str = _key(
         "`exhausted` (nothing left to try), `no_match` (no rule matches the original), "
-        "`iterations`, `candidates`, `seconds`, `measurements`, `real_measurements`, "
-        "`memory`, `patience` (limits), "
-        "`interrupted`"
+        "`iterations`, `candidates`, `seconds`, `wall_s`, `measurements`, `real_measurements`, "
+        "`memory`, `patience` (limits), `interrupted`"
     )
     num_unexpanded: int | None = _key(
         "`taso`, `exhaustive`: graphs reached whose matches were not listed any more; "
@@ -159,6 +157,7 @@ class GraphRecord:
     num_steps_delivered: int | None = _key(
         "rewrites in `best_onnx`; null in earlier records", default=None
     )
+    real_measurements: int = _key("whole graphs executed to be timed", default=0)
     given_up: tuple[str, ...] = _key(
         "rules of rewrites that were not proven and left out", default=()
     )
@@ -228,6 +227,7 @@ def graph_record(
         iterations=result.iterations,
         candidates=result.candidates,
         measurements=result.measurements,
+        real_measurements=result.real_measurements,
         measure_s=result.measure_s,
         best_iteration=result.best_iteration,
         best_seconds=result.best_seconds,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +16,11 @@ import pytest
 from xflowrl.graphs.layers import LayerBuilder
 from xflowrl.graphs.random_networks import random_network
 from xflowrl.graphs.tiny import tiny
-from xflowrl.measurement import roofline
+from xflowrl.measurement import Objective, roofline
+from xflowrl.measurement.timer import Measurement
 from xflowrl.metrics import meaning_of
 from xflowrl.onnx_io import Model
-from xflowrl.options import build, load_option
+from xflowrl.options import build, build_option, load_option
 from xflowrl.problem import Agent, Budget, Problem, Result, StopReason, replay
 from xflowrl.rules import load_core
 
@@ -39,6 +42,9 @@ SMALL: dict[str, dict[str, Any]] = {
 
 # A search outside: it tells no steps and no matches, as its docstring says.
 FOREIGN = {"taso_native"}
+
+# What it has executed in training is known to it.
+TRAINS = {"ppo"}
 
 # Metrics that no two runs have alike.
 TIMED = re.compile(r".*(seconds|_s|memory_mb)")
@@ -70,8 +76,10 @@ def relus(num_relus: int) -> Model:
     return net.model({"y": tensor}, seed=0)
 
 
-def make_problems(models: Sequence[Model], **limits: Any) -> list[Problem]:
-    rules, costs = load_core(), roofline()
+def make_problems(
+    models: Sequence[Model], objective: Objective | None = None, **limits: Any
+) -> list[Problem]:
+    rules, costs = load_core(), objective or roofline()
     return [
         Problem(
             model=model,
@@ -239,3 +247,72 @@ def test_metrics_are_numbers_with_names_that_go_one_way(make_agent: MakeAgent) -
         assert costs[-1] == pytest.approx(result.cost_best_ms)
         assert iterations == sorted(iterations)
         assert len(iterations) > 1
+
+
+# Costs that are latencies -------------------------------------------------------------------------
+
+
+def real_objective() -> Objective:
+    options = {"guide": "roofline", "database": None, "max_ms": 2.0}
+    objective: Objective = build_option("measurement", "real", options)
+    return objective
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, ms_of: Callable[[int], float]) -> None:
+    """Has graphs take what a function of their number of nodes says."""
+
+    def time_graph(model: Model, runtime: Any, *, max_ms: float) -> Measurement:
+        ms = ms_of(len(model.graph))
+        return Measurement(ms, ms, ms, 9, runtime.device, runtime.name)
+
+    module = importlib.import_module("xflowrl.measurement.real")
+    monkeypatch.setattr(module, "time_graph", time_graph)
+
+
+def test_latencies_decide_what_is_best(make_agent: MakeAgent, option: str, monkeypatch) -> None:
+    pretend(monkeypatch, lambda nodes: 10.0 * nodes)
+    (problem,) = make_problems([relus(5)], real_objective(), max_iterations=25)
+    (result,), rows = run(make_agent, [problem])
+    assert (result.cost_initial_ms, result.cost_best_ms) == (50.0, 10.0)
+    assert len(result.model.graph) == 1
+    assert result.improvements[-1].cost_ms == 10.0
+    assert result.real_measurements >= (0 if option in TRAINS else 2)
+    logged = [row for _, row in rows if f"{problem.log_as}/real_measurements" in row]
+    assert logged[-1][f"{problem.log_as}/best_cost_ms"] == 10.0
+    assert logged[-1][f"{problem.log_as}/real_measurements"] == result.real_measurements
+    if option not in FOREIGN:
+        nodes = [len(relus(5).graph) - 1 - number for number in range(4)]
+        assert [step.cost_ms for step in result.trace.steps] == [10.0 * n for n in nodes]
+        assert replay(problem, result.trace).graph.hash == result.model.graph.hash
+
+
+def test_what_is_really_slower_is_never_the_result(make_agent: MakeAgent, monkeypatch) -> None:
+    pretend(monkeypatch, lambda nodes: 100.0 - 10.0 * nodes)  # the prices promise a gain
+    (problem,) = make_problems([relus(5)], real_objective(), max_iterations=25)
+    (result,), _ = run(make_agent, [problem])
+    assert result.model.graph.hash == original_hash(problem)
+    assert (result.trace.steps, result.cost_best_ms) == ((), 50.0)
+
+
+def test_graphs_are_executed_within_the_budget(make_agent: MakeAgent, option: str) -> None:
+    (problem,) = make_problems([tiny()], real_objective(), max_real_measurements=4)
+    (result,), rows = run(make_agent, [problem])
+    assert (0 if option in TRAINS else 2) <= result.real_measurements <= 4
+    assert 0 < result.cost_best_ms <= result.cost_initial_ms
+    assert result.measure_s > 0
+    executes = result.real_measurements == 4
+    assert not executes or result.stop_reason is StopReason.REAL_MEASUREMENTS
+    assert all(math.isfinite(value) for _, row in rows for value in row.values())
+
+
+def test_the_clock_on_the_wall_ends_it(make_agent: MakeAgent, monkeypatch) -> None:
+    def slowly(nodes: int) -> float:
+        time.sleep(0.05)
+        return float(nodes)
+
+    pretend(monkeypatch, slowly)
+    (problem,) = make_problems([tiny()], real_objective(), max_wall_s=0.12)
+    (result,), _ = run(make_agent, [problem])
+    assert result.real_measurements <= 4  # begun before 0.12 s are over, the original's two too
+    if result.real_measurements > 3:
+        assert result.stop_reason is StopReason.WALL

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from xflowrl.env import HierarchicalRewriteEnv, RewriteEnv
+from xflowrl.measurement import estimated
 from xflowrl.problem import Problem
 
 MakeProblem = Callable[..., Problem]
@@ -72,3 +73,14 @@ def test_real_measurements_execute_the_graphs(relu_problem: MakeProblem) -> None
     # Latency of a forty-fold relu against one: much is saved, and not what the prices say.
     assert sum(rewards) > 0.3
     assert rewards != pytest.approx([priced_reward] * 39)
+
+
+def test_real_measurements_are_those_of_the_objectives_runtime(relu_problem: MakeProblem) -> None:
+    guide = estimated(runtime="onnxruntime_plain", database=None, max_ms_per_op=2.0)
+    for objective, runtime in ((guide, "onnxruntime_plain"), (None, "onnxruntime")):
+        problem = relu_problem(3, objective=objective)
+        env = HierarchicalRewriteEnv([problem, problem], real_measurements=True)
+        first, second = (problem.objective for problem in env.flat.problems)
+        assert first is second, "what one has executed the other knows"
+        assert (first.is_real, first.runtime) == (True, runtime)
+        assert not problem.objective.is_real

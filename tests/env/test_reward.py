@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from xflowrl.env import RewardWeights, RewriteEnv, Transition, reward_from_name
+from xflowrl.measurement import as_real, roofline
+from xflowrl.measurement.timer import Measurement
 from xflowrl.onnx_io import Model
 from xflowrl.problem import Problem
 
@@ -123,3 +127,44 @@ def test_a_users_reward_reaches_other_processes(
     sent = pickle.dumps(reward_from_name("mine.py:half"))
     monkeypatch.chdir("/")
     assert pickle.loads(sent)(None) == 0.5
+
+
+def test_rewards_of_real_costs_are_shares_of_the_latency(
+    relu_problem: MakeProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executed: list[int] = []
+
+    def time_graph(model: Model, runtime: Any, *, max_ms: float) -> Measurement:
+        nodes = len(model.graph)
+        executed.append(nodes)
+        if nodes == 1:
+            raise RuntimeError("no such kernel")
+        return Measurement(10.0 * nodes, nodes, nodes, 9, runtime.device, runtime.name)
+
+    module = importlib.import_module("xflowrl.measurement.real")
+    monkeypatch.setattr(module, "time_graph", time_graph)
+    env = RewriteEnv(relu_problem(4, objective=as_real(roofline())))
+    assert episode(env, [0, 0, 0]) == pytest.approx([0.25, 0.25, 0.5 - 2.0])  # refused: twice
+    assert executed == [4, 4, 3, 2, 1]
+    assert [step.cost_ms for step in env.trace.steps] == [30.0, 20.0, 80.0]
+    _, info = env.reset()
+    assert info["cost_ms"] == 40.0
+    assert env.observation["graph"][0] == env.state.cost.ms, "what is observed are prices"
+    assert episode(env, [0, 0]) == pytest.approx([0.25, 0.25])
+    assert len(executed) == 5
+
+
+def test_the_budget_of_executions_ends_an_episode(
+    relu_problem: MakeProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_graph(model: Model, runtime: Any, *, max_ms: float) -> Measurement:
+        return Measurement(1.0, 1.0, 1.0, 9, runtime.device, runtime.name)
+
+    module = importlib.import_module("xflowrl.measurement.real")
+    monkeypatch.setattr(module, "time_graph", time_graph)
+    problem = relu_problem(9, objective=as_real(roofline()), max_real_measurements=4)
+    env = RewriteEnv(problem)
+    env.reset()
+    ended = [env.step(0)[3:] for _ in range(2)]
+    assert [truncated for truncated, _ in ended] == [False, True]
+    assert ended[-1][1]["stop_reason"] == "real_measurements"

@@ -86,7 +86,7 @@ def test_costs_kept_by_earlier_versions_are_found(path) -> None:
 
     objective = estimated(database=path, max_ms_per_op=5.0)
     price(objective, graph_with())
-    (key,) = sqlite3.connect(path).execute("SELECT DISTINCT runtime FROM op_cost").fetchone()
+    (key,) = sqlite3.connect(path).execute("SELECT DISTINCT version FROM op_cost").fetchone()
     version = onnxruntime.__version__
     assert key == f"onnxruntime {version}, cpu, 1 thread, unoptimised, protocol 3"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -8,15 +9,23 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from xflowrl.measurement.op_database import OpCost, OpDatabase, default_path
+from xflowrl.measurement.op_database import (
+    Conditions,
+    OpCost,
+    OpDatabase,
+    default_path,
+    list_kept,
+)
 
 
-def database(path: Path | None, device: str = "cpu", runtime: str = "ort 1") -> OpDatabase:
-    return OpDatabase(path, device=device, runtime=runtime)
+def database(path: Path | None, device: str = "cpu", version: str = "ort 1") -> OpDatabase:
+    return OpDatabase(path, Conditions(device=device, runtime="ort", version=version))
 
 
 def cost(ms: float) -> OpCost:
@@ -35,7 +44,7 @@ def test_device_and_runtime_are_part_of_the_key(tmp_path) -> None:
     path = tmp_path / "costs.sqlite"
     database(path).put("Relu", cost(0.5))
     assert database(path, device="other").get(["Relu"]) == {}
-    assert database(path, runtime="ort 2").get(["Relu"]) == {}
+    assert database(path, version="ort 2").get(["Relu"]) == {}
 
 
 def test_the_first_writer_wins(tmp_path) -> None:
@@ -95,8 +104,8 @@ def test_a_connection_is_not_shared_with_a_forked_child(tmp_path) -> None:
 KILLED_WRITER = """
 import sys
 from pathlib import Path
-from xflowrl.measurement.op_database import OpCost, OpDatabase
-opened = OpDatabase(Path(sys.argv[1]), device="cpu", runtime="ort 1")
+from xflowrl.measurement.op_database import Conditions, OpCost, OpDatabase
+opened = OpDatabase(Path(sys.argv[1]), Conditions(device="cpu", runtime="ort", version="ort 1"))
 for i in range(10**9):
     opened.put(f"{sys.argv[2]} {i}", OpCost(1.0, 1.0, 1.0, 1))
     print(i, flush=True)
@@ -194,6 +203,137 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path) -> None:
 
 
 def test_a_copy_opens_the_same_file(tmp_path) -> None:
-    database = OpDatabase(tmp_path / "costs.sqlite", device="d", runtime="r")
-    kept = database.put("key", OpCost(1.0, 1.0, 1.0, 1))
-    assert pickle.loads(pickle.dumps(database)).get(["key"]) == {"key": kept}
+    opened = database(tmp_path / "costs.sqlite")
+    kept = opened.put("key", cost(1.0))
+    assert pickle.loads(pickle.dumps(opened)).get(["key"]) == {"key": kept}
+
+
+def test_graphs_and_operators_are_kept_apart(tmp_path) -> None:
+    path = tmp_path / "costs.sqlite"
+    graphs = OpDatabase(path, Conditions("cpu", "ort", "ort 1"), table="graph_latency")
+    graphs.put("6f00", cost(7.0))
+    assert database(path).get(["6f00"]) == {}
+    assert graphs.get(["6f00"]) == {"6f00": cost(7.0)}
+    (kept,) = list_kept(path)
+    assert (kept.num_operators, kept.num_graphs) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *({"device": "gpu"}, {"driver": "570"}, {"runtime": "torch"}),
+        *({"version": "2"}, {"precision": "fp16"}, {"threads": 2}),
+    ],
+    ids=str,
+)
+def test_every_condition_is_part_of_the_key(tmp_path, other) -> None:
+    path, here = tmp_path / "costs.sqlite", Conditions("cpu", "ort", "1")
+    OpDatabase(path, here).put("Relu", cost(0.5))
+    elsewhere = OpDatabase(path, replace(here, **other))
+    assert elsewhere.get(["Relu"]) == {}
+    assert elsewhere.put("Relu", cost(0.7)) == cost(0.7)
+    assert len(elsewhere) == 1
+
+
+@pytest.mark.parametrize("ms", [math.nan, math.inf, -1.0, 0.0])
+@pytest.mark.parametrize("place", range(3))
+def test_no_time_that_is_none_enters(tmp_path, ms: float, place: int) -> None:
+    times = [1.0, 1.0, 1.0]
+    times[place] = ms
+    opened = database(tmp_path / "costs.sqlite")
+    with pytest.raises(ValueError, match=r"Relu takes .* a time is finite and above 0"):
+        opened.put("Relu", OpCost(*times, 3))
+    assert len(opened) == 0
+
+
+SCHEMA_1 = """
+CREATE TABLE op_cost (
+    device TEXT NOT NULL, runtime TEXT NOT NULL, signature TEXT NOT NULL,
+    median_ms REAL NOT NULL, q1_ms REAL NOT NULL, q3_ms REAL NOT NULL,
+    num_repeats INTEGER NOT NULL, source TEXT NOT NULL,
+    PRIMARY KEY (device, runtime, signature)
+) WITHOUT ROWID
+"""
+
+
+@pytest.fixture
+def schema_1(tmp_path) -> Path:
+    """A database as the first version wrote it: two runtimes, and a time of nothing."""
+    path = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(SCHEMA_1)
+        rows = [
+            ("cpu", "onnxruntime 1.30, cpu, 1 thread, unoptimised, protocol 3", "Conv", 0.5),
+            ("cpu", "onnxruntime 1.30, cpu, 1 thread, optimised, protocol 3", "Conv", 0.25),
+            ("cpu", "onnxruntime 1.30, cpu, 1 thread, unoptimised, protocol 3", "Relu", 0.0),
+            ("cpu", "torch 2.11, cpu, 1 thread, protocol 3", "Conv", 1.5),
+        ]
+        connection.executemany("INSERT INTO op_cost VALUES (?, ?, ?, ?4, ?4, ?4, 9, 'timed')", rows)
+        connection.execute("PRAGMA user_version = 1")
+    return path
+
+
+def test_a_database_of_schema_1_is_taken_over_whole(schema_1) -> None:
+    version = "onnxruntime 1.30, cpu, 1 thread, unoptimised, protocol 3"
+    plain = OpDatabase(schema_1, Conditions("cpu", "onnxruntime_plain", version))
+    assert plain.get(["Conv", "Relu"]) == {
+        "Conv": OpCost(0.5, 0.5, 0.5, 9),
+        "Relu": OpCost(1e-6, 1e-6, 1e-6, 9),
+    }
+    assert plain.put("Tanh", cost(1.0)) == cost(1.0)
+    kept = {entry.conditions["runtime"]: entry.num_operators for entry in list_kept(schema_1)}
+    assert kept == {"onnxruntime": 1, "onnxruntime_plain": 3, "torch": 1}
+
+
+def test_several_that_open_a_database_of_schema_1_lose_nothing(schema_1) -> None:
+    context = multiprocessing.get_context("fork")
+    readers = [context.Process(target=put_many, args=(schema_1, w, 5)) for w in range(4)]
+    for process in readers:
+        process.start()
+    for process in readers:
+        process.join(60)
+        assert process.exitcode == 0
+    assert sum(entry.num_operators for entry in list_kept(schema_1)) == 4 + 5 + 4 * 5
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-4096:] = b"\xab" * 4096
+    path.write_bytes(bytes(content))
+
+
+def give_more_columns(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ALTER TABLE op_cost ADD COLUMN theirs TEXT")
+
+
+def give_another_table(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE theirs (a)")
+
+
+def make_newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA user_version = 3")
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+@pytest.mark.parametrize(
+    "spoil", [damage, cut_off, give_more_columns, give_another_table, make_newer]
+)
+def test_what_is_not_ours_or_not_whole_is_left_byte_for_byte(tmp_path, spoil) -> None:
+    path = tmp_path / "costs.sqlite"
+    opened = database(path)
+    for i in range(300):
+        opened.put(f"key {i} " + "x" * 200, cost(1.0))
+    opened.close()
+    spoil(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"set measurement\.database to another file") as error:
+        database(path)
+    assert "delete" not in one_line(error)
+    assert path.read_bytes() == before

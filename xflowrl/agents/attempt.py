@@ -8,6 +8,7 @@ that their figures can be compared.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A cost counts as lower only beyond what rounding can do to a sum of operator costs; without it
-# two rewrites that undo each other could take turns at "improving" the graph for ever.
-_ROUNDING = 1e-9
+
+class Spent(Exception):
+    """A graph was to be executed, and the budget lets none be executed any more."""
 
 
 class Attempt:
@@ -28,28 +29,57 @@ class Attempt:
 
     An iteration is: `matches`, or whatever else lists the matches of one state; `reached` for each
     state taken from it; `over`, which logs the iteration and says whether a limit is reached.
+
+    Costs are asked for here: where they are latencies, a state's own cost is a guide alone, and
+    asking may raise `Spent`, which ends the attempt.
+
+    Attributes:
+        noise_ms: a difference of costs that may be chance, or rounding alone.
     """
 
     def __init__(self, problem: Problem, log: Log, *, initial: State | None = None) -> None:
         self.problem = problem
         self.meter = Meter(problem.budget)
-        with self.meter.measuring(problem.objective):
-            self.initial = problem.initial_state() if initial is None else initial
-        self.best = self.initial
+        objective, model = problem.objective, problem.model
+        with self.meter.measuring(objective):
+            if initial is None:
+                self.initial = problem.initial_state()
+                reference = objective.reference(model, self.initial)
+            else:
+                self.initial = initial
+                reference = objective.known_reference(model, initial)
+        self.initial_cost_ms, self.noise_ms = reference.cost_ms, reference.noise_ms
+        self.best, self.best_cost_ms = self.initial, self.initial_cost_ms
         self.origin = Trace(problem.model.graph.hash)
         self.best_trace = self.origin
-        self.current_cost_ms = self.initial.cost.ms
-        self.improvements = [Improvement(0, 0.0, self.initial.cost.ms)]
+        self.current_cost_ms = self.initial_cost_ms
+        self.improvements = [Improvement(0, 0.0, self.initial_cost_ms)]
         self.num_unexpanded: int | None = None
         self.num_dropped = 0
         self.logged_at = 0  # iteration
         self._log = log
         self._stop_reason: StopReason | None = None
 
-    @property
-    def rounding_ms(self) -> float:
-        """A difference of costs that may be rounding alone."""
-        return _ROUNDING * self.initial.cost.ms
+    def cost_ms(self, state: State) -> float:
+        """What a state costs; infinite where its graph cannot be executed.
+
+        Raises:
+            Spent: its graph would have to be executed, and the budget does not let it.
+        """
+        objective = self.problem.objective
+        if not objective.is_real:
+            return float(state.cost.ms)
+        if not self.meter.may_execute():
+            raise Spent
+        with self.meter.measuring(objective):
+            return objective.cost_ms(self.problem.model, state)
+
+    def expected_ms(self, state: State, match: Match) -> float:
+        """What a state costs after a match, as far as its price tells: in proportion."""
+        cost_ms, price_ms = self.cost_ms(state), state.cost.ms
+        if not self.problem.objective.is_real or not math.isfinite(cost_ms) or price_ms == 0:
+            return cost_ms + match.cost_difference_ms
+        return cost_ms * (1 + match.cost_difference_ms / price_ms)
 
     def matches(self, state: State) -> list[Match]:
         """The matches of `state`, counted as one iteration and so many candidates."""
@@ -62,22 +92,26 @@ class Attempt:
     def step(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
         """The state after `match`, with its trace; it is the new best if cheaper, or smaller."""
         after = state.apply(match)
-        trace = trace.extended(Step(match.rule, tuple(match.tensors), after.cost.ms))
-        self.reached(after, trace)
+        cost_ms = self.cost_ms(after)
+        trace = trace.extended(Step(match.rule, tuple(match.tensors), cost_ms))
+        self.reached(after, trace, cost_ms=cost_ms)
         return after, trace
 
-    def reached(self, state: State, trace: Trace) -> bool:
-        """Notes a state that the agent came to; True if it is the new best."""
-        self.current_cost_ms = state.cost.ms
-        saved_ms = self.best.cost.ms - state.cost.ms
-        is_cheaper = saved_ms > self.rounding_ms
-        is_smaller = saved_ms >= -self.rounding_ms and state.num_nodes < self.best.num_nodes
+    def reached(self, state: State, trace: Trace, *, cost_ms: float | None = None) -> bool:
+        """Notes a state that the agent came to, and what it costs; True if it is the new best."""
+        cost_ms = self.cost_ms(state) if cost_ms is None else cost_ms
+        if math.isfinite(cost_ms):
+            self.current_cost_ms = cost_ms
+        saved_ms = self.best_cost_ms - cost_ms
+        is_cheaper = saved_ms > self.noise_ms
+        # A smaller one may be dearer by a rounding, but not by noise, which would add up.
+        tolerated_ms = 0.0 if self.problem.objective.is_real else self.noise_ms
+        is_smaller = saved_ms >= -tolerated_ms and state.num_nodes < self.best.num_nodes
         if not is_cheaper and not is_smaller:
             return False
-        self.best, self.best_trace = state, trace
-        if not is_cheaper:
-            return True
-        self.improved(Improvement(self.meter.iterations, self.meter.seconds, state.cost.ms))
+        self.best, self.best_trace, self.best_cost_ms = state, trace, cost_ms
+        if is_cheaper:
+            self.improved(Improvement(self.meter.iterations, self.meter.seconds, cost_ms))
         return True
 
     def improved(self, improvement: Improvement) -> None:
@@ -118,8 +152,8 @@ class Attempt:
             trace=self.best_trace,
             improvements=tuple(self.improvements),
             stop_reason=stop_reason or self._stop_reason or done,
-            cost_initial_ms=self.initial.cost.ms,
-            cost_best_ms=best.cost.ms,
+            cost_initial_ms=self.initial_cost_ms,
+            cost_best_ms=self.best_cost_ms,
             num_nodes_initial=self.initial.num_nodes,
             num_nodes_best=best.num_nodes,
             num_kernels_initial=self.initial.cost.num_kernels,
@@ -127,6 +161,7 @@ class Attempt:
             iterations=meter.iterations,
             candidates=meter.candidates,
             measurements=meter.measurements,
+            real_measurements=meter.real_measurements,
             best_iteration=meter.best_iteration,
             best_seconds=self.improvements[-1].seconds,
             optimisation_s=meter.seconds,
@@ -142,9 +177,10 @@ class Attempt:
             "iteration": meter.iterations,
             "seconds": meter.seconds,
             "current_cost_ms": self.current_cost_ms,
-            "best_cost_ms": self.best.cost.ms,
+            "best_cost_ms": self.best_cost_ms,
             "candidates": meter.candidates,
             "measurements": meter.measurements,
+            "real_measurements": meter.real_measurements,
             "measure_s": meter.measure_s,
             "memory_mb": meter.memory_mb,
         }
@@ -174,7 +210,10 @@ def attempt_each(
         for problem in () if is_interrupted else problems:
             attempt = Attempt(problem, log)
             if not attempt.over():
-                attempt_fn(attempt)
+                try:
+                    attempt_fn(attempt)
+                except Spent:
+                    attempt.over()
             results.append(attempt.result())
     except KeyboardInterrupt:
         logger.warning("interrupted: %d of %d graphs are finished", len(results), len(problems))

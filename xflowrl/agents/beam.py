@@ -38,12 +38,11 @@ class Beam:
             neighbours: list[tuple[float, int, int, State, Trace, Match]] = []
             is_over = False
             for state, trace in beam:
-                cost_ms = state.cost.ms  # summed at each asking
                 for match in attempt.matches(state):
-                    cost_after_ms = cost_ms + match.cost_difference_ms
-                    rank = (cost_after_ms, match.size_difference, len(neighbours))
+                    expected_ms = attempt.expected_ms(state, match)
+                    rank = (expected_ms, match.size_difference, len(neighbours))
                     neighbours.append((*rank, state, trace, match))
-                attempt.current_cost_ms = cost_ms
+                attempt.current_cost_ms = attempt.cost_ms(state)
                 is_over = attempt.over(beam_depth=depth, num_states=len(seen))
                 if is_over:
                     break

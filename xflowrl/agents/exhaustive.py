@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from xflowrl._engine import State
-from xflowrl.agents.attempt import Attempt, attempt_each
+from xflowrl.agents.attempt import Attempt, Spent, attempt_each
 from xflowrl.problem import Log, Problem, Result, Trace
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,8 @@ class Exhaustive:
     If nothing is left, which is `StopReason.EXHAUSTED`, the best graph is optimal: no sequence of
     rewrites by these rules leads to a cheaper one under these costs. If the budget ends it first,
     `num_unexpanded` graphs remain that were reached and not expanded; the result and a line of the
-    log say how many. That many states are held in memory.
+    log say how many. That many states are held in memory. Where costs are latencies every graph
+    is executed, and optimal means within the noise.
 
     Two graphs are the same if their structural (Merkle) hashes agree, and their sizes, kernels,
     FLOPs and bytes: the Merkle hash alone does not tell one node with two readers from two equal
@@ -44,7 +45,7 @@ def _enumerate(attempt: Attempt) -> None:
     seen = {_key(attempt.initial)}
     # The number of a state, unique, keeps heapq from comparing states.
     waiting: list[tuple[float, int, State, Trace]] = []
-    heapq.heappush(waiting, (attempt.initial.cost.ms, 0, attempt.initial, attempt.origin))
+    heapq.heappush(waiting, (attempt.initial_cost_ms, 0, attempt.initial, attempt.origin))
     try:
         while waiting:
             _, _, state, trace = heapq.heappop(waiting)
@@ -53,18 +54,18 @@ def _enumerate(attempt: Attempt) -> None:
                 key = _key(after)
                 if key not in seen:
                     seen.add(key)
-                    heapq.heappush(waiting, (after.cost.ms, len(seen), after, trace_after))
-            attempt.current_cost_ms = state.cost.ms
+                    heapq.heappush(waiting, (attempt.cost_ms(after), len(seen), after, trace_after))
+            attempt.current_cost_ms = attempt.cost_ms(state)
             if attempt.over(num_states=len(seen), num_unexpanded=len(waiting)):
                 break
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Spent):
         _report(attempt, len(seen), len(waiting) + 1)  # the one in work is not finished either
         raise
     _report(attempt, len(seen), len(waiting))
 
 
 def _report(attempt: Attempt, num_states: int, num_unexpanded: int) -> None:
-    name, best_ms = attempt.problem.name, attempt.best.cost.ms
+    name, best_ms = attempt.problem.name, attempt.best_cost_ms
     attempt.num_unexpanded = num_unexpanded
     if num_unexpanded:
         logger.warning(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from xflowrl.agents.attempt import Attempt, attempt_each
-from xflowrl.problem import Log, Problem, Result
+from xflowrl.problem import Log, Problem, Result, Trace
 
 if TYPE_CHECKING:
-    from xflowrl._engine import Match
+    from xflowrl._engine import Match, State
+
+    _Place: TypeAlias = tuple[State, Trace]
 
 
 class Greedy:
     """Takes the match that lowers the cost most, or at equal cost the nodes, until none does.
 
     Deterministic: of equal matches the one that leaves fewest nodes is taken, then the first.
+
+    Where costs are latencies, the matches are tried in the order of their prices, and the first
+    that is really faster is taken, or as fast with fewer nodes.
     """
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
@@ -24,23 +29,33 @@ class Greedy:
 
 
 def _descend(attempt: Attempt) -> None:
-    state, trace = attempt.initial, attempt.origin
-    while True:
-        matches = attempt.matches(state)
-        best = min(matches, key=lambda match: _rank(match, attempt.rounding_ms), default=None)
-        if best is None or not _is_better(best, attempt.rounding_ms):
-            attempt.over()
-            return
-        state, trace = attempt.step(state, trace, best)
+    next_fn = _first_faster if attempt.problem.objective.is_real else _cheapest
+    here: _Place | None = (attempt.initial, attempt.origin)
+    while here is not None:
+        here = next_fn(attempt, *here)
         if attempt.over():
             return
+
+
+def _cheapest(attempt: Attempt, state: State, trace: Trace) -> _Place | None:
+    matches = attempt.matches(state)
+    best = min(matches, key=lambda match: _rank(match, attempt.noise_ms), default=None)
+    if best is None or not _rank(best, attempt.noise_ms) < (0.0, 0):
+        return None
+    return attempt.step(state, trace, best)
+
+
+def _first_faster(attempt: Attempt, state: State, trace: Trace) -> _Place | None:
+    cost_ms = attempt.cost_ms(state)
+    for match in sorted(attempt.matches(state), key=lambda match: _rank(match, 0.0)):
+        after = attempt.step(state, trace, match)
+        saved_ms = cost_ms - attempt.cost_ms(after[0])
+        if saved_ms > attempt.noise_ms or (saved_ms >= 0 and match.size_difference < 0):
+            return after
+    return None
 
 
 def _rank(match: Match, rounding_ms: float) -> tuple[float, int]:
     """Cost, then nodes; differences that rounding may have made count as none."""
     difference_ms = match.cost_difference_ms
     return (difference_ms if abs(difference_ms) > rounding_ms else 0.0, match.size_difference)
-
-
-def _is_better(match: Match, rounding_ms: float) -> bool:
-    return _rank(match, rounding_ms) < (0.0, 0)

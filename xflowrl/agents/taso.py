@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Literal
 
-from xflowrl._engine import BacktrackingSearch
+from xflowrl._engine import BacktrackingSearch, Match, State
 from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.problem import Improvement, Log, Problem, Result, Step, Trace
 
@@ -30,6 +32,10 @@ class Taso:
 
     Departures from the paper: those of TASO's code, whose rules are followed where the two differ;
     one iteration is one expansion, so TASO's budget b is `budget.max_iterations` = b + 1.
+
+    Where costs are latencies, candidates are queued by what they are expected to cost (the latency
+    of their parent, changed in proportion to the prices), executed when they are taken from the
+    queue, and expanded if they then cost less than `alpha` times the best.
     """
 
     def __init__(
@@ -53,6 +59,9 @@ class Taso:
 
     def _search(self, attempt: Attempt) -> None:
         problem, initial = attempt.problem, attempt.initial
+        if problem.objective.is_real:
+            self._search_executing(attempt)
+            return
         if self._hash == "taso":
             initial = problem.objective.state(initial.graph, problem.rules, taso_hash=True)
         search = BacktrackingSearch(
@@ -60,7 +69,7 @@ class Taso:
             alpha=self._alpha,
             size_limit=self._size_limit,
             hash=self._hash,
-            rounding_ms=attempt.rounding_ms,
+            rounding_ms=attempt.noise_ms,
         )
         try:
             while _run_slice(attempt, search):
@@ -76,6 +85,33 @@ class Taso:
             if attempt.logged_at < attempt.meter.iterations:
                 attempt.log(queue_length=search.queue_length)
 
+    def _search_executing(self, attempt: Attempt) -> None:
+        hash_of = attrgetter("taso_hash" if self._hash == "taso" else "hash")
+        initial = attempt.problem.objective.state(
+            attempt.initial.graph, attempt.problem.rules, taso_hash=self._hash == "taso"
+        )
+        max_nodes = self._size_limit * initial.graph.num_nodes
+        seen = {hash_of(initial)}
+        # A number, unique, keeps heapq from comparing states.
+        queue: list[tuple[float, int, State, Trace, Match | None]] = []
+        heapq.heappush(queue, (attempt.initial_cost_ms, 0, initial, attempt.origin, None))
+        try:
+            while queue and not attempt.is_over():
+                _, _, state, trace, match = heapq.heappop(queue)
+                if match is not None:
+                    state, trace = attempt.step(state, trace, match)
+                limit_ms = self._alpha * attempt.best_cost_ms
+                if attempt.cost_ms(state) >= limit_ms or state.graph.num_nodes >= max_nodes:
+                    continue
+                for candidate in attempt.matches(state):
+                    expected_ms = attempt.expected_ms(state, candidate)
+                    if expected_ms < limit_ms and hash_of(candidate) not in seen:
+                        seen.add(hash_of(candidate))
+                        heapq.heappush(queue, (expected_ms, len(seen), state, trace, candidate))
+                attempt.log(queue_length=len(queue))
+        finally:
+            attempt.num_unexpanded = len(queue)
+
 
 def _run_slice(attempt: Attempt, search: BacktrackingSearch) -> bool:
     """Searches for a moment, within the budget; False if the queue is empty."""
@@ -83,6 +119,8 @@ def _run_slice(attempt: Attempt, search: BacktrackingSearch) -> bool:
     seconds = _SLICE_S if budget.max_memory_mb is None else _SHORT_SLICE_S
     if budget.max_seconds is not None:
         seconds = min(seconds, budget.max_seconds - meter.seconds)
+    if budget.max_wall_s is not None:
+        seconds = min(seconds, budget.max_wall_s - meter.wall_s)
     return search.run(
         iterations=_left(budget.max_iterations, meter.iterations),
         candidates=_left(budget.max_candidates, meter.candidates),
@@ -109,6 +147,7 @@ def _note(attempt: Attempt, search: BacktrackingSearch) -> None:
     ]
     if improvements:
         attempt.best, attempt.best_trace = search.best, _trace(attempt.origin, search)
+        attempt.best_cost_ms = attempt.best.cost.ms
         for improvement in improvements:
             attempt.improved(improvement)
     for iteration, seconds, current_ms, best_ms, candidates, queue_length in search.take_history():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from xflowrl.env.rewrite import RewriteEnv
-from xflowrl.measurement import latency_ms, open_runtime
+from xflowrl.measurement import as_real
 from xflowrl.problem import Problem
 
 
@@ -26,9 +26,9 @@ class HierarchicalRewriteEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, 
     bool[num_rules + 1, max_locations]. What a mask excludes raises ValueError.
 
     Args:
-        real_measurements: rewards from the latency of the whole graph, executed on this machine's
-            CPU as it is (`onnxruntime_plain`), instead of the objective's prices. Takes seconds for
-            every graph that is new.
+        real_measurements: costs are latencies of whole graphs, executed in the objective's runtime
+            (`measurement.as_real`), and its prices a guide. Takes about a second for every graph
+            that is new.
         options: of `RewriteEnv`.
     """
 
@@ -40,8 +40,7 @@ class HierarchicalRewriteEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, 
         **options: Any,
     ) -> None:
         if real_measurements:
-            runtime = open_runtime("onnxruntime_plain", group="measurement")
-            options.setdefault("measure_fn", functools.partial(latency_ms, runtime=runtime))
+            problems = _executed([problems] if isinstance(problems, Problem) else problems)
         super().__init__(RewriteEnv(problems, **options))
         self.flat: RewriteEnv = self.env
         self._num_rules = len(self.flat.problem.rules)
@@ -92,3 +91,10 @@ class HierarchicalRewriteEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, 
         self._first = [int(first) for first in np.cumsum(counts) - counts]
         self._counts = np.append(counts, 1)
         self.action_space = spaces.MultiDiscrete([self._num_rules + 1, int(self._counts.max())])
+
+
+def _executed(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems with latencies for costs; those that shared an objective share one still."""
+    guides = {id(problem.objective): problem.objective for problem in problems}
+    real = {key: g if g.is_real else as_real(g) for key, g in guides.items()}
+    return [replace(problem, objective=real[id(problem.objective)]) for problem in problems]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from xflowrl._engine import State
     from xflowrl.onnx_io import Model
 
+_WORST = 2.0  # times the original's latency: rewards stay finite
+
 MeasureFn = Callable[["Model", "State"], float]
 """The real latency of a state's graph in milliseconds."""
 
@@ -39,7 +41,9 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
 
     Reward: `reward_fn` of the `Transition`; by default (cost before - cost after) / initial cost,
     positive where the graph becomes cheaper, so that the return is the fraction of the initial
-    cost saved. STOP changes nothing and pays 0. Discount 1.
+    cost saved. STOP changes nothing and pays 0. Discount 1. Where the objective's costs are
+    latencies (`measurement.real`), so are those in rewards, in `info["cost_ms"]` and in the trace,
+    while observations show prices; a graph that cannot be executed counts as twice the original.
 
     Terminated: STOP was taken, or no match is left. Truncated: a limit of the problem's budget is
     reached, an iteration being a step (`info["stop_reason"]`); the value of the last observation
@@ -54,7 +58,7 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
     Args:
         problems: a problem, or several to draw from.
         max_matches: the most matches to offer; None: all.
-        measure_fn: real latency instead of the objective's price in rewards: `original, state` to
+        measure_fn: another cost than the objective's in rewards, a real one: `original, state` to
             ms; called once for every graph, and counted by `budget.max_real_measurements`.
     """
 
@@ -156,7 +160,8 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
     @property
     def trace(self) -> Trace:
         """The steps of the episode so far."""
-        return trace_of(self._initial[self.problem_index], self._taken, self.state)
+        initial = self._initial[self.problem_index]
+        return trace_of(initial, self._taken, self.state, cost_fn=self._cost_ms)
 
     def action_masks(self) -> np.ndarray:
         """bool[num_matches + 1], all true: what is offered is valid."""
@@ -287,17 +292,26 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         return float(self._reward_fn(transition))
 
     def _ms(self, state: State) -> float:
+        objective, model = self.problem.objective, self.problem.model
+        if objective.is_real:
+            with self._meter.measuring(objective):
+                initial_ms = objective.reference(model, self.position.initial).cost_ms
+                return min(objective.cost_ms(model, state), _WORST * initial_ms)
         if self._measure_fn is None:
-            return float(self.problem.objective.price(state).ms)
+            return objective.cost_ms(model, state)
         if state.hash not in self._measured_ms:
             with self._meter.measuring_graph():
-                self._measured_ms[state.hash] = self._measure_fn(self.problem.model, state)
+                self._measured_ms[state.hash] = self._measure_fn(model, state)
         return self._measured_ms[state.hash]
+
+    def _cost_ms(self, state: State) -> float:
+        """By the objective, whatever rewards are made of."""
+        return self._ms(state) if self.problem.objective.is_real else float(state.cost.ms)
 
     def _info(self, rule: str) -> dict[str, Any]:
         return {
             "action_mask": self.action_masks(),
-            "cost_ms": self.state.cost.ms,
+            "cost_ms": self._cost_ms(self.state),
             "problem": self.problem_index,
             "num_dropped_matches": self._num_dropped,
             "rule": rule,
@@ -311,17 +325,24 @@ def _meter(budget: Budget) -> Meter:
     return Meter(budget)
 
 
-def trace_of(initial: State, taken: Sequence[tuple[State, int]], last: State) -> Trace:
+def trace_of(
+    initial: State,
+    taken: Sequence[tuple[State, int]],
+    last: State,
+    *,
+    cost_fn: Callable[[State], float],
+) -> Trace:
     """The trace of an episode.
 
     Args:
         initial: the state it began with.
         taken: each state, and the index of the match taken in it.
         last: the state after the last of them.
+        cost_fn: what a state costs, in ms.
     """
     steps = []
     after = [state for state, _ in taken[1:]] + [last]
     for (state, action), following in zip(taken, after, strict=False):
         match = state.matches()[action]
-        steps.append(Step(match.rule, tuple(match.tensors), following.cost.ms))
+        steps.append(Step(match.rule, tuple(match.tensors), cost_fn(following)))
     return Trace(initial.graph.hash, tuple(steps))

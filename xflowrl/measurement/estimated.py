@@ -8,8 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xflowrl._engine import CostTable, GraphBuilder, OpSignature, TensorType
+from xflowrl.measurement.kept_costs import KeptCosts, conditions_kept
 from xflowrl.measurement.objective import Objective
-from xflowrl.measurement.op_database import OpCost, OpDatabase, default_path
+from xflowrl.measurement.op_database import (
+    OpCost,
+    OpDatabase,
+    conditions_of,
+    database_path,
+    open_database,
+)
 from xflowrl.measurement.operator_timing import (
     NotExecutable,
     overhead_ms,
@@ -21,8 +28,11 @@ from xflowrl.measurement.runtimes import Runtime, open_runtime
 
 _log = logging.getLogger(__name__)
 
-_PROTOCOL = 3
+_PROTOCOL = "protocol 3"
 """Raise it when the way operators are timed changes: costs kept under another are not used."""
+
+_HERE = ("cpu", "cuda")
+"""What this machine's devices are called; any other name is that of one elsewhere."""
 
 _MAX_PAIRED_BYTES = 2**25
 """Operators with more constants are timed alone: compiling four would take seconds."""
@@ -42,9 +52,13 @@ def estimated(
     activation is timed beside the same one without: its cost is the plain one's and what they
     significantly add. An operator that cannot be executed alone is priced by its flops and bytes
     at the rates measured for a matrix product and an addition, which the log and the database say.
+    What lies within the overhead of executing costs a tick of the clock, `cost_file.LEAST_MS`, for
+    no time that is kept is 0.
 
     Args:
-        device: "cpu", this machine's.
+        device: "cpu", this machine's; or the full name of a device elsewhere whose costs the
+            database has, as `python -m xflowrl.costs list` shows it. Nothing is timed then, and
+            the runtime need not be installed.
         runtime: a name of `RUNTIMES`.
         database: a file; "default" is in the user's cache folder; None keeps costs in memory.
         max_ms_per_op: limit of timing one operator, milliseconds.
@@ -53,29 +67,31 @@ def estimated(
         ValueError: an unknown device or runtime, a limit that is not positive, a database that
             cannot be used.
     """
-    executing = open_runtime(runtime, device=device, group="measurement")
     if not max_ms_per_op > 0:
         raise ValueError(f"measurement.max_ms_per_op={max_ms_per_op}: give a number above 0")
-    costs = _database(database, executing)
+    if device not in _HERE and database is not None:
+        return _as_kept(device, runtime, database_path(database))
+    executing = open_runtime(runtime, device=device, group="measurement")
+    costs = open_database(database, conditions_of(executing, protocol=_PROTOCOL))
     return Objective(
         CostTable.measured(),
         device=executing.device,
         runtime=executing.name,
         pricer=OperatorTimer(costs, executing, max_ms_per_op=max_ms_per_op),
         lock=executing.lock,
+        executor=executing,
     )
 
 
-def _database(name: str | None, runtime: Runtime) -> OpDatabase:
-    """That of the user's cache is a convenience: where it cannot be used, memory does."""
-    about = {"device": runtime.device, "runtime": f"{runtime.version}, protocol {_PROTOCOL}"}
-    if name != "default":
-        return OpDatabase(Path(name).expanduser() if name else None, **about)
-    try:
-        return OpDatabase(default_path(), **about)
-    except ValueError as error:
-        _log.warning("op costs are not kept: %s", error)
-        return OpDatabase(None, **about)
+def _as_kept(device: str, runtime: str, path: Path) -> Objective:
+    """The costs of a device elsewhere, as they are kept."""
+    conditions = conditions_kept(path, device, runtime, protocol=_PROTOCOL)
+    return Objective(
+        CostTable.measured(),
+        device=device,
+        runtime=runtime,
+        pricer=KeptCosts(OpDatabase(path, conditions)),
+    )
 
 
 class OperatorTimer:
@@ -136,7 +152,7 @@ class OperatorTimer:
         An operator of which the limit allows only a few executions is timed alone.
         """
         base = self._timed_cost(plain)
-        num_affordable = self._max_ms / max(base.median_ms, 1e-6)
+        num_affordable = self._max_ms / base.median_ms
         if num_affordable < 6:
             return self._time(signature)
         extra_ms, num_rounds = time_beside(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xflowrl._engine import Graph, GraphBuilder, OpSignature, TensorType
+from xflowrl.measurement.cost_file import LEAST_MS
 from xflowrl.measurement.operand_values import draw_operand
 from xflowrl.measurement.runtimes import Run, Runtime, export_for
 from xflowrl.measurement.timer import Measurement, median_interval, sample_ms
@@ -43,7 +44,8 @@ def time_operator(
     Constant operands are initialisers, for the runtime packs them when it compiles; the
     others are bound inputs. A fused activation is executed by the runtime's fused kernel, or as
     an operator of its own where there is none. `overhead_ms`, what executing costs whatever is
-    executed, is taken off: a graph pays it once, not once a node.
+    executed, is taken off: a graph pays it once, not once a node. What is left is at least
+    `LEAST_MS`.
 
     At most `max_ms` of executions, warm-up included; if two executions take longer, two.
 
@@ -57,7 +59,7 @@ def time_operator(
         precision=_PRECISION,
         min_ms=min(_MIN_MS, max_ms / 2),
     )[:, 0]
-    net = np.maximum(samples - overhead_ms, 0.0)
+    net = np.maximum(samples - overhead_ms, LEAST_MS)
     return Measurement.of(net, device=runtime.device, runtime=runtime.name)
 
 

@@ -164,11 +164,12 @@ def _take(attempt: Attempt, model: Model, made: dict[int, Model]) -> None:
     problem = attempt.problem
     with attempt.meter.measuring(problem.objective):
         state = problem.objective.state(model.graph, problem.rules)
+        cost_ms = problem.objective.cost_ms(model, state)  # with TASO's own weights
     logger.info(
         "%s: TASO's graph costs %.6g ms here, the original %.6g ms; its steps are not known",
-        *(problem.name, state.cost.ms, attempt.initial.cost.ms),
+        *(problem.name, cost_ms, attempt.initial_cost_ms),
     )
-    if attempt.reached(state, attempt.origin):
+    if attempt.reached(state, attempt.origin, cost_ms=cost_ms):
         made[id(problem)] = model
 
 

@@ -127,8 +127,9 @@ def test_timing_operators_is_no_training_time(relu_problem: MakeProblem) -> None
             return time.perf_counter() - began_s
 
     free = problem.objective
-    asked = {name: getattr(free, name) for name in ("state", "complete", "matches", "price")}
-    objective: Any = Measuring(**asked, num_measured=0)
+    asked = ("state", "complete", "matches", "price", "cost_ms", "reference")
+    kept = {name: getattr(free, name) for name in (*asked, "is_real", "num_executed")}
+    objective: Any = Measuring(**kept, num_measured=0)
     limits: Any = {"train_iterations": 8, "train_s": 0.02}  # of an iteration's time
     rows = train(relu_problem(4, objective=objective), **limits)
     assert len(rows) == 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 
 import numpy as np
@@ -64,3 +65,15 @@ def test_a_run_says_how_long_it_took(name: str) -> None:
     times_ms = [run() for _ in range(20)]
     wall_ms = 1000.0 * (time.perf_counter() - started_s)
     assert 0.05 * wall_ms < sum(times_ms) <= wall_ms
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_runtime_that_is_not_installed_says_how_to(name: str, monkeypatch) -> None:
+    package = name.removesuffix("_plain").removesuffix("_compile")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda found: None if found == package else find_spec(found)
+    )
+    open_runtime.cache_clear()
+    with pytest.raises(ValueError, match=rf"is not installed here; pip install {package}$"):
+        open_runtime(name, group="judge")

@@ -37,10 +37,12 @@ class PPO:
     Training has limits of its own, apart from the budget of the problems, which covers inference:
     a greedy episode and `num_samples` sampled ones. The answer is the best graph seen in either;
     Ctrl-C ends both.
-    Deterministic in the seed, as long as `train_iterations` ends training and not `train_s`.
+    Deterministic in the seed, as long as `train_iterations` ends training and not `train_s`, and
+    costs are prices.
 
     Attributes:
-        train_s: seconds that training took; timing operators is not counted.
+        train_s: seconds that training took; timing is not counted.
+        train_wall_s: the same with timing.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class PPO:
         train: bool = True,
         train_iterations: int = 40,
         train_s: float | None = 240.0,
+        train_wall_s: float | None = None,
         train_patience: int | None = 15,
         num_samples: int = 4,
         checkpoint: str | None = None,
@@ -70,10 +73,11 @@ class PPO:
                 f"checkpoint_every {checkpoint_every}, num_threads {num_threads}: give at least "
                 f"0, 0, 1 and 1"
             )
-        self.train_s = 0.0
+        self.train_s = self.train_wall_s = 0.0
         self._train = train
         self._train_iterations = train_iterations
         self._max_train_s = train_s
+        self._max_train_wall_s = train_wall_s
         self._train_patience = train_patience
         self._num_samples = num_samples
         self._checkpoint = checkpoint
@@ -149,6 +153,7 @@ class PPO:
                 module,
                 self._trainer,
                 max_s=self._max_train_s,
+                max_wall_s=self._max_train_wall_s,
                 patience=self._train_patience,
                 folder=self._folder,
                 checkpoint_every=self._checkpoint_every,
@@ -158,7 +163,7 @@ class PPO:
         except (KeyboardInterrupt, SystemExit):
             is_interrupted = True
             logger.warning("training interrupted after %d iterations", module.iteration)
-        self.train_s = module.seconds
+        self.train_s, self.train_wall_s = module.seconds, module.seconds + module.measure_s
         self._save(module, "last.pt")
         if module.best_weights:
             policy.load_state_dict(module.best_weights)

@@ -17,7 +17,7 @@ def take_again(attempt: Attempt, actions: tuple[int, ...]) -> None:
     for action in actions:
         match = attempt.problem.objective.matches(state)[action]
         state = state.apply(match)
-        trace = trace.extended(Step(match.rule, tuple(match.tensors), state.cost.ms))
+        trace = trace.extended(Step(match.rule, tuple(match.tensors), attempt.cost_ms(state)))
     attempt.reached(state, trace)
 
 

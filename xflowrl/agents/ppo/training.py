@@ -82,7 +82,11 @@ class PPOModule(pl.LightningModule):
         self.best_weights: dict[str, torch.Tensor] = {}
         self.improved_at = 0
         self.problems = envs.envs[0].problems
-        self.best = [Best(problem.initial_state().cost.ms) for problem in self.problems]
+        self._references = [
+            problem.objective.reference(problem.model, problem.initial_state())
+            for problem in self.problems
+        ]
+        self.best = [Best(reference.cost_ms) for reference in self._references]
         self._bootstraps = bootstraps
         self._log_fn = log_fn
         self._generator = torch.Generator().manual_seed(self.problems[0].seed)
@@ -160,7 +164,11 @@ class PPOModule(pl.LightningModule):
             name = "best_cost_ms" if len(self.best) == 1 else f"{problem.name}/best_cost_ms"
             metrics[f"train/{name}"] = best.cost_ms
         self._log_fn(metrics, self.iteration)
-        limited = {"seconds": self.seconds, "idle_iterations": self.iteration - self.improved_at}
+        limited = {
+            "seconds": self.seconds,
+            "wall_s": self.seconds + self.measure_s,
+            "idle_iterations": self.iteration - self.improved_at,
+        }
         self.log_dict(limited, on_step=False, on_epoch=True, batch_size=1)
 
     def _measured_s(self) -> float:
@@ -171,7 +179,7 @@ class PPOModule(pl.LightningModule):
         for env, info, final in zip(self.envs.envs, infos["env"], infos["final"], strict=True):
             best = self.best[info["problem"]]
             saved_ms = best.cost_ms - info["cost_ms"]
-            if saved_ms > 1e-9 * best.cost_ms:
+            if saved_ms > self._references[info["problem"]].noise_ms:
                 best.cost_ms = info["cost_ms"]
                 best.actions = env.actions if final is None else final["actions"]
                 if saved_ms > _PROGRESS * best.cost_ms:
@@ -230,6 +238,7 @@ def train(
     options: Mapping[str, Any],
     *,
     max_s: float | None,
+    max_wall_s: float | None,
     patience: int | None,
     folder: Path | None,
     checkpoint_every: int,
@@ -258,6 +267,8 @@ def train(
     callbacks: list[pl.Callback] = [LambdaCallback(on_train_epoch_end=keep_best)]
     if max_s is not None:
         callbacks.append(end_above("seconds", max_s))
+    if max_wall_s is not None:
+        callbacks.append(end_above("wall_s", max_wall_s))
     if patience is not None:
         callbacks.append(end_above("idle_iterations", patience - 1))
     if folder is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,10 +55,15 @@ def open_runtime(
 
     Raises:
         ValueError: no such runtime, device, precision or number of threads; the message lists the
-            known ones.
+            known ones. Or its package is not installed; the message says how to.
     """
     if name not in RUNTIMES:
         raise ValueError(f"{group}.runtime={name!r}: use one of {', '.join(RUNTIMES)}")
+    package = name.partition("_")[0]
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(
+            f"{group}.runtime={name!r}: {package} is not installed here; pip install {package}"
+        )
     kind = RUNTIMES[name]
     if device not in kind.devices:
         raise ValueError(f"{group}.device={device!r}: {name} runs on {', '.join(kind.devices)}")
