@@ -83,6 +83,10 @@ class Objective:
         cost = state.cost
         return self.complete(state).cost if math.isnan(cost.ms) else cost
 
+    def ms_by_class(self, graph: Graph) -> dict[str, float]:
+        """What the operators of each class cost, without any correction; see `CostTable`."""
+        return self._table.ms_by_class(graph)
+
     def answer(self) -> None:
         """Prices every operator that the engine has asked for and does not know, in one batch.
 
