@@ -99,7 +99,7 @@ def _row(
         original_ms=original_ms,
         again_ms=again_ms,
         original_again_ms=original_again_ms,
-        measurement=job.choices["measurement"],
+        prices=problem.objective.runtime or job.choices["measurement"],
         runtime=runtime.name,
         kind=job.config["judge"]["device"],
         device=runtime.device,

@@ -22,34 +22,47 @@ def report(rows: Sequence[Row]) -> str:
     if len(rows) < 2:
         return f"{len(rows)} graphs: too few to compare"
     first, latencies = rows[0], Latencies.of(rows)
-    real_ms = latencies.mean
+    real_ms, factors = latencies.mean, _known(first)
     lines = [
-        f"{first.network}: {len(rows)} graphs, {first.measurement} against {first.version}, "
+        f"{first.network}: {len(rows)} graphs, {first.prices} against {first.version}, "
         f"{real_ms.min():.4g} to {real_ms.max():.4g} ms",
-        f"{'':14}{'median':>10}{'largest':>10}{'factor':>10}{'median':>10}{'largest':>10}"
-        f"{'Spearman':>10}{'ceiling':>10}",
-        f"{'':14}{'as estimated':>20}{'':10}{'after the factor':>20}",
+        accuracy_title(14),
     ]
-    ways: dict[str, Mapping[str, float]] = {"uncorrected": {}}
-    if factors := known_factors(first.measurement, first.runtime, first.kind):
-        ways["corrected"] = factors
-    limit = ceiling(latencies)
-    for way, used in ways.items():
-        lines.append(_line(way, accuracy(estimates(rows, used), latencies), limit))
-    lines.append(f"{'worst classes':28}{'error explained':>16}{'estimated ms':>14}{'worth':>8}")
+    for way, used in _ways(factors).items():
+        found = accuracy(estimates(rows, used), latencies)
+        lines.append(accuracy_line(way, found, ceiling(latencies), 14))
+    lines.append(f"{'worst classes':34}{'error explained':>16}{'estimated ms':>14}{'worth':>8}")
     for blame in worst_classes(rows, factors, latencies)[:_NUM_BLAMED]:
         lines.append(
-            f"  {blame.name:26}{blame.share:16.0%}{blame.estimated_ms:14.4f}{blame.worth:8.2f}"
+            f"  {blame.name:32}{blame.share:16.0%}{blame.estimated_ms:14.4f}{blame.worth:8.2f}"
         )
     return "\n".join(lines)
 
 
-def _line(way: str, found: Accuracy, limit: float) -> str:
+def accuracy_title(width: int) -> str:
+    """Two lines above `accuracy_line`."""
+    names = ("median", "largest", "factor", "median", "largest", "Spearman", "ceiling")
     return (
-        f"{way:14}{found.median_error:10.1%}{found.largest_error:10.1%}{found.factor:10.3f}"
+        f"{'':{width}}{'error':>20}{'':10}{'error after factor':>20}\n"
+        f"{'':{width}}{''.join(f'{name:>10}' for name in names)}"
+    )
+
+
+def accuracy_line(way: str, found: Accuracy, limit: float, width: int) -> str:
+    """A row of numbers: an accuracy and its ceiling."""
+    return (
+        f"{way:{width}}{found.median_error:10.1%}{found.largest_error:10.1%}{found.factor:10.3f}"
         f"{found.scaled_median_error:10.1%}{found.scaled_largest_error:10.1%}"
         f"{found.spearman:10.3f}{limit:10.3f}"
     )
+
+
+def _known(row: Row) -> dict[str, float]:
+    return known_factors(row.prices, row.runtime, row.kind)
+
+
+def _ways(factors: Mapping[str, float]) -> dict[str, Mapping[str, float]]:
+    return {"uncorrected": {}} | ({"corrected": factors} if factors else {})
 
 
 def write_scatter(path: Path, rows: Sequence[Row]) -> None:
@@ -67,9 +80,7 @@ def write_scatter(path: Path, rows: Sequence[Row]) -> None:
     axes = figure.subplots()
     real_ms = latencies.mean
     spread_ms = np.abs(latencies.first - latencies.second) / 2
-    factors = known_factors(first.measurement, first.runtime, first.kind)
-    ways = {"uncorrected": {}, "corrected": factors} if factors else {"uncorrected": {}}
-    for (way, used), marker in zip(ways.items(), "ox", strict=False):
+    for (way, used), marker in zip(_ways(_known(first)).items(), "ox", strict=False):
         estimated_ms = estimates(rows, used)
         factor = float(np.median(real_ms / estimated_ms))
         axes.errorbar(
@@ -78,7 +89,7 @@ def write_scatter(path: Path, rows: Sequence[Row]) -> None:
         )  # fmt: skip
     ends = [real_ms.min(), real_ms.max()]
     axes.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-    axes.set_xlabel(f"{first.measurement}, ms")
+    axes.set_xlabel(f"prices of {first.prices}, ms")
     axes.set_ylabel(f"{first.version}, ms")
     axes.set_title(f"{first.network}: {len(rows)} graphs")
     axes.legend()

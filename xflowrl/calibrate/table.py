@@ -21,7 +21,7 @@ class Row:
     Attributes:
         network: the original's name.
         graph: the hash of the rewritten one.
-        measurement: what estimates: an option of that group.
+        prices: what they are from: "roofline", or the runtime that operators are timed in.
         kind: of the device that decides, "cpu" or "cuda".
         real_ms, again_ms: medians of two measurements, in sessions of their own.
         original_ms, original_again_ms: of the original, which took turns with it.
@@ -37,7 +37,7 @@ class Row:
     original_ms: float
     again_ms: float
     original_again_ms: float
-    measurement: str
+    prices: str
     runtime: str
     kind: str
     device: str

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xflowrl._engine import CostTable, GraphBuilder, OpSignature, TensorType
-from xflowrl.measurement.correction import correction_of
+from xflowrl.measurement.correction import factors_of
 from xflowrl.measurement.objective import Objective
 from xflowrl.measurement.op_database import OpCost, OpDatabase, default_path
 from xflowrl.measurement.operator_timing import (
@@ -33,7 +33,7 @@ def estimated(
     device: str = "cpu",
     *,
     runtime: str = "onnxruntime_plain",
-    correction: str | None = None,
+    correction: str | None = "default",
     database: str | None = "default",
     max_ms_per_op: float = 50.0,
 ) -> Objective:
@@ -48,8 +48,8 @@ def estimated(
     Args:
         device: "cpu", this machine's.
         runtime: a name of `RUNTIMES`.
-        correction: the runtime that times are corrected for, see `measurement.correction`; None
-            leaves them alone.
+        correction: the runtime that times are corrected for; "default" and None as for
+            `factors_of`.
         database: a file; "default" is in the user's cache folder; None keeps costs in memory.
         max_ms_per_op: limit of timing one operator, milliseconds.
 
@@ -62,7 +62,7 @@ def estimated(
         raise ValueError(f"measurement.max_ms_per_op={max_ms_per_op}: give a number above 0")
     costs = _database(database, executing)
     return Objective(
-        CostTable.measured(correction_of("estimated", correction, device)),
+        CostTable.measured(factors_of(correction, prices=runtime, device=device)),
         device=executing.device,
         runtime=executing.name,
         pricer=OperatorTimer(costs, executing, max_ms_per_op=max_ms_per_op),

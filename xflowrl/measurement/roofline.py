@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xflowrl._engine import CostTable
-from xflowrl.measurement.correction import correction_of
+from xflowrl.measurement.correction import factors_of
 from xflowrl.measurement.objective import Objective
 
 
@@ -31,7 +31,7 @@ PRICE_LISTS: dict[str, PriceList] = {
 }
 
 
-def roofline(prices: str = "a100_fp32", *, correction: str | None = None) -> Objective:
+def roofline(prices: str = "a100_fp32", *, correction: str | None = "default") -> Objective:
     """The honest price list: what every operator must at least take on the device.
 
     ms = overhead + 1000 * max(flops / peak flops, bytes / peak bandwidth), summed over nodes,
@@ -43,8 +43,8 @@ def roofline(prices: str = "a100_fp32", *, correction: str | None = None) -> Obj
 
     Args:
         prices: a name of `PRICE_LISTS`.
-        correction: the runtime that prices are corrected for, see `measurement.correction`; None
-            leaves them alone.
+        correction: the runtime on CUDA that prices are corrected for; "default" and None as for
+            `factors_of`.
 
     Raises:
         ValueError: no such price list or correction; the message lists the known ones.
@@ -54,7 +54,7 @@ def roofline(prices: str = "a100_fp32", *, correction: str | None = None) -> Obj
         found.flops_per_s,
         found.bytes_per_s,
         found.overhead_ms,
-        correction_of("roofline", correction, "cuda"),
+        factors_of(correction, prices="roofline", device="cuda"),
     )
     return Objective(table, device=prices)
 

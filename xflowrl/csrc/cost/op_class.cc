@@ -27,9 +27,11 @@ constexpr std::array<std::string_view, kNumKinds> kNames{
 
 constexpr int64_t kLanes = 8;  // float32 in a vector register of AVX2
 
+// A batch normalisation counts as the convolution that every runtime folds it into.
 bool is_product(OpIndex op) {
   static const std::array kProducts{find_operator("Conv"), find_operator("ConvTranspose"),
-                                    find_operator("MatMul"), find_operator("Gemm")};
+                                    find_operator("MatMul"), find_operator("Gemm"),
+                                    find_operator("BatchNormalization")};
   return std::ranges::find(kProducts, op) != kProducts.end();
 }
 
