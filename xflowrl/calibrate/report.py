@@ -89,7 +89,7 @@ def write_scatter(path: Path, rows: Sequence[Row]) -> None:
         )  # fmt: skip
     ends = [real_ms.min(), real_ms.max()]
     axes.plot(ends, ends, color="0.6", linewidth=1, zorder=0)
-    axes.set_xlabel(f"prices of {first.prices}, ms")
+    axes.set_xlabel(f"prices of {first.prices}, times the factor, ms")
     axes.set_ylabel(f"{first.version}, ms")
     axes.set_title(f"{first.network}: {len(rows)} graphs")
     axes.legend()
