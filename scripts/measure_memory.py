@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from xflowrl._engine import State
 from xflowrl.calibrate.sample import sample_rewrites
 from xflowrl.graphs.squeezenet import squeezenet
 from xflowrl.measurement import Runtime, latency_ms, open_runtime, roofline
@@ -44,21 +45,22 @@ class Point:
     device_mb: float
 
 
-def rotation(num_graphs: int = 50) -> list[tuple[Model, object]]:
+def rotation(num_graphs: int = 50) -> list[tuple[Model, State]]:
     """Models beside their rewritten states, small ones and some of full size."""
     num_large = min(_NUM_LARGE, num_graphs // 2)
-    small = _states(squeezenet(image_size=64, num_labels=10), num_graphs - num_large)
-    return [*small, *_states(squeezenet(), num_large)]
+    small = states(squeezenet(image_size=64, num_labels=10), num_graphs - num_large)
+    return [*small, *states(squeezenet(), num_large)]
 
 
-def _states(model: Model, count: int) -> list[tuple[Model, object]]:
+def states(model: Model, count: int) -> list[tuple[Model, State]]:
+    """A model beside states that rewrites lead to."""
     problem = Problem(model=model, rules=load_core(), objective=roofline())
     sample = sample_rewrites(problem, count)[:count]
     return [(model, problem.objective.state(each.graph, problem.rules)) for each in sample]
 
 
 def curve(
-    runtime: Runtime, graphs: Sequence[tuple[Model, object]], num_measurements: int, every: int
+    runtime: Runtime, graphs: Sequence[tuple[Model, State]], num_measurements: int, every: int
 ) -> Iterator[Point]:
     """Measures the graphs in turn; a point at the beginning and after each `every`."""
     date = datetime.now(UTC).date().isoformat()

@@ -49,7 +49,7 @@ def test_a_network_with_few_rewrites_gives_those() -> None:
 
 
 def test_settings_that_mean_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="calibrate.num_graphs=1: give at least 2"):
+    with pytest.raises(ValueError, match=r"calibrate\.num_graphs=1: give at least 2"):
         Sampling(num_graphs=1)
-    with pytest.raises(ValueError, match="calibrate.max_s=0.0: give a number above 0"):
+    with pytest.raises(ValueError, match=r"calibrate\.max_s=0\.0: give a number above 0"):
         Sampling(max_s=0.0)

@@ -32,6 +32,24 @@ def test_convolutions_differ_by_groups_and_channels(convolution: tuple[int, ...]
     assert list(roofline().ms_by_class(net.graph(made))) == [CONVOLUTIONS[convolution]]
 
 
+@pytest.mark.parametrize(
+    ("shape", "columns", "name"),
+    [
+        ((8, 16), 8, "MatMul"),
+        ((7, 16), 8, "MatMul:thin"),
+        ((8, 16), 7, "MatMul:thin"),
+        ((2, 4, 16), 8, "MatMul"),  # eight rows in all
+        ((1, 2, 16), 8, "MatMul:thin"),
+    ],
+)
+def test_products_differ_by_rows_and_columns(
+    shape: tuple[int, ...], columns: int, name: str
+) -> None:
+    net = Sketch()
+    graph = net.graph(net.node("MatMul", net.input(*shape), net.weight(16, columns)))
+    assert list(roofline().ms_by_class(graph)) == [name]
+
+
 def elementwise() -> Graph:
     """Relus behind an input, a product, an elementwise operator and a pool."""
     net = Sketch()

@@ -19,11 +19,12 @@ enum Kind {
   kGrouped,    // wider groups
   kStem,       // few input channels
   kUnaligned,  // channels that do not fill vector registers
+  kThin,       // a product of few rows or columns: as slow as its weights are read
   kNumKinds
 };
 constexpr std::array<std::string_view, kNumKinds> kNames{
     "",        "after_product", "after_elementwise", "pointwise", "depthwise", "narrow",
-    "grouped", "stem",          "unaligned"};
+    "grouped", "stem",          "unaligned",         "thin"};
 
 constexpr int64_t kLanes = 8;  // float32 in a vector register of AVX2
 
@@ -62,6 +63,13 @@ Kind conv_kind(const Node& node, Operands inputs) {
   return kPointwise;
 }
 
+Kind product_kind(const Node& node) {
+  const TensorType& product = node.outputs[0].type;
+  if (node.is_opaque || product.rank() < 2 || product.num_elements() == 0) return kPlain;
+  const int64_t columns = product.dim(product.rank() - 1);
+  return std::min(columns, product.num_elements() / columns) < kLanes ? kThin : kPlain;
+}
+
 Kind elementwise_kind(Operands inputs) {
   const auto reads = [&](auto is_such) {
     return std::ranges::any_of(
@@ -79,8 +87,10 @@ std::string OpClass::name() const {
 }
 
 OpClass op_class(const Node& node, Operands inputs) {
-  static const OpIndex kConv = find_operator("Conv");
+  static const OpIndex kConv = find_operator("Conv"), kMatMul = find_operator("MatMul"),
+                       kGemm = find_operator("Gemm");
   if (node.op == kConv) return {node.op, conv_kind(node, inputs)};
+  if (node.op == kMatMul || node.op == kGemm) return {node.op, product_kind(node)};
   return {node.op, is_elementwise(node.op) ? elementwise_kind(inputs) : kPlain};
 }
 

@@ -9,7 +9,7 @@
 namespace xflowrl {
 
 // An operator, and its kind among those of its type. Convolutions differ by groups and channels
-// (`Conv:pointwise`), elementwise operators by the producers of what they read
+// (`Conv:pointwise`), products by size, elementwise operators by the producers of what they read
 // (`Relu:after_product` may be fused into a Conv or MatMul). Follows from a node and its producers'
 // operators alone.
 struct OpClass {
