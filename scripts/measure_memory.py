@@ -45,11 +45,10 @@ class Point:
     device_mb: float
 
 
-def rotation(num_graphs: int = 50) -> list[tuple[Model, State]]:
+def rotation(num_graphs: int = 50, num_large: int = _NUM_LARGE) -> list[tuple[Model, State]]:
     """Models beside their rewritten states, small ones and some of full size."""
-    num_large = min(_NUM_LARGE, num_graphs // 2)
     small = states(squeezenet(image_size=64, num_labels=10), num_graphs - num_large)
-    return [*small, *states(squeezenet(), num_large)]
+    return [*small, *(states(squeezenet(), num_large) if num_large else [])]
 
 
 def states(model: Model, count: int) -> list[tuple[Model, State]]:

@@ -3,7 +3,7 @@
     python scripts/measure_rate.py results/measurement_rate.csv
 
 A measurement exports a rewritten graph, compiles it and times it until its median is known;
-rewrites of SqueezeNet and ResNet-50 take turns, in each runtime. Times are of the clock on the wall.
+rewrites of SqueezeNet and ResNet-50 take turns, in each runtime. Times are on the wall.
 """
 
 from __future__ import annotations

@@ -64,7 +64,8 @@ def test_a_network_is_left_out_of_its_own_factors() -> None:
     factors = left_out([*drawn(), *odd])
     assert factors["odd"]["Conv"] == pytest.approx(TRUE["Conv"], abs=0.1)
     assert factors["net"]["Conv"] == pytest.approx(5.0, abs=0.1)
-    assert left_out(odd) == {}, "there is nothing to fit to"
+    assert left_out(odd) == {"odd": {}}, "there is nothing to fit to"
+    assert left_out([*drawn(), *odd], unfit=["odd"])["net"] == {}
 
 
 def test_the_command_fits_and_writes(
@@ -76,10 +77,11 @@ def test_the_command_fits_and_writes(
     monkeypatch.setattr(fit, "_RIDGE", 1e-6)
     correction._read.cache_clear()
     try:
-        write_rows(table, [*drawn("first"), *drawn("second")])
+        odd = [row("Conv=10", network="odd", real_ms=50.0) for _ in range(3)]
+        write_rows(table, [*drawn("first"), *drawn("second"), *odd])
         main([str(table)])
         assert correction.known_factors("onnxruntime_plain", "onnxruntime", "cpu") == {}
-        main([str(table), "--write"])
+        main([str(table), "--write", "--leave-out", "odd"])
         factors = correction.known_factors("onnxruntime_plain", "onnxruntime", "cpu")
         assert factors == pytest.approx(TRUE, abs=0.05)
         assert correction.known_factors("roofline", "old", "cuda") == {"Split": 0.5}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,25 +72,24 @@ def _nonnegative(matrix: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return x
 
 
-def left_out(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """For each network the factors that the others give."""
-    networks = by_network(rows)
-    return {
-        name: fit_factors([row for row in rows if row.network != name])
-        for name in networks
-        if len(networks) > 1
-    }
+def left_out(rows: Sequence[Row], unfit: Collection[str] = ()) -> dict[str, dict[str, float]]:
+    """For each network the factors that the others give, those of `unfit` not among them."""
+    factors = {}
+    for name in by_network(rows):
+        others = [row for row in rows if row.network not in (name, *unfit)]
+        factors[name] = fit_factors(others) if others else {}
+    return factors
 
 
-def _report(rows: Sequence[Row], factors: dict[str, float]) -> str:
-    lines, others = [accuracy_title(20)], left_out(rows)
+def _report(rows: Sequence[Row], factors: dict[str, float], unfit: Collection[str]) -> str:
+    lines, others = [accuracy_title(20)], left_out(rows, unfit)
     for name, network in by_network(rows).items():
         latencies = Latencies.of(network)
         lines.append(f"{name}, {len(network)} graphs")
         for way, used in (
             ("uncorrected", {}),
-            ("fitted to others", others.get(name, {})),
-            ("fitted to all", factors),
+            ("fitted to others", others[name]),
+            ("as written", factors),
         ):
             found = accuracy(estimates(network, used), latencies)
             lines.append(accuracy_line(f"  {way}", found, ceiling(latencies), 20))
@@ -104,6 +103,9 @@ def main(arguments: Sequence[str]) -> None:
         description="Factors by class of operators, from tables of python -m xflowrl.calibrate.",
     )
     parser.add_argument("tables", nargs="+", type=Path, metavar="CSV")
+    parser.add_argument(
+        "--leave-out", default="", metavar="NAMES", help="networks that are reported, not fitted to"
+    )
     parser.add_argument("--write", action="store_true", help="into the package's corrections.csv")
     parsed = parser.parse_args(arguments)
     groups: dict[Key, list[Row]] = defaultdict(list)
@@ -113,10 +115,11 @@ def main(arguments: Sequence[str]) -> None:
                 groups[row.prices, row.runtime, row.kind].append(row)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+    unfit = parsed.leave_out.split(",")
     for key, rows in groups.items():
-        factors = fit_factors(rows)
+        factors = fit_factors([row for row in rows if row.network not in unfit])
         print("{}, corrected for {} on {}".format(*key))
-        print(_report(rows, factors))
+        print(_report(rows, factors, unfit))
         print(" ".join(f"{name}={factor:.2f}" for name, factor in factors.items()), end="\n\n")
         if parsed.write:
             write_factors(key, factors)

@@ -22,7 +22,7 @@ _COLUMNS = ("prices", "runtime", "device", "class", "factor")
 
 # What corrects prices unless the user says otherwise: where it lowers the error on networks that it
 # was not fitted to (docs/results.md).
-_DEFAULTS: dict[tuple[str, str], str] = {}
+_DEFAULTS = {("onnxruntime_plain", "cpu"): "onnxruntime"}
 
 Key = tuple[str, str, str]
 """What prices are from ("roofline", or the runtime that operators are timed in), the runtime they
