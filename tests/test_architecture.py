@@ -82,6 +82,14 @@ MAY_IMPORT = {
         "options",
     },
     "taso.complexity": {"_engine", "taso", "run_folder", "run"},
+    "calibrate": {
+        "_engine",
+        "onnx_io",
+        "measurement",
+        "measurement.runtimes",
+        "problem",
+        "run",
+    },
     "api": {
         "_engine",
         "onnx_io",

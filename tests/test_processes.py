@@ -160,7 +160,7 @@ def cost_ms(objective: Objective, graph: Graph) -> float:
 
 def test_the_database_of_an_objective_is_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "costs.sqlite"
-    model = estimated(database=str(path))
+    model = estimated(database=str(path), correction=None)
     database: OpDatabase = model._pricer._database  # type: ignore[union-attr]
     theirs = copied(model)
     graph, signature = relu(4)
@@ -171,7 +171,7 @@ def test_the_database_of_an_objective_is_opened_again(tmp_path: Path) -> None:
 
 
 def test_a_database_in_memory_arrives_empty_but_prices_known_stay() -> None:
-    model = estimated(database=None)
+    model = estimated(database=None, correction=None)
     (graph, signature), (_, unpriced) = relu(4), relu(5)
     database = model._pricer._database  # type: ignore[union-attr]
     for at in (signature, unpriced):

@@ -483,11 +483,13 @@ class CostTable:
     def __setstate__(self, arg: bytes, /) -> None: ...
 
     @staticmethod
-    def roofline(flops_per_s: float, bytes_per_s: float, overhead_ms: float) -> CostTable:
+    def roofline(flops_per_s: float, bytes_per_s: float, overhead_ms: float, correction: Mapping[str, float] = {}) -> CostTable:
         """
         overhead_ms + 1000 * max(flops / flops_per_s, bytes / bytes_per_s) an operator.
 
         Copies pay for their bytes; Reshape and its like, and what depends on constants alone, are free.
+        correction: by class of operators, as `ms_by_class` names them, what its prices are multiplied
+        by; 1 for the others. Raises ValueError for a class that does not exist.
         """
 
     @staticmethod
@@ -499,9 +501,11 @@ class CostTable:
         """
 
     @staticmethod
-    def measured() -> CostTable:
+    def measured(correction: Mapping[str, float] = {}) -> CostTable:
         """
         Knows what `set` told it; asked for anything else, it notes that and answers NaN.
+
+        correction: as for `roofline`.
         """
 
     def unknown(self) -> list[OpSignature]:
@@ -520,6 +524,12 @@ class CostTable:
         The cost of a graph: the sum over its operators in topological order, so equal graphs cost bitwise the same.
 
         ms is NaN if an operator's price is unknown. Linear in the graph's size.
+        """
+
+    def ms_by_class(self, graph: Graph) -> dict[str, float]:
+        """
+        What the operators of each class cost together, milliseconds without the correction: "Conv:depthwise",
+        "Relu:after_product", ... Only those that cost; NaN where a price is unknown.
         """
 
     def __len__(self) -> int: ...

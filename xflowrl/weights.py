@@ -23,6 +23,7 @@ from xflowrl.operators import operator_of
 
 Array = NDArray[Any]
 
+_MAX_KEPT_BYTES = 2**27
 _FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
 
@@ -62,6 +63,8 @@ class DrawnWeights:
 
     A value depends on the seed, the weight's name, type and consumers alone: it is the same in
     every process and in every order of asking. Integers are drawn as zeros, which index anything.
+    The first 128 MB that are drawn are kept, for real measurements export the same weights again
+    and again; a pickle takes none of them along.
 
     Args:
         graph: says the types of the weights and, through their consumers, their roles.
@@ -72,6 +75,10 @@ class DrawnWeights:
         self._types = graph.weights
         self._recipes = _plan_recipes(graph)
         self._seed = seed
+        self._kept: dict[str, Array] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_kept": {}}
 
     def get(self, name: str) -> Array:
         """The weight of that name.
@@ -81,7 +88,12 @@ class DrawnWeights:
         """
         if name not in self._types:
             raise ValueError(f'weight "{name}" is not in the graph; use a name of graph.weights')
-        return _draw(self._types[name], self._recipes[name], _generator(self._seed, name))
+        if (kept := self._kept.get(name)) is not None:
+            return kept
+        value = _draw(self._types[name], self._recipes[name], _generator(self._seed, name))
+        if sum(array.nbytes for array in self._kept.values()) + value.nbytes <= _MAX_KEPT_BYTES:
+            self._kept[name] = value
+        return value
 
     def parameters(self) -> set[str]:
         """Float weights with a learnable role: what may be drawn anew without changing meaning."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import zoo
-from drawing import Sketch, roofline, rule_set
+from drawing import Sketch, corrected, roofline, rule_set
 from sources import SMALL, nasbench_3x3
 
 from xflowrl._engine import (
@@ -180,7 +180,8 @@ def test_faithful_rules_still_match_constants() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [roofline, lambda: CostTable.taso(19.5e12, 1.555e12, 0.004), CostTable.measured]
+    "make",
+    [roofline, corrected, lambda: CostTable.taso(19.5e12, 1.555e12, 0.004), CostTable.measured],
 )
 def test_cost_tables_come_back_with_what_they_were_asked(make: Any) -> None:
     costs = make()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import zoo
-from drawing import Sketch, roofline, state
+from drawing import Sketch, corrected, roofline, state
 from recompute import assert_equals_scratch, assert_valid, check_walk, random_walk, snapshot
 from sources import LARGE, SMALL
 
@@ -56,7 +56,7 @@ def assert_survives_export(model: Model, path: Path) -> None:
 def walk_source(name: str, num_steps: int, seed: int, folder: Path) -> int:
     """Walks over one network; exports every hundredth state and the last. Returns the steps."""
     model = {**SMALL, **LARGE}[name]()
-    costs = taso_costs() if seed % 2 else roofline()
+    costs = (roofline, taso_costs, corrected)[seed % 3]()
     count = 0
     last: State | None = None
     for reached in check_walk(model.graph, core(), costs, num_steps=num_steps, seed=seed):
@@ -74,7 +74,7 @@ def test_networks_equal_scratch_after_each_rewrite(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", zoo.GRAPHS)
-@pytest.mark.parametrize("costs", [roofline, taso_costs])
+@pytest.mark.parametrize("costs", [roofline, taso_costs, corrected])
 def test_hand_made_graphs_equal_scratch_after_each_rewrite(name: str, costs: object) -> None:
     graph = zoo.GRAPHS[name]()
     assert callable(costs)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from xflowrl._engine import CostTable, GraphBuilder, OpSignature, TensorType
 from xflowrl.measurement.kept_costs import KeptCosts, conditions_kept
+from xflowrl.measurement.correction import factors_of
 from xflowrl.measurement.objective import Objective
 from xflowrl.measurement.op_database import (
     OpCost,
@@ -42,6 +43,7 @@ def estimated(
     device: str = "cpu",
     *,
     runtime: str = "onnxruntime_plain",
+    correction: str | None = "default",
     database: str | None = "default",
     max_ms_per_op: float = 50.0,
 ) -> Objective:
@@ -60,21 +62,23 @@ def estimated(
             database has, as `python -m xflowrl.costs list` shows it. Nothing is timed then, and
             the runtime need not be installed.
         runtime: a name of `RUNTIMES`.
+        correction: the runtime that times are corrected for; "default" and None as for
+            `factors_of`.
         database: a file; "default" is in the user's cache folder; None keeps costs in memory.
         max_ms_per_op: limit of timing one operator, milliseconds.
 
     Raises:
-        ValueError: an unknown device or runtime, a limit that is not positive, a database that
-            cannot be used.
+        ValueError: an unknown device, runtime or correction, a limit that is not positive, a
+            database that cannot be used.
     """
     if not max_ms_per_op > 0:
         raise ValueError(f"measurement.max_ms_per_op={max_ms_per_op}: give a number above 0")
     if device not in _HERE and database is not None:
-        return _as_kept(device, runtime, database_path(database))
+        return _as_kept(device, runtime, database_path(database), correction)
     executing = open_runtime(runtime, device=device, group="measurement")
     costs = open_database(database, conditions_of(executing, protocol=_PROTOCOL))
     return Objective(
-        CostTable.measured(),
+        CostTable.measured(factors_of(correction, prices=runtime, device=device)),
         device=executing.device,
         runtime=executing.name,
         pricer=OperatorTimer(costs, executing, max_ms_per_op=max_ms_per_op),
@@ -83,11 +87,12 @@ def estimated(
     )
 
 
-def _as_kept(device: str, runtime: str, path: Path) -> Objective:
+def _as_kept(device: str, runtime: str, path: Path, correction: str | None) -> Objective:
     """The costs of a device elsewhere, as they are kept."""
     conditions = conditions_kept(path, device, runtime, protocol=_PROTOCOL)
+    kind = "cuda" if conditions.driver else "cpu"
     return Objective(
-        CostTable.measured(),
+        CostTable.measured(factors_of(correction, prices=runtime, device=kind)),
         device=device,
         runtime=runtime,
         pricer=KeptCosts(OpDatabase(path, conditions)),

@@ -18,6 +18,7 @@ def hybrid(
     database: str | None = "default",
     max_ms_per_op: float = 50.0,
     prices: str = "a100_fp32",
+    correction: str | None = "default",
 ) -> Objective:
     """A graph costs what the guide says; the best, diverse few are then raced as deployed.
 
@@ -26,6 +27,7 @@ def hybrid(
         guide: the objective that the search goes by.
         num_real: so many states race for real against the user's file, at most.
         prices: of the guide `roofline`.
+        correction: of either guide, as for `factors_of`.
 
     Raises:
         ValueError: as the guide; `num_real` below 1.
@@ -33,10 +35,14 @@ def hybrid(
     if num_real < 1:
         raise ValueError(f"measurement.num_real is {num_real}: give at least 1")
     if guide == "roofline":
-        objective = roofline(prices)
+        objective = roofline(prices, correction=correction)
     else:
         objective = estimated(
-            device, runtime=runtime, database=database, max_ms_per_op=max_ms_per_op
+            device,
+            runtime=runtime,
+            correction=correction,
+            database=database,
+            max_ms_per_op=max_ms_per_op,
         )
     objective.num_real = num_real
     return objective

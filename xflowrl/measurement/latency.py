@@ -44,10 +44,14 @@ def time_graph(model: Model, runtime: Runtime, *, max_ms: float = 300.0) -> Meas
     return Measurement.of(samples_ms, device=runtime.device, runtime=runtime.name)
 
 
-def latency_ms(original: Model, state: State, *, runtime: Runtime) -> float:
+def latency_ms(
+    original: Model, state: State, *, runtime: Runtime, max_ms: float = 300.0
+) -> float:
     """Median latency of the state's graph in a runtime, with the original's weights.
+
+    `max_ms` is as for `time_graph`.
 
     Raises:
         RuntimeError: the runtime refuses the graph.
     """
-    return time_graph(original.with_graph(state.graph), runtime).median_ms
+    return time_graph(original.with_graph(state.graph), runtime, max_ms=max_ms).median_ms

@@ -175,6 +175,10 @@ class Objective:
         known = self._timer.known_reference(model.with_graph(initial.graph))
         return known or Reference(math.nan, math.nan)
 
+    def ms_by_class(self, graph: Graph) -> dict[str, float]:
+        """What the operators of each class cost, without any correction; see `CostTable`."""
+        return self._table.ms_by_class(graph)
+
     def answer(self) -> None:
         """Prices every operator that the engine has asked for and does not know, in one batch.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xflowrl._engine import CostTable
+from xflowrl.measurement.correction import factors_of
 from xflowrl.measurement.objective import Objective
 
 
@@ -30,7 +31,7 @@ PRICE_LISTS: dict[str, PriceList] = {
 }
 
 
-def roofline(prices: str = "a100_fp32") -> Objective:
+def roofline(prices: str = "a100_fp32", *, correction: str | None = "default") -> Objective:
     """The honest price list: what every operator must at least take on the device.
 
     ms = overhead + 1000 * max(flops / peak flops, bytes / peak bandwidth), summed over nodes,
@@ -40,11 +41,21 @@ def roofline(prices: str = "a100_fp32") -> Objective:
     Dropout and every node that depends on constants alone cost 0. A fused activation adds
     nothing. Operators without a flop count are charged their bytes only.
 
+    Args:
+        prices: a name of `PRICE_LISTS`.
+        correction: the runtime on CUDA that prices are corrected for; "default" and None as for
+            `factors_of`.
+
     Raises:
-        ValueError: no such price list; the message lists the known ones.
+        ValueError: no such price list or correction; the message lists the known ones.
     """
     found = price_list(prices)
-    table = CostTable.roofline(found.flops_per_s, found.bytes_per_s, found.overhead_ms)
+    table = CostTable.roofline(
+        found.flops_per_s,
+        found.bytes_per_s,
+        found.overhead_ms,
+        factors_of(correction, prices="roofline", device="cuda"),
+    )
     return Objective(table, device=prices)
 
 

@@ -33,6 +33,7 @@ nanobind::class_<T> bind_pickled(nanobind::module_& m, const char* name, const c
 void bind_graph(nanobind::module_& m);
 void bind_builder(nanobind::module_& m);
 void bind_rules(nanobind::module_& m);
+void bind_cost(nanobind::module_& m);
 void bind_search(nanobind::module_& m);
 
 }  // namespace xflowrl

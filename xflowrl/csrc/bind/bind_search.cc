@@ -1,6 +1,5 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -123,54 +122,6 @@ int rule_number(const State& state, const std::string& name) {
     if (rules[i]->name == name) return static_cast<int>(i);
   }
   throw std::invalid_argument("there is no rule \"" + name + "\" in this rule set");
-}
-
-void bind_cost(nb::module_& m) {
-  nb::class_<Cost>(m, "Cost", "What a graph costs; `ms` is NaN while a price is unknown.")
-      .def_ro("ms", &Cost::ms, "Milliseconds.")
-      .def_ro("flops", &Cost::flops, "Floating-point operations.")
-      .def_ro("bytes", &Cost::bytes, "Bytes that operators read and write.")
-      .def_ro("num_kernels", &Cost::kernels, "Operators that take time.")
-      .def("__repr__",
-           [](const Cost& c) {
-             return "Cost(ms=" + std::to_string(c.ms) + ", kernels=" + std::to_string(c.kernels) +
-                    ")";
-           })
-      .def("__getstate__",
-           [](const Cost& c) { return std::make_tuple(c.ms, c.flops, c.bytes, c.kernels); })
-      .def("__setstate__", [](Cost* self, const std::tuple<double, double, double, int>& state) {
-        const auto& [ms, flops, bytes, kernels] = state;
-        new (self) Cost{ms, flops, bytes, kernels};
-      });
-  bind_pickled<CostTable>(
-      m, "CostTable",
-      "Milliseconds per operator signature; shared by the states that it prices.\n\n"
-      "Copying gives the table itself. Pickled, it takes along what it knows and was asked for.")
-      .def_static("roofline", &CostTable::roofline, nb::arg("flops_per_s"), nb::arg("bytes_per_s"),
-                  nb::arg("overhead_ms"),
-                  "overhead_ms + 1000 * max(flops / flops_per_s, bytes / bytes_per_s) an "
-                  "operator.\n\n"
-                  "Copies pay for their bytes; Reshape and its like, and what depends on "
-                  "constants alone, are free.")
-      .def_static("taso", &CostTable::taso, nb::arg("flops_per_s"), nb::arg("bytes_per_s"),
-                  nb::arg("overhead_ms"),
-                  "The same formula as TASO charges it, for comparison.\n\n"
-                  "Operators on constants are charged; copies and what TASO has as free "
-                  "operators of its own are not.")
-      .def_static("measured", &CostTable::measured,
-                  "Knows what `set` told it; asked for anything else, it notes that and answers "
-                  "NaN.")
-      .def("unknown", &CostTable::unknown, "Asked for and not known, in order of first asking.")
-      .def("set", &CostTable::set, nb::arg("key"), nb::arg("ms"),
-           "Tells what an operator of this `OpSignature.key` costs; states that lacked it take it "
-           "from here.")
-      .def("get", &CostTable::get, nb::arg("key"), "Milliseconds that `set` told, or None.")
-      .def(
-          "price", [](CostTable& t, const Graph& g) { return t.price(g); }, nb::arg("graph"),
-          "The cost of a graph: the sum over its operators in topological order, so "
-          "equal graphs cost bitwise the same.\n\n"
-          "ms is NaN if an operator's price is unknown. Linear in the graph's size.")
-      .def("__len__", &CostTable::size);
 }
 
 void bind_state(nb::module_& m) {
@@ -388,7 +339,6 @@ void bind_backtracking(nb::module_& m) {
 }  // namespace
 
 void bind_search(nb::module_& m) {
-  bind_cost(m);
   bind_state(m);
   m.def(
       "taso_hash", [](const Graph& g) { return taso_hash(g); }, nb::arg("graph"),

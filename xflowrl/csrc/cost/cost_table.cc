@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace xflowrl {
 namespace {
@@ -53,17 +54,17 @@ AttrsPtr resized(const AttrsPtr& attrs, const PricedSizes& sizes) {
 }  // namespace
 
 std::shared_ptr<CostTable> CostTable::roofline(double flops_per_s, double bytes_per_s,
-                                               double overhead_ms) {
+                                               double overhead_ms, Correction correction) {
   return std::shared_ptr<CostTable>(
-      new CostTable(Kind::kRoofline, flops_per_s, bytes_per_s, overhead_ms));
+      new CostTable(Kind::kRoofline, flops_per_s, bytes_per_s, overhead_ms, std::move(correction)));
 }
 std::shared_ptr<CostTable> CostTable::taso(double flops_per_s, double bytes_per_s,
                                            double overhead_ms) {
   return std::shared_ptr<CostTable>(
       new CostTable(Kind::kTaso, flops_per_s, bytes_per_s, overhead_ms));
 }
-std::shared_ptr<CostTable> CostTable::measured() {
-  return std::shared_ptr<CostTable>(new CostTable(Kind::kMeasured, 1, 1, 0));
+std::shared_ptr<CostTable> CostTable::measured(Correction correction) {
+  return std::shared_ptr<CostTable>(new CostTable(Kind::kMeasured, 1, 1, 0, std::move(correction)));
 }
 
 double CostTable::formula_ms(const NodeWork& work) const {
@@ -101,6 +102,14 @@ double CostTable::measured_ms(const Node& node, Operands inputs) {
 }
 
 Cost CostTable::price(const Node& node, Operands inputs, const PricedSizes* sizes) {
+  Cost cost = uncorrected(node, inputs, sizes);
+  if (cost.kernels == 0 || correction_.empty()) return cost;
+  const auto factor = correction_.find(op_class(node, inputs));
+  if (factor != correction_.end()) cost.ms *= factor->second;
+  return cost;
+}
+
+Cost CostTable::uncorrected(const Node& node, Operands inputs, const PricedSizes* sizes) {
   if (node.is_leaf() || (node.is_constant && kind_ != Kind::kTaso)) return {};
   if (has_unknown_type(node, inputs)) return {};
   if (sizes) return price_resized(node, inputs, *sizes);
@@ -128,7 +137,7 @@ Cost CostTable::price_resized(Node node, Operands inputs, const PricedSizes& siz
   for (Output& output : node.outputs) output.type = sizes.of(output.type);
   if (!node.is_opaque) node.attrs = resized(node.attrs, sizes);
   sign(node, operands);
-  return price(node, operands);
+  return uncorrected(node, operands, nullptr);
 }
 
 Cost CostTable::price(const Graph& graph, NodeId id) {
@@ -141,6 +150,18 @@ Cost CostTable::price(const Graph& graph) {
   Cost total;
   for (const NodeId id : graph.topological_order()) total += price(graph, id);
   return total;
+}
+
+std::map<OpClass, double> CostTable::ms_by_class(const Graph& graph) {
+  std::map<OpClass, double> sums;
+  for (const NodeId id : graph.topological_order()) {
+    const Node& node = graph.node(id);
+    if (node.is_leaf()) continue;
+    const std::vector<Operand> operands = graph.operands(node);
+    const Cost cost = uncorrected(node, operands, graph.priced_sizes());
+    if (cost.kernels) sums[op_class(node, operands)] += cost.ms;
+  }
+  return sums;
 }
 
 std::vector<OpSignature> CostTable::unknown() const { return unknown_; }

@@ -1,10 +1,13 @@
 // Prices of nodes and graphs.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "cost/op_class.h"
 #include "cost/op_signature.h"
 #include "graph/graph.h"
 
@@ -26,6 +29,9 @@ struct Cost {
   }
 };
 
+// What the price of every operator of a class is multiplied by; 1 for those not in it.
+using Correction = std::map<OpClass, double>;
+
 // Prices a node from its operator, attributes and types. Measured ones are not safe for concurrent
 // use: what is asked for and unknown is noted.
 class CostTable {
@@ -33,18 +39,20 @@ class CostTable {
   // ms = overhead + max(flops / flops_per_s, bytes / bytes_per_s); copies pay for their bytes,
   // Reshape and its like and whatever depends on constants alone are free.
   static std::shared_ptr<CostTable> roofline(double flops_per_s, double bytes_per_s,
-                                             double overhead_ms);
+                                             double overhead_ms, Correction correction = {});
   // As TASO charges: copies are free but for a concat of the user's own graph; operators on
   // constants are charged, batch normalisation folding's broadcast_add is not.
   static std::shared_ptr<CostTable> taso(double flops_per_s, double bytes_per_s,
                                          double overhead_ms);
   // Knows what it has been told.
-  static std::shared_ptr<CostTable> measured();
+  static std::shared_ptr<CostTable> measured(Correction correction = {});
 
   // `node` has its signature, outputs and constness.
   Cost price(const Node& node, Operands inputs, const PricedSizes* sizes = nullptr);
   Cost price(const Graph& graph, NodeId id);
   Cost price(const Graph& graph);  // in topological order, so equal graphs cost bitwise the same
+  // What the operators of each class cost together, without the correction; only those that cost.
+  std::map<OpClass, double> ms_by_class(const Graph& graph);
 
   // What was asked for and not known, in order of first asking.
   std::vector<OpSignature> unknown() const;
@@ -55,15 +63,20 @@ class CostTable {
   // Does pricing leave the table as it is? Then several threads may price at once.
   bool is_formula() const { return kind_ != Kind::kMeasured; }
   bool charges_constants() const { return kind_ == Kind::kTaso; }
+  // Does a price depend on the operators of the node's producers?
+  bool reads_producers() const { return !correction_.empty(); }
 
  private:
   friend struct Pickle;
   enum class Kind { kRoofline, kTaso, kMeasured };
-  CostTable(Kind kind, double flops_per_s, double bytes_per_s, double overhead_ms)
+  CostTable(Kind kind, double flops_per_s, double bytes_per_s, double overhead_ms,
+            Correction correction = {})
       : kind_(kind),
         flops_per_s_(flops_per_s),
         bytes_per_s_(bytes_per_s),
-        overhead_ms_(overhead_ms) {}
+        overhead_ms_(overhead_ms),
+        correction_(std::move(correction)) {}
+  Cost uncorrected(const Node& node, Operands inputs, const PricedSizes* sizes);
   Cost price_resized(Node node, Operands inputs, const PricedSizes& sizes);
   double formula_ms(const NodeWork& work) const;
   double taso_ms(const Node& node, NodeWork work, Operands inputs) const;
@@ -71,6 +84,7 @@ class CostTable {
 
   Kind kind_;
   double flops_per_s_, bytes_per_s_, overhead_ms_;
+  Correction correction_;
   std::unordered_map<std::string, double> known_by_key_;
   // Points into known_by_key_, whose elements stay where they are.
   std::unordered_map<Hash128, const double*, HashOfHash> known_;

@@ -99,7 +99,8 @@ std::vector<Operand> Graph::operands(const Node& reader) const {
   std::vector<Operand> operands;
   operands.reserve(reader.inputs.size());
   for (const TensorRef& t : reader.inputs)
-    operands.push_back(t.node == kNoNode ? Operand{} : Operand{&type(t), is_constant(t)});
+    operands.push_back(t.node == kNoNode ? Operand{}
+                                         : Operand{&type(t), is_constant(t), node(t.node).op});
   return operands;
 }
 

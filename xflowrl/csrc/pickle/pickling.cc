@@ -136,6 +136,8 @@ RuleSet Pickle::read<RuleSet>(ByteReader& r) {
 void Pickle::write(ByteWriter& w, const CostTable& table) {
   w.number(static_cast<int>(table.kind_));
   w.real(table.flops_per_s_), w.real(table.bytes_per_s_), w.real(table.overhead_ms_);
+  w.count(table.correction_.size());
+  for (const auto& [op_class, factor] : table.correction_) w.text(op_class.name()), w.real(factor);
   // Sorted, so that equal tables are equal bytes.
   const std::map<std::string, double> known(table.known_by_key_.begin(), table.known_by_key_.end());
   w.count(known.size());
@@ -149,7 +151,12 @@ CostTable Pickle::read<CostTable>(ByteReader& r) {
   using Kind = CostTable::Kind;
   const auto kind = static_cast<Kind>(r.number(0, static_cast<int>(Kind::kMeasured)));
   const double flops_per_s = r.real(), bytes_per_s = r.real(), overhead_ms = r.real();
-  CostTable table(kind, flops_per_s, bytes_per_s, overhead_ms);
+  Correction correction;
+  for (size_t left = r.count(); left > 0; --left) {
+    const OpClass op_class = find_op_class(r.text());
+    correction[op_class] = r.real();
+  }
+  CostTable table(kind, flops_per_s, bytes_per_s, overhead_ms, std::move(correction));
   for (size_t left = r.count(); left > 0; --left) {
     const std::string key = r.text();
     table.known_by_key_[key] = r.real();

@@ -140,7 +140,8 @@ class DeltaBuilder {
     for (const TensorRef& t : node.inputs) {
       const Node* producer = t.node == kNoNode ? nullptr : &node_of(t);
       const Output* output = producer ? &producer->outputs[at(t.output)] : nullptr;
-      operands_.push_back(output ? Operand{&output->type, producer->is_constant} : Operand{});
+      operands_.push_back(output ? Operand{&output->type, producer->is_constant, producer->op}
+                                 : Operand{});
       ids_.push_back(output ? output->value_id : Hash128{});
     }
   }
@@ -186,7 +187,7 @@ class DeltaBuilder {
   void rewire(const Rewired& r) {
     const Node& before = graph_.node(r.id);
     read_operands(r.node);
-    if (before.signature != r.node.signature) {
+    if (before.signature != r.node.signature || costs_.reads_producers()) {
       count(before, -1);
       count(r.node, 1);
       delta_.cost -= costs_.price(graph_, r.id);
