@@ -38,7 +38,11 @@ def calibrate(job: Job) -> None:
     sampling: Sampling = job.build("calibrate")
     judge = job.config["judge"]
     runtime = open_runtime(
-        judge["runtime"], device=judge["device"], threads=judge["threads"], group="judge"
+        judge["runtime"],
+        device=judge["device"],
+        threads=judge["threads"],
+        precision=judge["precision"],
+        group="judge",
     )
     for problem in job.problems():
         rows = _measured(job, problem, runtime, sampling)
@@ -56,27 +60,26 @@ def _measured(job: Job, problem: Problem, runtime: Runtime, sampling: Sampling) 
     before = read_rows(path)
     known = {row.graph: row for row in before if is_ours(row)}
     sample = sample_rewrites(problem, sampling.num_graphs)
-    timer: PairTimer | None = None
-    rows = []
-    for number, rewritten in enumerate(sample, start=1):
-        row = known.get(rewritten.graph.hash)
-        if row is None:
-            timer = timer or PairTimer(problem.model, runtime, max_s=sampling.max_s)
-            print(f"{problem.name}: {number} of {len(sample)}", end="\r", flush=True)
-            try:
-                times_ms = [timer.time_pair(rewritten.graph, number) for number in (0, 1)]
-            except RuntimeError as error:
-                _log.warning("%s refuses a graph: %s", runtime.name, error)
+    missing = [rewritten for rewritten in sample if rewritten.graph.hash not in known]
+    if missing:
+        timer = PairTimer(problem.model, runtime, max_s=sampling.max_s)
+        pairs = timer.time_pairs([rewritten.graph for rewritten in missing])
+        for number, (rewritten, times_ms) in enumerate(zip(missing, pairs, strict=True), start=1):
+            print(f"{problem.name}: {number} of {len(missing)}", end="\r", flush=True)
+            if isinstance(times_ms, Exception):
+                _log.warning("%s refuses a graph: %s", runtime.name, times_ms)
                 continue
-            row = _row(job, problem, runtime, rewritten, times_ms)
-            append_row(path, row)
-        rows.append(
-            replace(
-                row,
-                estimated_ms=rewritten.estimated_ms,
-                ms_by_class=classes_text(rewritten.ms_by_class),
-            )
+            known[rewritten.graph.hash] = _row(job, problem, runtime, rewritten, times_ms)
+            append_row(path, known[rewritten.graph.hash])
+    rows = [
+        replace(
+            known[rewritten.graph.hash],
+            estimated_ms=rewritten.estimated_ms,
+            ms_by_class=classes_text(rewritten.ms_by_class),
         )
+        for rewritten in sample
+        if rewritten.graph.hash in known
+    ]
     write_rows(path, [*(row for row in before if not is_ours(row)), *rows])
     return rows
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from xflowrl.measurement.runtimes import Run, Runtime
-from xflowrl.measurement.runtimes.worker import InWorkers, fresh
+from xflowrl.measurement.runtimes.worker import compile_each, fresh
 from xflowrl.measurement.timer import Measurement, is_narrow, median_interval, sample_ms
 
 _PRECISION = 0.005
@@ -196,13 +196,10 @@ def _compiled(
     files: Sequence[Path], feeds: Mapping[str, np.ndarray], runtime: Runtime
 ) -> Iterator[Run]:
     """A run for each file: one when it is asked for, or all at once where that is side by side."""
-    if not isinstance(runtime, InWorkers):
-        yield from (runtime.compile(_source(file), feeds) for file in files)
-        return
-    for made in runtime.compile_all([_source(file) for file in files], feeds):
-        if isinstance(made, Exception):
-            raise made
-        yield made
+    for run in compile_each(runtime, map(_source, files), feeds):
+        if isinstance(run, Exception):
+            raise run
+        yield run
 
 
 def _source(file: Path) -> bytes | Path:

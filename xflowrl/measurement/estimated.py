@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xflowrl._engine import CostTable, GraphBuilder, OpSignature, TensorType
-from xflowrl.measurement.kept_costs import KeptCosts, conditions_kept
 from xflowrl.measurement.correction import factors_of
+from xflowrl.measurement.kept_costs import KeptCosts, conditions_kept
 from xflowrl.measurement.objective import Objective
 from xflowrl.measurement.op_database import (
     OpCost,

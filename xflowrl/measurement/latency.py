@@ -44,9 +44,7 @@ def time_graph(model: Model, runtime: Runtime, *, max_ms: float = 300.0) -> Meas
     return Measurement.of(samples_ms, device=runtime.device, runtime=runtime.name)
 
 
-def latency_ms(
-    original: Model, state: State, *, runtime: Runtime, max_ms: float = 300.0
-) -> float:
+def latency_ms(original: Model, state: State, *, runtime: Runtime, max_ms: float = 300.0) -> float:
     """Median latency of the state's graph in a runtime, with the original's weights.
 
     `max_ms` is as for `time_graph`.

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -139,6 +139,28 @@ class InWorkers:
                 self._workers.append(worker)
             worker.is_busy = True
             return worker
+
+
+def side_by_side(runtime: Runtime) -> int:
+    """How many models it compiles at a time."""
+    return runtime.num_workers if isinstance(runtime, InWorkers) else 1
+
+
+def compile_each(
+    runtime: Runtime, models: Iterable[bytes | Path], feeds: Mapping[str, np.ndarray]
+) -> Iterator[Run | RuntimeError | MemoryError]:
+    """Runs of models, in order; in place of a run the error, where one is refused.
+
+    Compiled when it is asked for, or all at once where that is side by side.
+    """
+    if isinstance(runtime, InWorkers):
+        yield from runtime.compile_all(list(models), feeds)
+        return
+    for model in models:
+        try:
+            yield runtime.compile(model, feeds)
+        except (RuntimeError, MemoryError) as error:
+            yield error
 
 
 @contextmanager
