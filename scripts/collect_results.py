@@ -32,7 +32,7 @@ COLUMNS = (
     "num_kernels_best",
     "kept_original",
 )
-RUNTIMES = ("onnxruntime_plain", "onnxruntime")
+RUNTIMES = ("onnxruntime_plain", "onnxruntime", "torch", "torch_compile")
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -54,6 +54,12 @@ def rows(folder: Path) -> list[dict[str, Any]]:
                 row[f"{prefix}_best_ms"] = real.best_ms.median
                 row[f"{prefix}_speedup"] = real.speedup
                 row[f"{prefix}_noise"] = real.noise
+                row["device"] = real.device
+        if entry.raced:
+            picked = [raced.speedup for raced in entry.raced if raced.is_found]
+            row["num_raced"] = len(entry.raced)
+            row["picked_speedup"] = picked[0] if picked else None  # what the search alone found
+            row["takes"] = next((raced.takes for raced in entry.raced if raced.is_delivered), None)
         table.append(row)
     return table
 

@@ -304,7 +304,7 @@ def _cuda_device() -> tuple[str, str]:
     version = importlib.metadata.version("torch")
     if version.endswith("+cpu"):
         raise ValueError(
-            f"device=cuda: torch {version} has no CUDA; install one, or use device=cpu"
+            f"device=cuda: torch {version} has no CUDA; install one that has, or use device=cpu"
         )
     command = shutil.which("nvidia-smi")
     query = ["--query-gpu=name,driver_version", "--format=csv,noheader", "-i", _first_visible()]
