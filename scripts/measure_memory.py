@@ -2,9 +2,11 @@
 
     python scripts/measure_memory.py results/memory.csv
     python scripts/measure_memory.py results/memory.csv --runtimes torch --device cuda
+    python scripts/measure_memory.py results/memory.csv --runtimes torch_compile --timings 200
 
 Fifty graphs take turns: rewrites of a small SqueezeNet, and a few of SqueezeNet itself. Each
-measurement exports the graph, compiles it, times it for a moment and drops all. Exit
+measurement exports the graph, compiles it, times it for a moment and drops all. With `--timings`
+each graph that is compiled (in a worker process, if it is torch.compile) is timed so often. Exit
 code 1 if the memory of host or device grew by more than 10 MB after the warm-up.
 """
 
@@ -23,6 +25,8 @@ from xflowrl._engine import State
 from xflowrl.calibrate.sample import sample_rewrites
 from xflowrl.graphs.squeezenet import squeezenet
 from xflowrl.measurement import Runtime, latency_ms, open_runtime, roofline
+from xflowrl.measurement.operand_values import draw
+from xflowrl.measurement.runtimes import export_for
 from xflowrl.onnx_io import Model
 from xflowrl.problem import Problem, resident_bytes
 from xflowrl.rules import load_core
@@ -59,18 +63,35 @@ def states(model: Model, count: int) -> list[tuple[Model, State]]:
 
 
 def curve(
-    runtime: Runtime, graphs: Sequence[tuple[Model, State]], num_measurements: int, every: int
+    runtime: Runtime,
+    graphs: Sequence[tuple[Model, State]],
+    num_measurements: int,
+    every: int,
+    num_timings: int = 1,
 ) -> Iterator[Point]:
-    """Measures the graphs in turn; a point at the beginning and after each `every`."""
+    """Measures the graphs in turn; a point after each `every` measurements."""
     date = datetime.now(UTC).date().isoformat()
-    turns = itertools.islice(itertools.cycle(graphs), num_measurements)
-    for number, (model, state) in enumerate(turns):
-        latency_ms(model, state, runtime=runtime, max_ms=_MAX_MS)
-        if (number + 1) % every == 0:
+    turns = itertools.islice(itertools.cycle(graphs), num_measurements // num_timings)
+    for number, (model, state) in enumerate(turns, start=1):
+        if num_timings == 1:
+            latency_ms(model, state, runtime=runtime, max_ms=_MAX_MS)
+        else:
+            time_often(model, state, runtime, num_timings)
+        if number * num_timings % every == 0:
             yield Point(
-                *(runtime.name, runtime.version, runtime.device, date, number + 1),
+                *(runtime.name, runtime.version, runtime.device, date, number * num_timings),
                 *(resident_bytes() / 1e6, device_bytes(runtime) / 1e6),
             )
+
+
+def time_often(model: Model, state: State, runtime: Runtime, num_timings: int) -> None:
+    """Compiles the graph once and executes it so often."""
+    feeds = {name: draw(state.graph.tensor_type(name)) for name in state.graph.inputs}
+    run = runtime.compile(export_for(runtime, model.with_graph(state.graph)), feeds)
+    for _ in range(num_timings):
+        run()
+    del run
+    runtime.release()
 
 
 def device_bytes(runtime: Runtime) -> float:
@@ -97,9 +118,10 @@ def main() -> int:
     parser.add_argument("--runtimes", default="onnxruntime,onnxruntime_plain,torch")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--measurements", type=int, default=10_000)
+    parser.add_argument("--timings", type=int, default=1, help="of what is compiled once")
     parser.add_argument("--warmup", type=int, default=500)
     arguments = parser.parse_args()
-    graphs = rotation()
+    graphs = rotation(num_large=_NUM_LARGE if arguments.timings == 1 else 0)
     is_new, grew = not arguments.csv.exists(), False
     with arguments.csv.open("a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(Point.__annotations__), lineterminator="\n")
@@ -109,7 +131,8 @@ def main() -> int:
             runtime = open_runtime(name, device=arguments.device, group="measurement")
             points = []
             every = max(1, arguments.measurements // 100)
-            for point in curve(runtime, graphs, arguments.measurements, every):
+            turns = (arguments.measurements, every, arguments.timings)
+            for point in curve(runtime, graphs, *turns):
                 points.append(point)
                 writer.writerow(
                     {k: f"{v:.2f}" if isinstance(v, float) else v for k, v in asdict(point).items()}
