@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from xflowrl.measurement.device import DeviceLock
-from xflowrl.measurement.runtimes.runtime import Run, Runtime
+from xflowrl.measurement.runtimes.runtime import Run, Runtime, trim_memory
 
 _MAX_COMPILATIONS = 50  # PyTorch keeps 0.7 MB of each for good
 
@@ -113,12 +113,13 @@ class InWorkers:
                 raise
 
     def release(self) -> None:
-        """Gives the memory of dropped runs back, in all processes."""
+        """Gives the memory of dropped runs back, in all processes; that of their models here."""
         with self._mutex:
             for worker in self._workers:
                 if not worker.is_busy:
                     with suppress(RuntimeError):
                         worker.ask("release")
+        trim_memory()
 
     def close(self) -> None:
         """Ends the processes; their runs cannot be called any more."""
