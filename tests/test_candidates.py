@@ -180,6 +180,19 @@ def test_where_nothing_was_found_there_is_no_state() -> None:
     assert list(diverse(found(problem), problem, 4)) == []
 
 
+def test_of_one_there_is_no_other_than_what_was_found() -> None:
+    problem = siblings(4)
+    result = found(problem)
+    nothing = replace(
+        result,
+        model=problem.model,
+        trace=replace(result.trace, steps=()),
+        cost_best_ms=result.cost_initial_ms,
+    )
+    assert list(diverse(nothing, problem, 1)) == []
+    assert list(diverse(nothing, problem, 4)) != []
+
+
 def test_the_objective_says_how_many() -> None:
     assert hybrid(guide="roofline").num_real == 4
     assert hybrid(guide="roofline", num_real=7).num_real == 7

@@ -89,7 +89,7 @@ def diverse(
         takes = _in_words(Counter(kinds[: len(found)]), total)
         yield Candidate(found, result.model, takes, result.cost_best_ms, is_found=True)
     num_left = num - bool(found)
-    if not num_left:
+    if num == 1:  # the search's own, or none
         return
     try:
         recording = record(problem, steps, deadline_s=deadline_s)
