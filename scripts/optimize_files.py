@@ -176,11 +176,12 @@ def _speeds(path: Path, others: list[Path], feeds: Feeds, repeats: int) -> list[
     while len(rounds) < 6 or (
         len(rounds) < repeats + 3 and time.perf_counter() - began_s < MAX_TIMED_S
     ):
-        rounds.append([])
-        for session in sessions:
+        rounds.append([0.0] * len(sessions))
+        for turn in range(len(sessions)):
+            index = (len(rounds) + turn) % len(sessions)
             start_s = time.perf_counter()
-            session.run(None, feeds)
-            rounds[-1].append(time.perf_counter() - start_s)
+            sessions[index].run(None, feeds)
+            rounds[-1][index] = time.perf_counter() - start_s
     times = np.array(rounds[3:])  # the first ones warm up
     noise = abs(float(np.median(times[:, 0] / times[:, -1])) - 1)
     return [
