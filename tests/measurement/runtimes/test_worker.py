@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import parser
+from onnx import numpy_helper, parser
 
 from xflowrl.measurement.runtimes import open_runtime, worker
 from xflowrl.measurement.runtimes.worker import InWorkers, fresh
@@ -96,12 +96,13 @@ def test_one_that_dies_is_one_line_and_is_replaced(workers: InWorkers) -> None:
 
 def test_dropped_runs_are_dropped_over_there(workers: InWorkers) -> None:
     """Each holds 16 MB; ten of them would show."""
-    body = "w = ConstantOfShape<value = float[1] {1.0}>(s) m = ReduceMax(w) y = Mul(x, m)"
-    text = (
+    model_proto = parser.parse_model(
         '<ir_version: 9, opset_import: ["" : 18]> one (float[64, 64] x) => (float[64, 64] y) '
-        f"<int64[2] s = {{2048, 2048}}> {{ {body} }}"
+        "{ s = ReduceMax(x) t = Mul(w, s) m = ReduceMax(t) y = Mul(x, m) }"
     )
-    model = parser.parse_model(text).SerializeToString()
+    weight = numpy_helper.from_array(np.ones((2048, 2048), np.float32), "w")
+    model_proto.graph.initializer.append(weight)
+    model = model_proto.SerializeToString()
 
     def held_mb() -> float:
         pages = int(Path(f"/proc/{pids(workers)[0]}/statm").read_text().split()[1])
