@@ -25,7 +25,7 @@ from xflowrl._engine import State
 from xflowrl.calibrate.sample import sample_rewrites
 from xflowrl.graphs.squeezenet import squeezenet
 from xflowrl.measurement import Runtime, latency_ms, open_runtime, roofline
-from xflowrl.measurement.operand_values import draw
+from xflowrl.measurement.latency import feeds_of
 from xflowrl.measurement.runtimes import export_for
 from xflowrl.onnx_io import Model
 from xflowrl.problem import Problem, resident_bytes
@@ -86,8 +86,8 @@ def curve(
 
 def time_often(model: Model, state: State, runtime: Runtime, num_timings: int) -> None:
     """Compiles the graph once and executes it so often."""
-    feeds = {name: draw(state.graph.tensor_type(name)) for name in state.graph.inputs}
-    run = runtime.compile(export_for(runtime, model.with_graph(state.graph)), feeds)
+    rewritten = model.with_graph(state.graph)
+    run = runtime.compile(export_for(runtime, rewritten), feeds_of(rewritten))
     for _ in range(num_timings):
         run()
     del run

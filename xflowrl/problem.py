@@ -332,13 +332,11 @@ def replay(problem: Problem, trace: Trace) -> State:
             f"{problem.model.graph.hash}; replay it on the graph it was recorded on"
         )
     for index, step in enumerate(trace.steps):
-        for match in problem.objective.matches(state):
-            if match.rule == step.rule and tuple(match.tensors) == step.tensors:
-                state = state.apply(match)
-                break
-        else:
+        match = problem.objective.complete(state).find(step.rule, step.tensors)
+        if match is None:
             raise ValueError(
                 f"trace step {index}: rule {step.rule!r} does not match at "
                 f"{', '.join(step.tensors)}; replay it with the rules it was recorded with"
             )
+        state = state.apply(match)
     return state

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xflowrl.measurement.operand_values import draw
+from xflowrl.measurement.latency import feeds_of
 from xflowrl.measurement.runtimes import Run, Runtime, export_for
-from xflowrl.measurement.runtimes.worker import compile_each, side_by_side
+from xflowrl.measurement.runtimes.worker import checked, compile_each, side_by_side
 from xflowrl.measurement.timer import is_narrow, sample_ms
 
 if TYPE_CHECKING:
@@ -32,10 +32,8 @@ class PairTimer:
         self._model = original
         self._runtime = runtime
         self._max_ms = 1000.0 * max_s
-        self._feeds: Mapping[str, np.ndarray] = {
-            name: draw(original.graph.tensor_type(name)) for name in original.graph.inputs
-        }
-        self._originals = [self._checked(run) for run in self._compiled([original.graph] * 2)]
+        self._feeds = feeds_of(original)
+        self._originals = [checked(run) for run in self._compiled([original.graph] * 2)]
 
     def time_pairs(
         self, graphs: Sequence[Graph]
@@ -75,8 +73,3 @@ class PairTimer:
         models = (export_for(self._runtime, self._model.with_graph(graph)) for graph in graphs)
         yield from compile_each(self._runtime, models, self._feeds)
         self._runtime.release()
-
-    def _checked(self, run: Run | RuntimeError | MemoryError) -> Run:
-        if isinstance(run, Exception):
-            raise run
-        return run

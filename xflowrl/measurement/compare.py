@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from xflowrl.measurement.runtimes import Run, Runtime
-from xflowrl.measurement.runtimes.worker import compile_each, fresh
+from xflowrl.measurement.runtimes.worker import checked, compile_each, fresh
 from xflowrl.measurement.timer import Measurement, is_narrow, median_interval, sample_ms
 
 _PRECISION = 0.005
@@ -172,7 +172,10 @@ def _order(samples_ms: np.ndarray) -> tuple[list[int], int]:
 def _samples_of_each(
     make_runs: Sequence[Callable[[], Run]], runtime: Runtime, max_s: float
 ) -> np.ndarray:
-    """The same columns; what the machine did between the first and the last is noise."""
+    """A column for the original, for the original again at the end, then for each candidate.
+
+    What the machine did between the first and the last is noise.
+    """
     columns: list[np.ndarray] = []
     turns = (*make_runs, make_runs[0])
     for make in turns:
@@ -196,10 +199,7 @@ def _compiled(
     files: Sequence[Path], feeds: Mapping[str, np.ndarray], runtime: Runtime
 ) -> Iterator[Run]:
     """A run for each file: one when it is asked for, or all at once where that is side by side."""
-    for run in compile_each(runtime, map(_source, files), feeds):
-        if isinstance(run, Exception):
-            raise run
-        yield run
+    return map(checked, compile_each(runtime, map(_source, files), feeds))
 
 
 def _source(file: Path) -> bytes | Path:

@@ -10,11 +10,23 @@ from xflowrl.measurement.runtimes import Runtime, export_for
 from xflowrl.measurement.timer import Measurement, sample_ms
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from xflowrl._engine import State
     from xflowrl.onnx_io import Model
 
 PRECISION = 0.01
 _MIN_ROUNDS = 3
+
+
+def feeds_of(model: Model) -> dict[str, np.ndarray]:
+    """Drawn inputs of a model by name, of the sizes that it is priced at."""
+    shapes, graph = model.input_shapes(), model.graph
+    types = {name: graph.tensor_type(name) for name in graph.inputs}
+    return {
+        name: draw(TensorType(known.dtype, shapes.get(name, known.shape)))
+        for name, known in types.items()
+    }
 
 
 def time_graph(model: Model, runtime: Runtime, *, max_ms: float = 300.0) -> Measurement:
@@ -26,13 +38,7 @@ def time_graph(model: Model, runtime: Runtime, *, max_ms: float = 300.0) -> Meas
     Raises:
         RuntimeError: the runtime refuses the graph.
     """
-    shapes, graph = model.input_shapes(), model.graph
-    types = {name: graph.tensor_type(name) for name in graph.inputs}
-    feeds = {
-        name: draw(TensorType(known.dtype, shapes.get(name, known.shape)))
-        for name, known in types.items()
-    }
-    run = runtime.compile(export_for(runtime, model), feeds)
+    run = runtime.compile(export_for(runtime, model), feeds_of(model))
     try:
         with runtime.lock.exclusive():
             samples_ms = sample_ms(

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, parser
 
 from xflowrl.measurement.runtimes import open_runtime
 from xflowrl.measurement.runtimes.onnxruntime import open_session
-from xflowrl.measurement.runtimes.torch import Torch, eager
+from xflowrl.measurement.runtimes.torch import Torch, _cuda_device, eager
 
 
 def model_of(op_type: str, element: int = TensorProto.FLOAT) -> onnx.ModelProto:
@@ -131,12 +131,20 @@ def test_what_is_compiled_folds_its_weights() -> None:
     assert min(fast() for _ in range(5)) < 0.1 * min(slow() for _ in range(3))
 
 
-def test_a_machine_without_cuda_is_one_line() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has CUDA")
-    for name in ("torch", "torch_compile"):
-        with pytest.raises(ValueError, match=r"^judge\.device=cuda: .*; .*use device=cpu$"):
-            open_runtime(name, device="cuda", group="judge")
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [("2.13.0+cpu", r"torch 2\.13\.0\+cpu has no CUDA"), ("2.13.0", "no CUDA device is found")],
+)
+@pytest.mark.parametrize("name", ["torch", "torch_compile"])
+def test_a_machine_without_cuda_is_one_line(
+    name: str, version: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda package: version)
+    monkeypatch.setattr("shutil.which", lambda command: None)
+    for known in (_cuda_device, open_runtime):
+        known.cache_clear()
+    with pytest.raises(ValueError, match=rf"^judge\.device=cuda: {reason}.* use device=cpu$"):
+        open_runtime(name, device="cuda", group="judge")
 
 
 @pytest.mark.gpu

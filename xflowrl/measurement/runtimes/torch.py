@@ -37,13 +37,12 @@ _CORES_A_WORKER = 3  # Inductor compiles the kernels of one model side by side
 def eager(device: str, threads: int, precision: str = "fp32") -> Runtime:
     """As a user of PyTorch runs a network for inference; on CUDA captured in a CUDA graph."""
     runtime = Torch("torch", device, threads, precision, is_compiled=False)
-    return runtime if device == "cpu" else InWorkers(runtime, num_workers=_num_workers())
+    return runtime if device == "cpu" else _in_workers(runtime)
 
 
 def compiled(device: str, threads: int, precision: str = "fp32") -> Runtime:
     """torch.compile with Inductor and freezing; on CUDA captured in a CUDA graph."""
-    runtime = Torch("torch_compile", device, threads, precision, is_compiled=True)
-    return InWorkers(runtime, num_workers=_num_workers())
+    return _in_workers(Torch("torch_compile", device, threads, precision, is_compiled=True))
 
 
 @dataclass(frozen=True)
@@ -187,13 +186,7 @@ class BoundModule:
 
 
 class CapturedModule(BoundModule):
-    """The same on CUDA, captured in a CUDA graph; a call replays it for about a millisecond.
-
-    Attributes:
-        layout: of images in memory, "contiguous" or "channels_last"; a compiler chooses by itself.
-    """
-
-    layout = "contiguous"
+    """The same on CUDA, captured in a CUDA graph; a call replays it for about a millisecond."""
 
     def __init__(self, function: Callable[..., Any], inputs: Sequence[Tensor]) -> None:
         import torch
@@ -243,7 +236,6 @@ def _faster_layout(module: OnnxModule, inputs: Sequence[Tensor]) -> CapturedModu
             other.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
             [t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in inputs],
         )
-        last.layout = "channels_last"
         found.append(last)
     return min(found, key=lambda run: min(run() for _ in range(5)))
 
@@ -285,8 +277,10 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _num_workers() -> int:
-    return max(1, len(os.sched_getaffinity(0)) // _CORES_A_WORKER)
+def _in_workers(runtime: Torch) -> InWorkers:
+    num_workers = max(1, len(os.sched_getaffinity(0)) // _CORES_A_WORKER)
+    environment = (("TORCHINDUCTOR_COMPILE_THREADS", str(_CORES_A_WORKER)),)
+    return InWorkers(runtime, num_workers, environment)
 
 
 def _first_visible() -> str:

@@ -39,10 +39,12 @@ class InWorkers:
     Attributes:
         inner: what they run.
         num_workers: that compile side by side.
+        environment: variables of theirs, where this process has none of that name.
     """
 
     inner: Runtime
     num_workers: int = 1
+    environment: tuple[tuple[str, str], ...] = ()
     _workers: list[_Worker] = field(default_factory=list, compare=False, repr=False)
     _mutex: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
@@ -135,7 +137,7 @@ class InWorkers:
                     worker.close()
                     self._workers.remove(worker)
             free = [w for w in self._workers if not (w.is_busy or w.is_worn)]
-            worker = free[0] if free else _Worker(self.inner)
+            worker = free[0] if free else _Worker(self.inner, dict(self.environment))
             if not free:
                 self._workers.append(worker)
             worker.is_busy = True
@@ -164,11 +166,18 @@ def compile_each(
             yield error
 
 
+def checked(run: Run | RuntimeError | MemoryError) -> Run:
+    """The run; raises the error that is in its place."""
+    if isinstance(run, Exception):
+        raise run
+    return run
+
+
 @contextmanager
 def fresh(runtime: Runtime) -> Iterator[Runtime]:
     """The runtime in processes that have run nothing before, and end here."""
     if isinstance(runtime, InWorkers):
-        workers = InWorkers(runtime.inner, runtime.num_workers)
+        workers = InWorkers(runtime.inner, runtime.num_workers, runtime.environment)
     else:
         workers = InWorkers(runtime)
     try:
@@ -180,20 +189,23 @@ def fresh(runtime: Runtime) -> Iterator[Runtime]:
 class _Worker:
     """One process, as seen from here."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, environment: Mapping[str, str]) -> None:
         self.is_busy = False
         self.num_runs = 0
         self._num_compilations = 0
         self._mutex = threading.Lock()  # of one question and its answer
         self._dropped: list[int] = []
         self._connection, theirs = Pipe()
-        threads = {"TORCHINDUCTOR_COMPILE_THREADS": "3"} | dict(os.environ)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", f"{__package__}.worker_process", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env=threads | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={
+                **environment,
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            },
         )
         theirs.close()
         weakref.finalize(self, _end, self._connection, self._process)
