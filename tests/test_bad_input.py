@@ -24,14 +24,14 @@ def refused(
 
     With `composed=False` the configuration is refused before a run folder is made.
     """
-    from xflowrl import run
+    from xflowrl import jobs, run
 
     def check(*arguments: str, composed: bool = True) -> str:
         monkeypatch.chdir(tmp_path)
         options = ("measurement=roofline", "wandb.mode=disabled", "agent=greedy")
         monkeypatch.setattr(sys, "argv", ["xflowrl.run", *options, *arguments])
         with pytest.raises(SystemExit) as end:
-            run.main(run.optimize)
+            jobs.main(run.optimize)
         if isinstance(end.value.code, str):  # what the interpreter prints, exiting with 1
             print(end.value.code, file=sys.stderr)
         else:

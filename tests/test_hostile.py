@@ -22,11 +22,11 @@ from hydra.errors import OverrideParseException
 import xflowrl
 from xflowrl.agents.ppo.checkpoint import FORMAT, load_policy
 from xflowrl.delivery import check_target
+from xflowrl.jobs import one_line
 from xflowrl.measurement.op_database import Conditions, OpDatabase
 from xflowrl.measurement.op_database import default_path as op_costs
 from xflowrl.options import build, refuse_foreign
 from xflowrl.rules import load_core
-from xflowrl.run import one_line
 from xflowrl.run_folder import read_metrics, read_result
 from xflowrl.soundness.findings import default_path as findings
 

@@ -19,7 +19,7 @@ HALTING = """
 import sys, time
 from pathlib import Path
 from {module} import {name} as owner
-from xflowrl import run
+from xflowrl import jobs, run
 
 original, calls = owner.{function}, 0
 
@@ -32,7 +32,7 @@ def halting(*args, **keywords):
     return original(*args, **keywords)
 
 owner.{function} = halting
-run.main(run.optimize)
+jobs.main(run.optimize)
 """
 READING = ("xflowrl.graphs", "onnx_files", "load_onnx")
 PRICING = ("xflowrl.problem", "Problem", "initial_state")

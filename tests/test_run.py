@@ -45,14 +45,14 @@ def run_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """The command line, in this process: returns exit code, standard output and error."""
-    from xflowrl import run as run_module
+    from xflowrl import jobs, run
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["xflowrl.run", *arguments])
         code = 0
         try:
-            run_module.main(run_module.optimize)
+            jobs.main(run.optimize)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
             if isinstance(end.code, str):

@@ -1,175 +1,23 @@
-"""`python -m xflowrl.run graph=... agent=...`: a model in, a cheaper verified model out.
-
-The only reader of Hydra's configuration. `main(task)` composes and checks it, then calls the task
-with a `Job` for every run folder; other verbs of the package are further tasks of it.
-"""
+"""`python -m xflowrl.run graph=... agent=...`: a model in, a cheaper verified model out."""
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import logging
 import os
-import re
-import shlex
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
-from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
-
-from xflowrl.interrupts import EndNow, Interrupts
-from xflowrl.options import (
-    build,
-    check,
-    check_value,
-    conf_folder,
-    distinct,
-    make_problems,
-    refuse_foreign,
-)
-from xflowrl.shortage import is_no_memory, is_no_space, memory_for
+from xflowrl.jobs import Job, JobFailed, file_name, main, one_line
+from xflowrl.options import distinct
+from xflowrl.shortage import memory_for
 
 if TYPE_CHECKING:
-    from xflowrl._engine import RuleSet
     from xflowrl.judge import Judge
-    from xflowrl.measurement import Objective
-    from xflowrl.onnx_io import Model
-    from xflowrl.problem import Agent, Budget, Problem, Result
+    from xflowrl.problem import Problem, Result
     from xflowrl.run_folder import GraphRecord, RunRecord
 
 logger = logging.getLogger(__name__)
-
-# The options that belong to no target, with their types.
-_PLAIN_OPTIONS = {"seed": int, "folder": str, "experiment": str | None}
-
-# What a user can cause; anything else is a mistake of ours and shows its traceback.
-_USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, MemoryError)
-
-
-class JobFailed(Exception):
-    """A job of a sweep failed and has said why; the others run, then the exit code is 1."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run: its configuration, checked and resolved, and its folder.
-
-    Attributes:
-        config: plain dicts, lists and scalars.
-        choices: the option chosen in each group: `choices["agent"] == "greedy"`.
-        overrides: what the command line changed.
-        interrupts: what Ctrl-C and SIGTERM do.
-        refusals: what could not be read or delivered and why; the others are.
-    """
-
-    config: Mapping[str, Any]
-    choices: Mapping[str, str]
-    overrides: Sequence[str]
-    folder: Path
-    interrupts: Interrupts
-    refusals: list[str] = field(default_factory=list)
-
-    @property
-    def seed(self) -> int:
-        """The seed of everything random in the run."""
-        return int(self.config["seed"])
-
-    def refused(self, reason: str) -> None:
-        """Says in one line that a graph is given up."""
-        self.refusals.append(reason)
-        logger.error("error: %s", reason)
-
-    def build(self, group: str) -> Any:
-        """The object that a part of the configuration describes."""
-        return build(self.config[group])
-
-    def models(self) -> list[Model]:
-        """The graphs to optimise."""
-        built = self.build("graph")
-        for reason in getattr(built, "unread", ()):
-            self.refused(reason)
-        models = list(built) if isinstance(built, list | tuple) else [built]
-        if not models:
-            raise ValueError(f"graph={self.choices['graph']} gives no graph: name at least one")
-        return models
-
-    def rules(self) -> RuleSet:
-        """The rules."""
-        rules: RuleSet = self.build("rules")
-        return rules
-
-    def objective(self) -> Objective:
-        """The objective."""
-        objective: Objective = self.build("measurement")
-        return objective
-
-    def budget(self) -> Budget:
-        """The budget of each problem."""
-        budget: Budget = self.build("budget")
-        return budget
-
-    def agent(self) -> Agent:
-        """The agent."""
-        agent: Agent = self.build("agent")
-        return agent
-
-    def problems(self) -> list[Problem]:
-        """One problem a graph."""
-        models, rules, objective = self.models(), self.rules(), self.objective()
-        return make_problems(models, rules, objective, self.budget(), seed=self.seed)
-
-
-Task = Callable[[Job], None]
-
-
-class RefuseBadConfig(Callback):
-    """Checks a single run's configuration before its folder is made."""
-
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Ends the process with one line if the configuration is bad."""
-        try:
-            _check(_plain(config, resolve=False))
-        except (ValueError, MemoryError) as error:
-            # Hydra turns exceptions of callbacks into warnings, but lets an exit through.
-            sys.exit(f"error: {one_line(error)}")
-
-
-def main(task: Task) -> None:
-    """Runs `task` for the command line's configuration; `-m` once for each of its combinations.
-
-    What the user got wrong is one line on standard error and exit code 1. A failing job of a sweep
-    does not stop the others. Ctrl-C and SIGTERM do: the exit code is then 130 or 143, whatever was
-    delivered, and the files of what was finished are there. A second one ends at once.
-    """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
-    logging.raiseExceptions = False  # a full disk loses lines of the log, and says so elsewhere
-
-    @functools.wraps(task)
-    def run_job(config: DictConfig) -> None:
-        _run_job(task, config)
-
-    try:
-        _refuse_code(sys.argv[1:])
-        hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
-    except JobFailed:
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough of --help
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except _USER_ERRORS as error:
-        sys.exit(f"error: {one_line(error)}")
 
 
 def optimize(job: Job) -> None:
@@ -293,108 +141,8 @@ def model_files(graphs: Sequence[str]) -> list[str]:
     return [f"best-{name}.onnx" for name in names]
 
 
-def file_name(name: str) -> str:
-    """`name` with everything that does not belong into a file name replaced."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:100] or "graph"
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error, without line breaks and without Hydra's advice to developers."""
-    if isinstance(error, OverrideParseException):
-        return _unreadable(error.override)
-    if isinstance(error.__cause__, OSError):  # of the handler that opens the run's log
-        error = error.__cause__
-    text = str(error) or type(error).__name__
-    if isinstance(error, InterpolationResolutionError):
-        text = f"{text.splitlines()[0]}; rename a file that has ${{ in its name"
-    if isinstance(error, PermissionError):
-        text = f'"{error.filename}": {error.strerror}; allow it, or give another place '
-        text += "(hydra.run.dir is where a run writes)"
-    if isinstance(error, MemoryError):
-        text = f"out of memory: {text}"
-    if is_no_space(error):
-        text += ": the run folder cannot be written; free some space, or set hydra.run.dir"
-    for advice in ("Config search path:", "full_key:", "See https://", "To append to your config"):
-        text = text.split(advice)[0]
-    text = " ".join(text.split()).removeprefix("In 'config': ")
-    if text.startswith("Could not override "):
-        return f"{text} There is no such key; --cfg job shows those there are"
-    return text
-
-
-def _refuse_code(arguments: Sequence[str]) -> None:
-    """Raises ValueError for one that has Hydra call something, which it does before we check."""
-    for argument in arguments:
-        if re.match(r"[+~]*hydra\.", argument) and re.search(r"_target_|\bclass\b|\(\)", argument):
-            raise ValueError(f"{argument} names other code, which is not run; leave it out")
-
-
-def _unreadable(override: str) -> str:
-    """That an argument does not follow Hydra's grammar, and how it does: quoted."""
-    name, _, value = override.partition("=")
-    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], value)
-    if not override.isprintable():
-        return f"Error parsing override {override!r}: rename what is no plain text"
-    quoted = shlex.quote(f'{name}="{escaped}"')
-    return f"Error parsing override {override}: quote what is no plain word, {quoted}"
-
-
-def _run_job(task: Task, config: DictConfig) -> None:
-    settings = HydraConfig.get()
-    folder = Path(settings.runtime.output_dir)
-    choices = dict(settings.runtime.choices)
-    overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
-    try:
-        with Interrupts() as interrupts:
-            plain = _plain(config, resolve=True)
-            _check(plain)
-            task(Job(plain, choices, overrides, folder, interrupts))
-    except JobFailed:
-        pass  # said where it happened
-    except _USER_ERRORS as error:
-        logger.error("error: %s", one_line(error))
-        logger.debug("raised here", exc_info=True)
-    except (KeyboardInterrupt, EndNow):
-        pass  # said below
-    except Exception as error:
-        if is_no_memory(error):
-            logger.error("error: out of memory: %s", one_line(error))
-        else:
-            logger.exception("internal error")
-    else:
-        if not interrupts.exit_code:
-            return
-    if interrupts.exit_code:
-        logger.error("interrupted")
-        sys.exit(interrupts.exit_code)  # a sweep ends with the job it falls into
-    if settings.mode == RunMode.RUN:
-        sys.exit(1)  # Hydra would print a second line about an exception
-    raise JobFailed
-
-
-def _plain(config: DictConfig, *, resolve: bool) -> dict[str, Any]:
-    masked = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    plain: Any = OmegaConf.to_container(masked, resolve=resolve)
-    return dict(plain)
-
-
-def _check(config: Mapping[str, Any]) -> None:
-    for name, value in config.items():
-        if name in _PLAIN_OPTIONS:
-            check_value(name, value, _PLAIN_OPTIONS[name])
-        elif not isinstance(value, dict):
-            raise ValueError(f"{name} is {value!r}: it is a group, give {name}=OPTION")
-    refuse_foreign(config, "")
-    check(config)
-
-
-def _config_path() -> str:
-    installed = importlib.util.find_spec("xflowrl.conf") is not None
-    return "pkg://xflowrl.conf" if installed else str(conf_folder())
-
-
 if __name__ == "__main__":
     # By its full name, so that there is one copy of this module, and jobs can be pickled.
     from xflowrl import run
 
-    run.main(run.optimize)
+    main(run.optimize)

@@ -22,9 +22,9 @@ from xflowrl.calibrate.timing import PairTimer
 from xflowrl.measurement.runtimes import open_runtime
 
 if TYPE_CHECKING:
+    from xflowrl.jobs import Job
     from xflowrl.measurement.runtimes import Runtime
     from xflowrl.problem import Problem
-    from xflowrl.run import Job
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ TABLE = "calibration.csv"
 
 def calibrate(job: Job) -> None:
     """The task of this verb."""
-    from xflowrl.run import file_name
+    from xflowrl.jobs import file_name
 
     sampling: Sampling = job.build("calibrate")
     judge = job.config["judge"]
@@ -114,7 +114,7 @@ def _row(
 
 if __name__ == "__main__":
     # By its full name, so that there is one copy of this module, and jobs can be pickled.
-    from xflowrl import run
     from xflowrl.calibrate import __main__ as verb
+    from xflowrl.jobs import main
 
-    run.main(verb.calibrate)
+    main(verb.calibrate)
