@@ -69,6 +69,9 @@ def linked(markdown: str, source: str, page: str) -> str:
         inside = PAGES.get(target) or target.removeprefix("docs/")
         if inside == target:
             return match["text"]
+        inside = re.sub(r"\.ipynb$", ".md", inside)
+        if inside == page:
+            return match[0]  # the notebook that this page is
         to = posixpath.relpath(inside, posixpath.dirname(page) or ".")
         return f"[{match['text']}]({to}{match['anchor'] or ''})"
 

@@ -43,7 +43,7 @@ xflowrl() {
 python() {
   local shrunk=()
   case "$*" in
-    *--help* | *--cfg*) ;;
+    *--help* | *--cfg* | *resume=*) ;;
     "-m xflowrl.run"*)
       shrunk=(budget.max_iterations=3 judge.max_s=0.2 wandb.mode=disabled) ;;&
     "-m xflowrl.run"*agent=ppo*) shrunk+=(agent.train_iterations=1 agent.num_samples=0) ;;
@@ -129,6 +129,9 @@ def test_what_a_page_shows_works(page: Path, folder: Path, request: pytest.Fixtu
     if "graph_subst.pb" in page.read_text("utf-8"):  # a reader's own copy
         taso = request.getfixturevalue("shared_dir") / "taso"
         shutil.copy(taso / "graph_subst.pb", folder)
+    if "FOLDER" in page.read_text("utf-8"):  # a run of theirs
+        run = "graph=tiny measurement=roofline hydra.run.dir=FOLDER"
+        run_shell(Block("sh", None, f"python -m xflowrl.run {run}\n", 1), folder)
     run_page(page, folder)
 
 
