@@ -19,12 +19,22 @@ from site_pages import PAGES, linked, notebook_page  # noqa: E402 (it imports mk
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """mkdocs, having built the site into the folder that is its last argument."""
     folder = tmp_path_factory.mktemp("site")
     line = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder)]
-    done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+@pytest.fixture
+def site(build: subprocess.CompletedProcess[str]) -> Path:
+    return Path(build.args[-1])
+
+
+def test_nothing_is_wrong_with_links_and_docstrings(
+    build: subprocess.CompletedProcess[str],
+) -> None:
+    assert build.returncode == 0, build.stderr
 
 
 def test_every_page_and_figure_is_in_the_site(site: Path) -> None:
