@@ -53,6 +53,7 @@ class WatchedRun:
     def __init__(self, run: Run, watch: Watched) -> None:
         self._run = run
         self._watch = watch
+        self.layout = run.layout
 
     def __call__(self) -> float:
         started_s = time.perf_counter()

@@ -161,6 +161,8 @@ class BoundModule:
         RuntimeError: from construction or a call; one line names the node.
     """
 
+    layout = ""
+
     def __init__(
         self, function: Callable[..., Any], inputs: Sequence[Tensor], threads: int
     ) -> None:
@@ -229,6 +231,7 @@ def _faster_layout(module: OnnxModule, inputs: Sequence[Tensor]) -> CapturedModu
     import torch
 
     found = [CapturedModule(module, inputs)]
+    found[0].layout = "contiguous"
     ranks = {tensor.ndim for tensor in (*inputs, *module.buffers())}
     if 4 in ranks and 5 not in ranks:
         other = copy.deepcopy(module)  # the graph that is captured reads the weights where they are
@@ -236,6 +239,7 @@ def _faster_layout(module: OnnxModule, inputs: Sequence[Tensor]) -> CapturedModu
             other.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
             [t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in inputs],
         )
+        last.layout = "channels_last"
         found.append(last)
     return min(found, key=lambda run: min(run() for _ in range(5)))
 
