@@ -120,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     f"{value:.3f}" if isinstance(value, float) else value
                     for value in vars(found).values()
                 )
+                file.flush()
                 print(
                     f"{name:12}{key:20}{found.per_second:8.2f} a second, executing "
                     f"{found.share_executing:.0%}, compiling {found.share_compiling:.0%}",

@@ -196,7 +196,7 @@ class CapturedModule(BoundModule):
         self._function = function  # its weights must outlive the graph
         self._inputs = inputs
         self._num_replays = 1
-        stream = torch.cuda.Stream()
+        stream = _warmup_stream()
         stream.wait_stream(torch.cuda.current_stream())
         try:
             with torch.no_grad():
@@ -251,7 +251,7 @@ def _one_line_for_the_device(name: str) -> Iterator[None]:
 
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):  # of the device, or of a node that says so
         free, total = (number / 2**30 for number in torch.cuda.mem_get_info())
         held = torch.cuda.memory_allocated() / 2**30
         raise RuntimeError(
@@ -285,6 +285,14 @@ def _in_workers(runtime: Torch) -> InWorkers:
     num_workers = max(1, len(os.sched_getaffinity(0)) // _CORES_A_WORKER)
     environment = (("TORCHINDUCTOR_COMPILE_THREADS", str(_CORES_A_WORKER)),)
     return InWorkers(runtime, num_workers, environment)
+
+
+@functools.cache
+def _warmup_stream() -> Any:
+    """One for all models: cuBLAS keeps a workspace of 32 MB for each stream it has seen."""
+    import torch
+
+    return torch.cuda.Stream()
 
 
 def _first_visible() -> str:
