@@ -65,7 +65,6 @@ MAY_IMPORT = {
     "console": {"measurement", "problem", "run_folder", "api"},
     "command": {"interrupts", "shortage", "options", "api", "console"},
     "__main__": {"command"},
-    "report": {"run_folder"},
     "options": {"_engine", "onnx_io", "taso", "measurement", "problem"},
     "rules.__main__": {"_engine", "taso", "soundness", "rules", "options"},
     "jobs": {"_engine", "interrupts", "shortage", "onnx_io", "measurement", "problem", "options"},
@@ -88,6 +87,16 @@ MAY_IMPORT = {
         "measurement.runtimes",
         "problem",
         "jobs",
+    },
+    "report": {
+        "_engine",
+        "measurement",
+        "problem",
+        "run_folder",
+        "options",
+        "calibrate",
+        "replaying",
+        "shortage",
     },
     "api": {
         "_engine",
@@ -119,6 +128,10 @@ FENCES = {
     "rich": {"console"},
     "click": {"command", "costs"},
     "google": {"onnx_io", "taso.rule_file"},
+    "plotly": {"report.html"},
+    "igraph": {"report.graph_view"},
+    "jinja2": {"report.html"},
+    "matplotlib": {"report.paper", "calibrate.report"},
 }
 
 

@@ -291,14 +291,14 @@ def read_result(folder: Path) -> RunRecord:
     return _read(folder / "result.json", RunRecord)
 
 
-def read_traces(folder: Path) -> dict[str, Trace]:
-    """The traces of a run folder's `trace.json`, by graph.
+def read_trace_record(folder: Path) -> TraceRecord:
+    """The `trace.json` of a run folder; raises what `read_result` raises."""
+    return _read(folder / "trace.json", TraceRecord)
 
-    Raises:
-        ValueError: it is none, or of a schema this version does not read.
-        OSError: there is none.
-    """
-    record = _read(folder / "trace.json", TraceRecord)
+
+def read_traces(folder: Path) -> dict[str, Trace]:
+    """The traces of a run folder, by graph, to be replayed; raises what `read_result` raises."""
+    record = read_trace_record(folder)
     return {entry.graph: Trace(entry.graph_hash, entry.steps) for entry in record.traces}
 
 
@@ -319,11 +319,6 @@ def read_metrics(folder: Path) -> Iterator[dict[str, float | None]]:
                 if not isinstance(row, dict):
                     raise ValueError(f"{lines.name} is no metrics.jsonl of a run: {line[:80]!r}")
                 yield row
-
-
-def find_runs(folders: Sequence[Path]) -> list[Path]:
-    """The run folders that are or lie below these, each one's in the order of the paths."""
-    return [path.parent for folder in folders for path in sorted(folder.rglob("result.json"))]
 
 
 def _read(path: Path, kind: type[Record]) -> Record:

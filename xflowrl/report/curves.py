@@ -1,0 +1,275 @@
+"""Figures of what happens in the course of a run: searches, training, and larger budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from xflowrl.report.comparison import variants
+from xflowrl.report.figure import MAX_SERIES, Figure, Line, Missing, Panel, num_runs
+from xflowrl.report.metric_rows import search_rows, training_rows
+from xflowrl.report.outcomes import Outcome, group, largest_budget, with_costs
+from xflowrl.report.statistics import mean_curve, mean_interval, steps_at
+
+_FIRST = 200  # iterations that the study looks at more closely
+_MAX_POINTS = 400
+
+Curve = tuple[list[float], list[float]]  # x, ascending, and y
+
+
+def best_over_iterations(found: Sequence[Outcome]) -> Figure | Missing:
+    """Mean best cost over iterations, a curve a setting."""
+
+    def curve(outcome: Outcome) -> Curve:
+        steps = outcome.improvements
+        return [max(1.0, step.iteration) for step in steps], [step.cost_ms for step in steps]
+
+    return _best_over(
+        found,
+        curve,
+        name="best_over_iterations",
+        title="Best cost over iterations",
+        x="iterations (states whose matches were listed)",
+        said="",
+    )
+
+
+def best_over_seconds(found: Sequence[Outcome]) -> Figure | Missing:
+    """Mean best cost over seconds with training in them, a curve a setting."""
+
+    def curve(outcome: Outcome) -> Curve:
+        in_training = []
+        if outcome.train_s:
+            rows = training_rows(outcome.run, outcome.record.graph)
+            in_training = [(row["seconds"], row["best_cost_ms"]) for row in rows]
+        points = [(0.0, outcome.improvements[0].cost_ms)]
+        points += [(s, ms) for s, ms in in_training if s is not None and ms is not None]
+        points += [(outcome.train_s + i.seconds, i.cost_ms) for i in outcome.improvements]
+        points.sort(key=lambda point: point[0])
+        seconds, costs = zip(*points, strict=True)
+        return list(seconds), np.minimum.accumulate(costs).tolist()
+
+    return _best_over(
+        found,
+        curve,
+        name="best_over_seconds",
+        title="Best cost over seconds",
+        x="time, training included, s",
+        said=" Agents that train show the best graph of training until it ends.",
+    )
+
+
+def _best_over(
+    found: Sequence[Outcome],
+    curve_fn: Callable[[Outcome], Curve],
+    *,
+    name: str,
+    title: str,
+    x: str,
+    said: str,
+) -> Figure | Missing:
+    numbers, panels, counts = variants(found), [], list[int]()
+    traced = [outcome for outcome in largest_budget(found) if outcome.improvements]
+    for problem, same in group(traced, lambda o: o.problem).items():
+        curves = {s: [*map(curve_fn, of)] for s, of in group(same, lambda o: o.setting).items()}
+        times = [t for each in curves.values() for ts, _ in each for t in ts if t > 0]
+        first, last = min(times, default=1.0), max(times, default=1.0)
+        lines = []
+        for setting, each in curves.items():
+            grid = _grid([t for ts, _ in each for t in ts], first, last)
+            values = np.stack([steps_at(ts, ys, grid) for ts, ys in each])
+            agent = next(outcome.agent for outcome in same if outcome.setting == setting)
+            lines.append(_line(setting, agent, numbers[setting], grid, values, is_step=True))
+            counts.append(len(each))
+        lines = sorted(lines, key=lambda line: line.y[-1])[:MAX_SERIES]
+        panels.append(Panel(title=problem, x=x, y="best cost, ms", lines=lines, x_scale="log"))
+    if not panels:
+        return Missing(title, "no run has a trace.json")
+    return Figure(
+        name=name,
+        title=title,
+        caption=f"Cost of the best graph so far: mean and 95% bootstrap band over "
+        f"{num_runs(counts)} of the largest budget of each agent. A search that has ended keeps "
+        f"its best.{said} The horizontal axis is logarithmic.",
+        panels=panels,
+    )
+
+
+def best_over_budgets(found: Sequence[Outcome]) -> Figure | Missing:
+    """Mean best cost over the one limit of the budget that the runs differ in."""
+    title = "Best cost over budgets"
+    limits = _swept_limit(found)
+    if limits is None:
+        return Missing(
+            title, "the runs do not differ in one limit: sweep it (budget.max_iterations=10,100)"
+        )
+    name, numbers, panels, counts = limits, variants(found), [], list[int]()
+    limited = [outcome for outcome in with_costs(found) if outcome.run.options.get(name)]
+    for problem, same in group(limited, lambda o: o.problem).items():
+        if len({outcome.budget for outcome in same}) < 2:
+            continue
+        lines = []
+        for setting, of in group(same, lambda o: o.setting).items():
+            by_limit = group(of, lambda o: float(o.run.options[name]))
+            limits_of = sorted(by_limit)
+            values = [[o.best_ms for o in by_limit[at]] for at in limits_of]
+            intervals = [mean_interval(costs) for costs in values]
+            counts += map(len, values)
+            lines.append(
+                Line(
+                    name=setting,
+                    agent=of[0].agent,
+                    x=limits_of,
+                    y=[interval.value for interval in intervals],
+                    low=[interval.low for interval in intervals],
+                    high=[interval.high for interval in intervals],
+                    variant=numbers[setting],
+                )
+            )
+        x, y = f"{name.removeprefix('budget.').replace('_', ' ')}", "best cost, ms"
+        panels.append(Panel(title=problem, x=x, y=y, lines=lines[:MAX_SERIES], x_scale="log"))
+    if not panels:
+        return Missing(title, f"no problem has runs of two limits {name}")
+    return Figure(
+        name="best_over_budgets",
+        title=title,
+        caption=f"Cost of the best graph under a budget of so many {name.removeprefix('budget.')}: "
+        f"mean and 95% bootstrap band, {num_runs(counts)} a point.",
+        panels=panels,
+    )
+
+
+def _swept_limit(found: Sequence[Outcome]) -> str | None:
+    options = [outcome.run.options for outcome in found]
+    names = dict.fromkeys(name for each in options for name in each if name.startswith("budget."))
+    swept = [name for name in names if len({repr(each.get(name)) for each in options}) > 1]
+    return swept[0] if len(swept) == 1 else None
+
+
+def searches(found: Sequence[Outcome]) -> Figure | Missing:
+    """What a search with a queue expanded, and its best so far: the first iterations, and all."""
+    panels = []
+    for outcome, rows in logged_searches(found):
+        first = [row for row in rows if row["iteration"] <= _FIRST]
+        parts = [(f"first {_FIRST}", first), (f"all {rows[-1]['iteration']}", rows)]
+        for said, shown in parts if len(first) < len(rows) else parts[1:]:
+            x = [row["iteration"] for row in shown]
+            lines = [
+                Line(
+                    name="expanded graph",
+                    agent=outcome.agent,
+                    x=x,
+                    y=[row["cost_ms"] for row in shown],
+                    is_thin=True,
+                ),
+                Line(
+                    name="best so far",
+                    agent="original",
+                    x=x,
+                    y=[row["best_cost_ms"] for row in shown],
+                    is_step=True,
+                ),
+            ]
+            title = f"{outcome.problem}: {outcome.label}, {said}"
+            panels.append(Panel(title=title, x="iteration", y="cost, ms", lines=lines))
+    if not panels:
+        return Missing("Search curve", "no run keeps a queue: add one with agent=taso")
+    return Figure(
+        name="searches",
+        title="Search curve",
+        caption="Cost of the graph that is expanded in each iteration, and of the best so far. One "
+        "run of each agent and problem, of the largest budget and the lowest seed; rows are as "
+        "they were logged, dense at first and 128 in every doubling later.",
+        panels=panels,
+    )
+
+
+def logged_searches(found: Sequence[Outcome]) -> list[tuple[Outcome, list[dict[str, Any]]]]:
+    """One run of each problem and setting that keeps a queue, and its rows."""
+    groups = group(largest_budget(found), lambda o: (o.problem, o.setting))
+    picked = [min(same, key=lambda o: o.record.seed) for same in groups.values()]
+    read = [
+        (outcome, search_rows(outcome.run, outcome.record.graph))
+        for outcome in picked
+        if outcome.record.num_unexpanded is not None or outcome.record.num_dropped
+    ]
+    return [(outcome, rows) for outcome, rows in read if rows]
+
+
+def trainings(found: Sequence[Outcome]) -> Figure | Missing:
+    """Mean return of episodes in training, and what other agents save as baselines."""
+    title, numbers, panels, counts = "Training", variants(found), [], list[int]()
+    logged = logged_trainings(found)
+    for problem, same in group(logged, lambda t: t[0].problem).items():
+        lines = []
+        for label, repeated in group(same, lambda t: t[0].label).items():
+            curves = [
+                ([row["env_steps"] for row in rows], [row["episode_return"] for row in rows])
+                for _, rows in repeated
+            ]
+            grid = _grid([x for xs, _ in curves for x in xs], 0.0, 0.0)
+            values = np.stack([steps_at(xs, ys, grid) for xs, ys in curves])
+            first = repeated[0][0]
+            lines.append(_line(label, first.agent, numbers[first.setting], grid, values))
+            counts.append(len(repeated))
+        known = with_costs(largest_budget(found))
+        others = [o for o in known if o.problem == problem and not o.train_s]
+        baselines = {
+            setting: (of[0].agent, fmean(o.saved for o in of))
+            for setting, of in group(others, lambda o: o.setting).items()
+        }
+        panels.append(
+            Panel(
+                title=problem,
+                x="environment steps",
+                y="mean episode return (share saved)",
+                lines=lines[:MAX_SERIES],
+                baselines=dict([*baselines.items()][:8]),
+            )
+        )
+    if not panels:
+        return Missing(title, "no run trains: add one with agent=ppo")
+    return Figure(
+        name="training",
+        title=title,
+        caption="Mean return of the episodes of an iteration, the share of the cost that they "
+        f"save; mean and 95% bootstrap band over {num_runs(counts)}. Dotted: what the other "
+        "agents save of the same cost. A return is the mean of sampled episodes, a baseline the "
+        "best found.",
+        panels=panels,
+    )
+
+
+def logged_trainings(found: Sequence[Outcome]) -> list[tuple[Outcome, list[dict[str, Any]]]]:
+    """The outcomes of runs that train, and the rows of their training."""
+    trained = [outcome for outcome in found if outcome.train_s]
+    read = [(outcome, training_rows(outcome.run, outcome.record.graph)) for outcome in trained]
+    return [(outcome, rows) for outcome, rows in read if rows]
+
+
+def _grid(times: Sequence[float], first: float, last: float) -> np.ndarray:
+    """Where something changes, and both ends; thinned if that is often."""
+    grid = np.unique([*(time for time in times if time >= first), *([first, last] if last else [])])
+    if len(grid) > _MAX_POINTS:
+        grid = grid[np.unique(np.linspace(0, len(grid) - 1, _MAX_POINTS).astype(int))]
+    return grid
+
+
+def _line(
+    name: str, agent: str, variant: int, x: np.ndarray, values: np.ndarray, *, is_step: bool = False
+) -> Line:
+    y, low, high = mean_curve(values)
+    band = (low.tolist(), high.tolist()) if len(values) > 1 else ((), ())
+    return Line(
+        name=name,
+        agent=agent,
+        x=x.tolist(),
+        y=y.tolist(),
+        low=band[0],
+        high=band[1],
+        variant=variant,
+        is_step=is_step,
+    )
