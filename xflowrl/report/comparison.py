@@ -7,7 +7,17 @@ from statistics import fmean, median
 
 import numpy as np
 
-from xflowrl.report.figure import MAX_SERIES, Bar, Figure, Line, Missing, Panel, Points, num_runs
+from xflowrl.report.figure import (
+    MAX_SERIES,
+    Bar,
+    Figure,
+    Line,
+    Missing,
+    Panel,
+    Points,
+    averaged,
+    num_runs,
+)
 from xflowrl.report.outcomes import Outcome, group, largest_budget, with_costs
 from xflowrl.report.statistics import (
     bootstrap,
@@ -57,7 +67,7 @@ def costs(found: Sequence[Outcome]) -> Figure | Missing:
         name="costs",
         title=title,
         caption="Cost of the original and of the best graph found, as the measurement of the run "
-        f"prices it; mean and 95% bootstrap interval, {num_runs(counts)} a bar.{_cut(is_cut)}",
+        f"prices it; {averaged(counts, 'interval')} a bar.{_cut(is_cut)}",
         panels=panels,
     )
 
@@ -149,8 +159,8 @@ def optimisation_times(found: Sequence[Outcome]) -> Figure | Missing:
     return Figure(
         name="optimisation_times",
         title=title,
-        caption="Seconds of matching, costs and search, without import, export and timing; mean "
-        f"and 95% bootstrap interval, {num_runs(counts)} a bar.{trained} The axis is logarithmic."
+        caption="Seconds of matching, costs and search, without import, export and timing; "
+        f"{averaged(counts, 'interval')} a bar.{trained} The axis is logarithmic."
         f"{_cut(is_cut)}",
         panels=panels,
     )

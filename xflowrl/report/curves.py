@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xflowrl.report.comparison import variants
-from xflowrl.report.figure import MAX_SERIES, Figure, Line, Missing, Panel, num_runs
+from xflowrl.report.figure import MAX_SERIES, Figure, Line, Missing, Panel, averaged
 from xflowrl.report.metric_rows import search_rows, training_rows
 from xflowrl.report.outcomes import Outcome, group, largest_budget, with_costs
 from xflowrl.report.statistics import mean_curve, mean_interval, steps_at
@@ -58,7 +58,8 @@ def best_over_seconds(found: Sequence[Outcome]) -> Figure | Missing:
         name="best_over_seconds",
         title="Best cost over seconds",
         x="time, training included, s",
-        said=" Agents that train show the best graph of training until it ends.",
+        said=" Agents that train show the best graph of training until it ends."
+        * any(outcome.train_s for outcome in found),
     )
 
 
@@ -91,9 +92,9 @@ def _best_over(
     return Figure(
         name=name,
         title=title,
-        caption=f"Cost of the best graph so far: mean and 95% bootstrap band over "
-        f"{num_runs(counts)} of the largest budget of each agent. A search that has ended keeps "
-        f"its best.{said} The horizontal axis is logarithmic.",
+        caption=f"Cost of the best graph so far: {averaged(counts, 'band')}, of the "
+        f"largest budget of each agent. A search that has ended keeps its best.{said} The "
+        "horizontal axis is logarithmic.",
         panels=panels,
     )
 
@@ -101,12 +102,12 @@ def _best_over(
 def best_over_budgets(found: Sequence[Outcome]) -> Figure | Missing:
     """Mean best cost over the one limit of the budget that the runs differ in."""
     title = "Best cost over budgets"
-    limits = _swept_limit(found)
-    if limits is None:
+    name = _swept_limit(found)
+    if name is None:
         return Missing(
             title, "the runs do not differ in one limit: sweep it (budget.max_iterations=10,100)"
         )
-    name, numbers, panels, counts = limits, variants(found), [], list[int]()
+    numbers, panels, counts = variants(found), [], list[int]()
     limited = [outcome for outcome in with_costs(found) if outcome.run.options.get(name)]
     for problem, same in group(limited, lambda o: o.problem).items():
         if len({outcome.budget for outcome in same}) < 2:
@@ -137,7 +138,7 @@ def best_over_budgets(found: Sequence[Outcome]) -> Figure | Missing:
         name="best_over_budgets",
         title=title,
         caption=f"Cost of the best graph under a budget of so many {name.removeprefix('budget.')}: "
-        f"mean and 95% bootstrap band, {num_runs(counts)} a point.",
+        f"{averaged(counts, 'band')} a point.",
         panels=panels,
     )
 
@@ -180,22 +181,23 @@ def searches(found: Sequence[Outcome]) -> Figure | Missing:
     return Figure(
         name="searches",
         title="Search curve",
-        caption="Cost of the graph that is expanded in each iteration, and of the best so far. One "
-        "run of each agent and problem, of the largest budget and the lowest seed; rows are as "
-        "they were logged, dense at first and 128 in every doubling later.",
+        caption="Cost of the graph that is expanded in each iteration, and of the best so far. "
+        "Of each problem the best run that keeps a queue; rows are as they were logged, dense at "
+        "first and 128 in every doubling later.",
         panels=panels,
     )
 
 
 def logged_searches(found: Sequence[Outcome]) -> list[tuple[Outcome, list[dict[str, Any]]]]:
-    """One run of each problem and setting that keeps a queue, and its rows."""
-    groups = group(largest_budget(found), lambda o: (o.problem, o.setting))
-    picked = [min(same, key=lambda o: o.record.seed) for same in groups.values()]
-    read = [
-        (outcome, search_rows(outcome.run, outcome.record.graph))
-        for outcome in picked
+    """Of each problem the best run that keeps a queue, and its rows."""
+    keeping = [
+        outcome
+        for outcome in with_costs(largest_budget(found))
         if outcome.record.num_unexpanded is not None or outcome.record.num_dropped
     ]
+    groups = group(keeping, lambda o: o.problem).values()
+    picked = [min(same, key=lambda o: (o.best_ms, o.record.seed)) for same in groups]
+    read = [(outcome, search_rows(outcome.run, outcome.record.graph)) for outcome in picked]
     return [(outcome, rows) for outcome, rows in read if rows]
 
 
@@ -236,8 +238,8 @@ def trainings(found: Sequence[Outcome]) -> Figure | Missing:
         name="training",
         title=title,
         caption="Mean return of the episodes of an iteration, the share of the cost that they "
-        f"save; mean and 95% bootstrap band over {num_runs(counts)}. Dotted: what the other "
-        "agents save of the same cost. A return is the mean of sampled episodes, a baseline the "
+        f"save; {averaged(counts, 'band')}. Dotted: what the other agents "
+        "save of the same cost. A return is the mean of sampled episodes, a baseline the "
         "best found.",
         panels=panels,
     )

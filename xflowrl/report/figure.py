@@ -26,6 +26,19 @@ _OTHERS = ("#5B3A8C", "#8C1D40", "#3A6B35", "#2F4858")
 MAX_SERIES = 24
 
 
+def shortened(name: str, length: int) -> str:
+    """The name, without its middle if it is too long: long names differ at their ends."""
+    kept = length - 3
+    return name if len(name) <= length else f"{name[: kept - kept // 3]}...{name[-(kept // 3) :]}"
+
+
+def averaged(counts: Sequence[int], spread: str) -> str:
+    """For a caption: that means are drawn with a 95% interval or band, if there are repetitions."""
+    if max(counts) == 1:
+        return "n = 1 run"
+    return f"mean and 95% bootstrap {spread}, {num_runs(counts)}"
+
+
 def num_runs(counts: Sequence[int]) -> str:
     """For a caption: "n = 3 runs", or their range."""
     low, high = min(counts), max(counts)

@@ -61,11 +61,10 @@ def graph_view(outcome: Outcome) -> dict[str, Any]:
     stride = max(1, math.ceil(len(trace.steps) / _MAX_STATES))
     film, said = _Film(), list[dict[str, Any]]()
     for index, state in enumerate(states(problem, trace.steps)):
-        if index % stride and index != len(trace.steps):
-            continue
-        _add_state(film, state.graph, len(said))
-        rules = trace.steps[max(0, index - stride) : index]
-        said.append(_caption(index, rules, outcome))
+        place = math.ceil(index / stride)
+        _add_state(film, state.graph, place)
+        if index % stride == 0 or index == len(trace.steps):
+            said.append(_caption(index, trace.steps[max(0, place - 1) * stride : index], outcome))
     names = {name: number for number, name in enumerate(film.nodes)}
     return {
         "title": f"{outcome.problem}, {outcome.label}",
@@ -79,6 +78,7 @@ def graph_view(outcome: Outcome) -> dict[str, Any]:
             [names[source], names[reader], *life]
             for (source, reader), lives in film.edges.items()
             for life in lives
+            if life[0] != life[1]
         ],
     }
 
@@ -117,7 +117,8 @@ def _add_state(film: _Film, graph: Graph, index: int) -> None:
     else:
         taken = [film.nodes[name] for name in alive & nodes.keys()]
         places = _in_place_of(gone, list(new), edges, taken, film)
-    for name, (label, text) in new.items():
+    for name, node in new.items():
+        label, text = _words(name, node)
         film.nodes[name] = _Drawn(label, text, *places[name], born=index)
     for drawn in gone:
         drawn.died = index
@@ -130,29 +131,35 @@ def _add_state(film: _Film, graph: Graph, index: int) -> None:
             lives.append([index, _NEVER])
 
 
-def _seen(graph: Graph) -> tuple[dict[str, tuple[str, str]], dict[tuple[str, str], None]]:
-    """Label and text of each node by a key, and the edges; what is constant is not drawn.
+def _seen(graph: Graph) -> tuple[dict[str, Node | str], dict[tuple[str, str], None]]:
+    """The nodes by a key, and the edges; inputs and outputs are names, constants are not drawn.
 
-    A rewrite hands names on, and slots are used again, so that a key has all that tells a node from
-    the one that it replaces.
+    A rewrite hands names on, and slots are used again: a key has all that tells a node from the one
+    that it replaces.
     """
-    nodes: dict[str, tuple[str, str]] = {f"input {name}": ("input", name) for name in graph.inputs}
+    nodes: dict[str, Node | str] = {f"input {name}": name for name in graph.inputs}
     source = {name: f"input {name}" for name in graph.inputs}
     edges: dict[tuple[str, str], None] = {}
     for node in graph.nodes():
         if node.is_constant:
             continue
-        types = zip(node.inputs, node.signature.input_is_constant, strict=True)
-        weights = [read for read, is_constant in types if is_constant]
-        name = " ".join([node.outputs[0], str(node.id), node.signature.key, *weights])
-        nodes[name] = (_label(node), _text(node))
-        edges |= {(source[read], name): None for read in node.inputs if read in source}
-        source |= dict.fromkeys(node.outputs, name)
+        inputs, outputs = node.inputs, node.outputs
+        name = " ".join([outputs[0], str(node.id), node.op_type, *inputs])
+        nodes[name] = node
+        edges |= {(source[read], name): None for read in inputs if read in source}
+        source |= dict.fromkeys(outputs, name)
     for name, tensor in zip(graph.outputs, graph.output_tensors, strict=True):
         if tensor in source:
-            nodes[f"output {name}"] = ("output", name)
+            nodes[f"output {name}"] = name
             edges[source[tensor], f"output {name}"] = None
     return nodes, edges
+
+
+def _words(name: str, node: Node | str) -> tuple[str, str]:
+    """What stands in a node's box, and what is said when one points at it."""
+    if isinstance(node, str):
+        return name.partition(" ")[0], node
+    return _label(node), _text(node)
 
 
 def _label(node: Node) -> str:
@@ -168,7 +175,7 @@ def _kernel_of(node: Node) -> Sequence[int]:
 
 
 def _text(node: Node) -> str:
-    """What the page says when one points at it: name, types and attributes that say something."""
+    """Name, types, and the attributes that say something."""
     said = [f"{k}={v}" for k, v in node.attributes.items() if v not in ("", [], None, b"")]
     operands = ", ".join(str(kind) for kind in node.input_types if kind is not None)
     results = ", ".join(map(str, node.output_types))
@@ -195,10 +202,12 @@ def _layered(
         for reader in network.successors(vertex):
             layers[reader] = max(layers[reader], layers[vertex] + 1)
     places = network.layout_sugiyama(layers=layers, hgap=1, vgap=1, maxiter=200)
-    return {
-        name: (_WIDTH * places[index][0], _LAYER * float(layers[index]))
-        for name, index in number.items()
-    }
+    columns = [places[index][0] for index in range(len(names))]
+    rightmost: dict[int, float] = {}
+    for index in sorted(range(len(names)), key=columns.__getitem__):  # it lets some overlap
+        columns[index] = max(columns[index], rightmost.get(layers[index], -math.inf) + 1)
+        rightmost[layers[index]] = columns[index]
+    return {name: (_WIDTH * columns[i], _LAYER * float(layers[i])) for name, i in number.items()}
 
 
 def _in_place_of(

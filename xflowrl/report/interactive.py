@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xflowrl.report.figure import Bar, Line, Panel, Points, colour_of
+from xflowrl.report.figure import Bar, Line, Panel, Points, colour_of, shortened
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
 _FONT = {"family": "Source Sans 3, Helvetica, Arial, sans-serif", "size": 13, "color": "#222"}
-_LABEL_LENGTH = 34
+_LENGTH, _TEXT = 34, 44  # of names, and of what stands behind a bar
 _MANY_POINTS = 12  # more are not marked
 
 
@@ -40,7 +40,7 @@ def plotly_panel(panel: Panel) -> dict[str, Any]:
 
 
 def _trace(name: str, **style: Any) -> dict[str, Any]:
-    return {"type": "scatter", "name": _short(name), **style}
+    return {"type": "scatter", "name": _text(name, _LENGTH), **style}
 
 
 def _line(line: Line) -> list[dict[str, Any]]:
@@ -124,16 +124,15 @@ def _bars(bars: Sequence[Bar]) -> list[dict[str, Any]]:
 def _layout(panel: Panel) -> dict[str, Any]:
     axis = {"gridcolor": "#e6e6e6", "zeroline": False, "linecolor": "#999", "automargin": True}
     return {
-        "title": {"text": _wrapped(panel.title), "x": 0, "xref": "container", "font": {"size": 14}},
         "font": _FONT,
         "paper_bgcolor": "#fff",
         "plot_bgcolor": "#fff",
         "height": 400,
-        "margin": {"l": 60, "r": 20, "t": 50, "b": 50},
+        "margin": {"l": 60, "r": 20, "t": 32, "b": 50},
         "hovermode": "closest",
         "xaxis": {**axis, "title": {"text": panel.x}, "type": panel.x_scale, **_ticks(panel)},
         "yaxis": {**axis, "title": {"text": panel.y}},
-        "legend": {"orientation": "h", "y": -0.22, "yanchor": "top", "font": {"size": 12}},
+        "legend": {"orientation": "h", "y": -0.25, "yanchor": "top", "font": {"size": 12}},
         "showlegend": True,
     }
 
@@ -158,38 +157,27 @@ def _bar_layout(panel: Panel) -> dict[str, Any]:
         "barmode": "stack",
         "bargap": 0.35,
         "height": 130 + 27 * len(names),
-        "margin": {"l": 60, "r": 20 + 7 * max(min(len(b.text), 44) for b in panel.bars)}
-        | {"t": 50, "b": 50},
+        "margin": {"l": 60, "r": 20 + 7 * max(min(len(b.text), _TEXT) for b in panel.bars)}
+        | {"t": 32, "b": 50},
         "showlegend": any(bar.on_top for bar in panel.bars),
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
         "yaxis": base["yaxis"]
         | {
             "autorange": "reversed",
             "tickvals": names,
-            "ticktext": [_short(name) for name in names],
+            "ticktext": [_text(name, _LENGTH) for name in names],
             "type": "category",
             "gridcolor": "#fff",
         },
         "annotations": [
             {"xref": "paper", "x": 1, "xanchor": "left", "y": bar.name, "yref": "y", "xshift": 6}
-            | {"text": _cut(bar.text, 44), "showarrow": False, "font": {"size": 12}}
+            | {"text": _text(bar.text, _TEXT), "showarrow": False, "font": {"size": 12}}
             for bar in panel.bars
             if bar.text
         ],
     }
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _LABEL_LENGTH else f"{name[:20]}…{name[-12:]}"
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def _wrapped(title: str) -> str:
-    """In at most two lines; plotly's break is the only markup."""
-    title = title.replace("&", "&amp;").replace("<", "&lt;")
-    if len(title) <= 60:
-        return title
-    return f"{title[:60]}<br>{_cut(title[60:], 60)}"
+def _text(name: str, length: int) -> str:
+    """As plotly takes it, which reads some HTML."""
+    return shortened(name, length).replace("&", "&amp;").replace("<", "&lt;")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Sequence
-from textwrap import shorten
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
-from xflowrl.report.figure import Bar, Figure, Line, Panel, Points, colour_of
+from xflowrl.report.figure import Bar, Figure, Line, Panel, Points, colour_of, shortened
 
 FORMATS = ("png", "pdf", "svg")
 _PANELS_A_FILE = 12
 _COLUMNS = 2
+_LENGTH = 42  # of a name
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = "osD^vP"
 _MANY_POINTS = 12  # more are not marked
@@ -36,6 +36,8 @@ _STYLE: Any = {
 
 def files(figure: Figure, formats: Sequence[str] = FORMATS) -> Iterator[tuple[str, bytes]]:
     """Name and content of the files of a figure; twelve panels a file."""
+    if not formats:
+        return
     parts = [
         figure.panels[start : start + _PANELS_A_FILE]
         for start in range(0, len(figure.panels), _PANELS_A_FILE)
@@ -72,8 +74,10 @@ def _height(panel: Panel) -> float:
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    axes.set(title=shorten(panel.title, 70, placeholder=" ..."), xlabel=panel.x, ylabel=panel.y)
-    axes.set_xscale(panel.x_scale)
+    axes.set(title=shortened(panel.title, 60), xlabel=panel.x, ylabel=panel.y)
+    if panel.x_scale == "log":
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if panel.bars:
         _draw_bars(axes, panel.bars)
         return
@@ -83,7 +87,9 @@ def _draw(axes: Axes, panel: Panel) -> None:
     for points in panel.points:
         _draw_points(axes, points)
     for name, (agent, y) in panel.baselines.items():
-        axes.axhline(y, color=colour_of(agent), linestyle=(0, (1, 2)), label=_short(name))
+        axes.axhline(
+            y, color=colour_of(agent), linestyle=(0, (1, 2)), label=shortened(name, _LENGTH)
+        )
     if panel.is_diagonal:
         axes.axline((1, 1), slope=1, color="0.6", linewidth=0.8, zorder=0)
     axes.legend()
@@ -102,14 +108,14 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
             axes.errorbar(bar.value, y, xerr=spread, color="0.2", capsize=2, linewidth=0.9)
             end = max(end, bar.high)
         axes.annotate(
-            shorten(bar.text, 50, placeholder=" ..."),
+            shortened(bar.text, 50),
             *((end, y), (4, 0)),
             textcoords="offset points",
             va="center",
             fontsize=7,
         )
         ends.append(end)
-    axes.set_yticks(range(len(bars)), [_short(bar.name) for bar in bars])
+    axes.set_yticks(range(len(bars)), [shortened(bar.name, _LENGTH) for bar in bars])
     axes.invert_yaxis()
     if axes.get_xscale() == "log":
         axes.set_xlim(min(bar.value for bar in bars) / 3, max(ends) * 30)
@@ -126,7 +132,7 @@ def _draw_line(axes: Axes, line: Line) -> None:
         marker="" if line.is_step or len(line.x) > _MANY_POINTS else ".",
         linewidth=0.6 if line.is_thin else 1.3,
         drawstyle="steps-post" if line.is_step else "default",
-        label=_short(line.name),
+        label=shortened(line.name, _LENGTH),
     )
     if line.low:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, lw=0, step=step)  # type: ignore[arg-type]
@@ -140,9 +146,5 @@ def _draw_points(axes: Axes, points: Points) -> None:
         s=14,
         alpha=0.75,
         linewidth=0,
-        label=_short(points.name),
+        label=shortened(points.name, _LENGTH),
     )
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 42 else f"{name[:26]}...{name[-13:]}"

@@ -31,7 +31,8 @@ def summary_rows(runs: Sequence[Run], found: Sequence[Outcome]) -> list[dict[str
             rows[-1] |= {"seed": run.options.get("seed")}
             rows[-1] |= of_run[run.name]
         for outcome in by_run.get(run.name, ()):
-            rows.append({"run": run.name, "status": "done", **_row(outcome), **of_run[run.name]})
+            status = "interrupted" if outcome.record.stop_reason == "interrupted" else "done"
+            rows.append({"run": run.name, "status": status, **_row(outcome), **of_run[run.name]})
     return _filled(rows)
 
 
@@ -71,6 +72,6 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 def _filled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with all columns each, those of results first."""
-    by_status = sorted(rows, key=lambda row: row["status"])
+    by_status = sorted(rows, key=lambda row: row["status"] == "failed")
     names = dict.fromkeys(name for row in by_status for name in row)
     return [{name: row.get(name) for name in names} for row in rows]

@@ -69,7 +69,8 @@ def write_report(
     content["summary.csv"] = csv_text(rows).encode()
     content |= _tables(found)
     text = page(
-        title or f"xflowrl: {paths[0].resolve().name if len(paths) == 1 else 'runs'}",
+        title
+        or f"xflowrl: {'/'.join(paths[0].resolve().parts[-2:]) if len(paths) == 1 else 'runs'}",
         _facts(runs, found),
         figures=figures,
         files=names,

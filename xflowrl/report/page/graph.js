@@ -54,8 +54,7 @@ function showView(host, views) {
     step(false);
     // A graph of many layers would be a hair as a whole: what is read begins at its top.
     const shape = sides[0].clientHeight / sides[0].clientWidth;
-    const width = Math.max(bounds[2], 900);
-    look(bounds[3] > 2 * width * shape ? [left + (bounds[2] - width) / 2, top, width, width * shape] : bounds);
+    look(bounds[3] > 3000 ? [view.nodes[0][2] - 550, top, 1100, 1100 * shape] : bounds);
   }
 
   function step(goesThere) {

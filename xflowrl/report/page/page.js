@@ -11,7 +11,7 @@ const observer = new IntersectionObserver((entries) => {
     Plotly.newPlot(target, data, layout, config);
   }
 }, { rootMargin: "400px" });
-document.querySelectorAll(".panel").forEach((panel) => {
+document.querySelectorAll("[data-panel]").forEach((panel) => {
   panel.style.minHeight = `${panels[panel.dataset.panel].layout.height}px`;
   observer.observe(panel);
 });
