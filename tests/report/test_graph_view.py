@@ -15,14 +15,14 @@ from xflowrl.options import build_option
 from xflowrl.problem import Problem
 from xflowrl.replaying import states
 from xflowrl.report import graph_view as module
+from xflowrl.report.entries import Entry, entries
 from xflowrl.report.graph_view import graph_view
-from xflowrl.report.outcomes import Outcome, outcomes
 from xflowrl.report.runs import job_folders, read_runs
 
 
-def read(folder: Path) -> Outcome:
-    (outcome,) = outcomes(read_runs(job_folders([folder])))
-    return outcome
+def read(folder: Path) -> Entry:
+    (entry,) = entries(read_runs(job_folders([folder])))
+    return entry
 
 
 def there(view: dict[str, Any], place: int) -> list[list[Any]]:
@@ -51,9 +51,9 @@ def test_each_place_shows_the_graph_after_so_many_rewrites(
     max_states: int, real_run: Path, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MAX_STATES", max_states)
-    outcome = read(real_run)
-    view = graph_view(outcome)
-    steps = outcome.run.traces["tiny"].steps
+    entry = read(real_run)
+    view = graph_view(entry)
+    steps = entry.run.traces["tiny"].steps
     assert len(steps) == 3
     walk = list(states(problem, steps))
     indices = [said["index"] for said in view["states"]]
@@ -70,8 +70,8 @@ def test_each_place_shows_the_graph_after_so_many_rewrites(
         alive = [e for e in view["edges"] if e[2] <= place and (e[3] == -1 or place < e[3])]
         assert len(alive) == operands + len(walk[index].graph.outputs)
     costs = [said["cost_ms"] for said in view["states"]]
-    assert costs[0] == outcome.record.cost_initial_ms
-    assert costs[-1] == pytest.approx(outcome.record.cost_best_ms)
+    assert costs[0] == entry.record.cost_initial_ms
+    assert costs[-1] == pytest.approx(entry.record.cost_best_ms)
     assert view["states"][-1]["rules"][-1] == steps[-1].rule
 
 

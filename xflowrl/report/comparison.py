@@ -7,6 +7,7 @@ from statistics import fmean, median
 
 import numpy as np
 
+from xflowrl.report.entries import Entry, group, largest_budget, with_costs
 from xflowrl.report.figure import (
     MAX_SERIES,
     Bar,
@@ -18,7 +19,6 @@ from xflowrl.report.figure import (
     averaged,
     num_runs,
 )
-from xflowrl.report.outcomes import Outcome, group, largest_budget, with_costs
 from xflowrl.report.statistics import (
     bootstrap,
     interquartile_mean,
@@ -29,14 +29,14 @@ from xflowrl.report.statistics import (
 from xflowrl.run_folder import Real
 
 
-def variants(found: Sequence[Outcome]) -> dict[str, int]:
+def variants(found: Sequence[Entry]) -> dict[str, int]:
     """The number of each setting among those of its agent."""
     by_agent = group(found, lambda o: o.agent).values()
-    settings = (dict.fromkeys(outcome.setting for outcome in same) for same in by_agent)
+    settings = (dict.fromkeys(entry.setting for entry in same) for same in by_agent)
     return {setting: index for each in settings for index, setting in enumerate(each)}
 
 
-def costs(found: Sequence[Outcome]) -> Figure | Missing:
+def costs(found: Sequence[Entry]) -> Figure | Missing:
     """Bars of the costs that a search goes by."""
     title = "Cost before and after"
     panels, counts, is_cut = [], list[int](), False
@@ -72,16 +72,16 @@ def costs(found: Sequence[Outcome]) -> Figure | Missing:
     )
 
 
-def runtimes(found: Sequence[Outcome]) -> Figure | Missing:
+def runtimes(found: Sequence[Entry]) -> Figure | Missing:
     """Bars of real execution times, the original beside what was found."""
     title = "Runtime, really measured"
-    timed = [(outcome, real) for outcome in found for real in outcome.record.real]
+    timed = [(entry, real) for entry in found for real in entry.record.real]
     panels, counts, is_cut = [], list[int](), False
     for place, same in group(timed, lambda t: (t[0].problem, t[1].runtime, t[1].device)).items():
         bars = []
         for label, repeated in group(same, lambda t: t[0].label).items():
             reals = [real for _, real in repeated]
-            copies = sum(outcome.record.kept_original for outcome, _ in repeated)
+            copies = sum(entry.record.kept_original for entry, _ in repeated)
             bars.append(_time_bar(label, repeated[0][0].agent, reals, copies))
             counts.append(len(repeated))
         initial = [real.initial_ms for _, real in same]
@@ -129,7 +129,7 @@ def _time_bar(label: str, agent: str, reals: Sequence[Real], copies: int) -> Bar
     )
 
 
-def optimisation_times(found: Sequence[Outcome]) -> Figure | Missing:
+def optimisation_times(found: Sequence[Entry]) -> Figure | Missing:
     """Bars of the time that optimising took, training on top."""
     title = "Optimisation time"
     panels, counts, is_cut = [], list[int](), False
@@ -155,7 +155,7 @@ def optimisation_times(found: Sequence[Outcome]) -> Figure | Missing:
     if not panels:
         return Missing(title, "no run has a result")
     trained = " Hatched on top: training, all of a run's even if it has several graphs."
-    trained *= any(outcome.train_s for outcome in found)
+    trained *= any(entry.train_s for entry in found)
     return Figure(
         name="optimisation_times",
         title=title,
@@ -166,7 +166,7 @@ def optimisation_times(found: Sequence[Outcome]) -> Figure | Missing:
     )
 
 
-def pareto(found: Sequence[Outcome]) -> Figure | Missing:
+def pareto(found: Sequence[Entry]) -> Figure | Missing:
     """Cost against time, a point a run, and the front."""
     title = "Time against cost"
     numbers, panels, num_points = variants(found), [], 0
@@ -177,14 +177,14 @@ def pareto(found: Sequence[Outcome]) -> Figure | Missing:
             Points(
                 name=setting,
                 agent=of[0].agent,
-                x=[outcome.total_s for outcome in of],
-                y=[outcome.best_ms for outcome in of],
-                texts=[f"{outcome.label}, run {outcome.run.name}" for outcome in of],
+                x=[entry.total_s for entry in of],
+                y=[entry.best_ms for entry in of],
+                texts=[f"{entry.label}, run {entry.run.name}" for entry in of],
                 variant=numbers[setting],
             )
             for setting, of in group(same, lambda o: o.setting).items()
         ]
-        front = pareto_front([(outcome.total_s, outcome.best_ms) for outcome in same])
+        front = pareto_front([(entry.total_s, entry.best_ms) for entry in same])
         line = Line(
             name="Pareto front",
             agent="original",
@@ -216,7 +216,7 @@ def pareto(found: Sequence[Outcome]) -> Figure | Missing:
     )
 
 
-def aggregates(found: Sequence[Outcome]) -> Figure | Missing:
+def aggregates(found: Sequence[Entry]) -> Figure | Missing:
     """Interquartile means and performance profiles over all problems that every setting has."""
     title = "Over all problems"
     scores = _scores(largest_budget(with_costs(found)))
@@ -227,7 +227,7 @@ def aggregates(found: Sequence[Outcome]) -> Figure | Missing:
     if max(len(runs) for each in tasks.values() for runs in each) < 2:
         return Missing(title, "an interval needs several runs of each agent: sweep over seed=0,1,2")
     numbers = variants(found)
-    agents = {outcome.setting: outcome.agent for outcome in found}
+    agents = {entry.setting: entry.agent for entry in found}
     thresholds = np.linspace(0.0, 1.0, 101)
     bars, lines = [], []
     for setting, each in tasks.items():
@@ -277,15 +277,15 @@ def aggregates(found: Sequence[Outcome]) -> Figure | Missing:
     )
 
 
-def _scores(found: Sequence[Outcome]) -> dict[str, dict[str, list[float]]]:
+def _scores(found: Sequence[Entry]) -> dict[str, dict[str, list[float]]]:
     """Of each setting and problem the scores of its runs."""
     scores: dict[str, dict[str, list[float]]] = {}
     for problem, same in group(found, lambda o: o.problem).items():
-        best = max(outcome.saved for outcome in same)
-        for outcome in same:
+        best = max(entry.saved for entry in same)
+        for entry in same:
             # Where nobody saves anything all are equally good.
-            score = outcome.saved / best if best > 0 else 1.0
-            scores.setdefault(outcome.setting, {}).setdefault(problem, []).append(score)
+            score = entry.saved / best if best > 0 else 1.0
+            scores.setdefault(entry.setting, {}).setdefault(problem, []).append(score)
     return scores
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from xflowrl.report.comparison import variants
+from xflowrl.report.entries import Entry, group, largest_budget, with_costs
 from xflowrl.report.figure import MAX_SERIES, Figure, Line, Missing, Panel, averaged
 from xflowrl.report.metric_rows import search_rows, training_rows
-from xflowrl.report.outcomes import Outcome, group, largest_budget, with_costs
 from xflowrl.report.statistics import mean_curve, mean_interval, steps_at
 
 _FIRST = 200  # iterations that the study looks at more closely
@@ -20,11 +20,11 @@ _MAX_POINTS = 400
 Curve = tuple[list[float], list[float]]  # x, ascending, and y
 
 
-def best_over_iterations(found: Sequence[Outcome]) -> Figure | Missing:
+def best_over_iterations(found: Sequence[Entry]) -> Figure | Missing:
     """Mean best cost over iterations, a curve a setting."""
 
-    def curve(outcome: Outcome) -> Curve:
-        steps = outcome.improvements
+    def curve(entry: Entry) -> Curve:
+        steps = entry.improvements
         return [max(1.0, step.iteration) for step in steps], [step.cost_ms for step in steps]
 
     return _best_over(
@@ -37,17 +37,17 @@ def best_over_iterations(found: Sequence[Outcome]) -> Figure | Missing:
     )
 
 
-def best_over_seconds(found: Sequence[Outcome]) -> Figure | Missing:
+def best_over_seconds(found: Sequence[Entry]) -> Figure | Missing:
     """Mean best cost over seconds with training in them, a curve a setting."""
 
-    def curve(outcome: Outcome) -> Curve:
+    def curve(entry: Entry) -> Curve:
         in_training = []
-        if outcome.train_s:
-            rows = training_rows(outcome.run, outcome.record.graph)
+        if entry.train_s:
+            rows = training_rows(entry.run, entry.record.graph)
             in_training = [(row["seconds"], row["best_cost_ms"]) for row in rows]
-        points = [(0.0, outcome.improvements[0].cost_ms)]
+        points = [(0.0, entry.improvements[0].cost_ms)]
         points += [(s, ms) for s, ms in in_training if s is not None and ms is not None]
-        points += [(outcome.train_s + i.seconds, i.cost_ms) for i in outcome.improvements]
+        points += [(entry.train_s + i.seconds, i.cost_ms) for i in entry.improvements]
         points.sort(key=lambda point: point[0])
         seconds, costs = zip(*points, strict=True)
         return list(seconds), np.minimum.accumulate(costs).tolist()
@@ -59,13 +59,13 @@ def best_over_seconds(found: Sequence[Outcome]) -> Figure | Missing:
         title="Best cost over seconds",
         x="time, training included, s",
         said=" Agents that train show the best graph of training until it ends."
-        * any(outcome.train_s for outcome in found),
+        * any(entry.train_s for entry in found),
     )
 
 
 def _best_over(
-    found: Sequence[Outcome],
-    curve_fn: Callable[[Outcome], Curve],
+    found: Sequence[Entry],
+    curve_fn: Callable[[Entry], Curve],
     *,
     name: str,
     title: str,
@@ -73,7 +73,7 @@ def _best_over(
     said: str,
 ) -> Figure | Missing:
     numbers, panels, counts = variants(found), [], list[int]()
-    traced = [outcome for outcome in largest_budget(found) if outcome.improvements]
+    traced = [entry for entry in largest_budget(found) if entry.improvements]
     for problem, same in group(traced, lambda o: o.problem).items():
         curves = {s: [*map(curve_fn, of)] for s, of in group(same, lambda o: o.setting).items()}
         times = [t for each in curves.values() for ts, _ in each for t in ts if t > 0]
@@ -82,7 +82,7 @@ def _best_over(
         for setting, each in curves.items():
             grid = _grid([t for ts, _ in each for t in ts], first, last)
             values = np.stack([steps_at(ts, ys, grid) for ts, ys in each])
-            agent = next(outcome.agent for outcome in same if outcome.setting == setting)
+            agent = next(entry.agent for entry in same if entry.setting == setting)
             lines.append(_line(setting, agent, numbers[setting], grid, values, is_step=True))
             counts.append(len(each))
         lines = sorted(lines, key=lambda line: line.y[-1])[:MAX_SERIES]
@@ -99,7 +99,7 @@ def _best_over(
     )
 
 
-def best_over_budgets(found: Sequence[Outcome]) -> Figure | Missing:
+def best_over_budgets(found: Sequence[Entry]) -> Figure | Missing:
     """Mean best cost over the one limit of the budget that the runs differ in."""
     title = "Best cost over budgets"
     name = _swept_limit(found)
@@ -108,9 +108,9 @@ def best_over_budgets(found: Sequence[Outcome]) -> Figure | Missing:
             title, "the runs do not differ in one limit: sweep it (budget.max_iterations=10,100)"
         )
     numbers, panels, counts = variants(found), [], list[int]()
-    limited = [outcome for outcome in with_costs(found) if outcome.run.options.get(name)]
+    limited = [entry for entry in with_costs(found) if entry.run.options.get(name)]
     for problem, same in group(limited, lambda o: o.problem).items():
-        if len({outcome.budget for outcome in same}) < 2:
+        if len({entry.budget for entry in same}) < 2:
             continue
         lines = []
         for setting, of in group(same, lambda o: o.setting).items():
@@ -143,17 +143,17 @@ def best_over_budgets(found: Sequence[Outcome]) -> Figure | Missing:
     )
 
 
-def _swept_limit(found: Sequence[Outcome]) -> str | None:
-    options = [outcome.run.options for outcome in found]
+def _swept_limit(found: Sequence[Entry]) -> str | None:
+    options = [entry.run.options for entry in found]
     names = dict.fromkeys(name for each in options for name in each if name.startswith("budget."))
     swept = [name for name in names if len({repr(each.get(name)) for each in options}) > 1]
     return swept[0] if len(swept) == 1 else None
 
 
-def searches(found: Sequence[Outcome]) -> Figure | Missing:
+def searches(found: Sequence[Entry]) -> Figure | Missing:
     """What a search with a queue expanded, and its best so far: the first iterations, and all."""
     panels = []
-    for outcome, rows in logged_searches(found):
+    for entry, rows in logged_searches(found):
         first = [row for row in rows if row["iteration"] <= _FIRST]
         parts = [(f"first {_FIRST}", first), (f"all {rows[-1]['iteration']}", rows)]
         for said, shown in parts if len(first) < len(rows) else parts[1:]:
@@ -161,7 +161,7 @@ def searches(found: Sequence[Outcome]) -> Figure | Missing:
             lines = [
                 Line(
                     name="expanded graph",
-                    agent=outcome.agent,
+                    agent=entry.agent,
                     x=x,
                     y=[row["cost_ms"] for row in shown],
                     is_thin=True,
@@ -174,7 +174,7 @@ def searches(found: Sequence[Outcome]) -> Figure | Missing:
                     is_step=True,
                 ),
             ]
-            title = f"{outcome.problem}: {outcome.label}, {said}"
+            title = f"{entry.problem}: {entry.label}, {said}"
             panels.append(Panel(title=title, x="iteration", y="cost, ms", lines=lines))
     if not panels:
         return Missing("Search curve", "no run keeps a queue: add one with agent=taso")
@@ -188,20 +188,20 @@ def searches(found: Sequence[Outcome]) -> Figure | Missing:
     )
 
 
-def logged_searches(found: Sequence[Outcome]) -> list[tuple[Outcome, list[dict[str, Any]]]]:
+def logged_searches(found: Sequence[Entry]) -> list[tuple[Entry, list[dict[str, Any]]]]:
     """Of each problem the best run that keeps a queue, and its rows."""
     keeping = [
-        outcome
-        for outcome in with_costs(largest_budget(found))
-        if outcome.record.num_unexpanded is not None or outcome.record.num_dropped
+        entry
+        for entry in with_costs(largest_budget(found))
+        if entry.record.num_unexpanded is not None or entry.record.num_dropped
     ]
     groups = group(keeping, lambda o: o.problem).values()
     picked = [min(same, key=lambda o: (o.best_ms, o.record.seed)) for same in groups]
-    read = [(outcome, search_rows(outcome.run, outcome.record.graph)) for outcome in picked]
-    return [(outcome, rows) for outcome, rows in read if rows]
+    read = [(entry, search_rows(entry.run, entry.record.graph)) for entry in picked]
+    return [(entry, rows) for entry, rows in read if rows]
 
 
-def trainings(found: Sequence[Outcome]) -> Figure | Missing:
+def trainings(found: Sequence[Entry]) -> Figure | Missing:
     """Mean return of episodes in training, and what other agents save as baselines."""
     title, numbers, panels, counts = "Training", variants(found), [], list[int]()
     logged = logged_trainings(found)
@@ -245,11 +245,11 @@ def trainings(found: Sequence[Outcome]) -> Figure | Missing:
     )
 
 
-def logged_trainings(found: Sequence[Outcome]) -> list[tuple[Outcome, list[dict[str, Any]]]]:
-    """The outcomes of runs that train, and the rows of their training."""
-    trained = [outcome for outcome in found if outcome.train_s]
-    read = [(outcome, training_rows(outcome.run, outcome.record.graph)) for outcome in trained]
-    return [(outcome, rows) for outcome, rows in read if rows]
+def logged_trainings(found: Sequence[Entry]) -> list[tuple[Entry, list[dict[str, Any]]]]:
+    """The entries of runs that train, and the rows of their training."""
+    trained = [entry for entry in found if entry.train_s]
+    read = [(entry, training_rows(entry.run, entry.record.graph)) for entry in trained]
+    return [(entry, rows) for entry, rows in read if rows]
 
 
 def _grid(times: Sequence[float], first: float, last: float) -> np.ndarray:

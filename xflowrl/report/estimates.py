@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xflowrl.calibrate.table import Latencies, by_network, read_rows
+from xflowrl.report.entries import Entry, group, with_costs
 from xflowrl.report.figure import MAX_SERIES, Figure, Missing, Panel, Points
-from xflowrl.report.outcomes import Outcome, group, with_costs
 
 _X, _Y = "estimated speed-up", "real speed-up"
 
 
-def races(found: Sequence[Outcome]) -> Figure | Missing:
+def races(found: Sequence[Entry]) -> Figure | Missing:
     """What prices promise of the states that raced, and what came out."""
     title = "Estimate against real: races"
     panels, num_points = [], 0

@@ -18,7 +18,7 @@ from xflowrl.measurement import roofline
 from xflowrl.options import build, make_problems, read_config
 from xflowrl.problem import Problem, Step
 from xflowrl.replaying import states
-from xflowrl.report.outcomes import Outcome
+from xflowrl.report.entries import Entry
 
 # A slider has at most so many places; in longer traces each is of several rewrites.
 _MAX_STATES = 200
@@ -47,15 +47,15 @@ class _Film:
     edges: dict[tuple[str, str], list[list[int]]] = field(default_factory=dict)
 
 
-def graph_view(outcome: Outcome) -> dict[str, Any]:
-    """What the page needs to show one outcome; plain data.
+def graph_view(entry: Entry) -> dict[str, Any]:
+    """What the page needs to show one entry; plain data.
 
     Raises:
         ValueError: the original cannot be built here, or the trace is of another one.
         OSError: its file cannot be read.
     """
-    problem = _problem(outcome)
-    trace = outcome.run.traces[outcome.record.graph]
+    problem = _problem(entry)
+    trace = entry.run.traces[entry.record.graph]
     if problem.model.graph.hash != trace.graph_hash:
         raise ValueError("the graph is not the one that the trace was recorded on")
     stride = max(1, math.ceil(len(trace.steps) / _MAX_STATES))
@@ -64,11 +64,11 @@ def graph_view(outcome: Outcome) -> dict[str, Any]:
         place = math.ceil(index / stride)
         _add_state(film, state.graph, place)
         if index % stride == 0 or index == len(trace.steps):
-            said.append(_caption(index, trace.steps[max(0, place - 1) * stride : index], outcome))
+            said.append(_caption(index, trace.steps[max(0, place - 1) * stride : index], entry))
     names = {name: number for number, name in enumerate(film.nodes)}
     return {
-        "title": f"{outcome.problem}, {outcome.label}",
-        "run": outcome.run.name,
+        "title": f"{entry.problem}, {entry.label}",
+        "run": entry.run.name,
         "node_size": _NODE,
         "states": said,
         "nodes": [
@@ -83,8 +83,8 @@ def graph_view(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _problem(outcome: Outcome) -> Problem:
-    config = read_config(outcome.run.folder)
+def _problem(entry: Entry) -> Problem:
+    config = read_config(entry.run.folder)
     built, rules = build(config["graph"]), build(config["rules"])
     models = list(built) if isinstance(built, list | tuple) else [built]
     # Prices are not asked for: those of any objective do.
@@ -92,13 +92,13 @@ def _problem(outcome: Outcome) -> Problem:
         models, rules, roofline(), build(config["budget"]), seed=config["seed"]
     )
     for problem in problems:
-        if problem.name == outcome.record.graph:
+        if problem.name == entry.record.graph:
             return problem
-    raise ValueError(f"its configuration gives no graph {outcome.record.graph!r} any more")
+    raise ValueError(f"its configuration gives no graph {entry.record.graph!r} any more")
 
 
-def _caption(index: int, steps: Sequence[Step], outcome: Outcome) -> dict[str, Any]:
-    cost_ms = steps[-1].cost_ms if steps else outcome.record.cost_initial_ms
+def _caption(index: int, steps: Sequence[Step], entry: Entry) -> dict[str, Any]:
+    cost_ms = steps[-1].cost_ms if steps else entry.record.cost_initial_ms
     return {
         "index": index,
         "rules": list(dict.fromkeys(step.rule for step in steps)),

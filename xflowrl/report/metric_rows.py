@@ -32,6 +32,7 @@ _SEARCH = {
     "memory_mb": ("search/*/memory_mb", "search/memory_mb"),
 }
 _BEST_IN_TRAINING = (
+    "graph/*/best_cost_ms",
     *("train/*/best_cost_ms", "train/best_cost_ms"),
     *("search/*/best_cost_ms", "search/best_cost_ms"),
 )

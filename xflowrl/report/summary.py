@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from xflowrl.report.outcomes import Outcome, differing_options
+from xflowrl.report.entries import Entry, differing_options
 from xflowrl.report.runs import Run
 from xflowrl.run_folder import GraphRecord
 
@@ -15,13 +15,13 @@ _FAILED_COLUMNS = ("graph", "agent", "rules", "measurement")
 _NESTED = ("real", "raced", "verified", "given_up")
 
 
-def summary_rows(runs: Sequence[Run], found: Sequence[Outcome]) -> list[dict[str, Any]]:
+def summary_rows(runs: Sequence[Run], found: Sequence[Entry]) -> list[dict[str, Any]]:
     """Their columns are the keys of `result.json`, and every option that differs."""
     options = differing_options(runs)
     of_run = {run.name: {name: options[name][i] for name in options} for i, run in enumerate(runs)}
-    by_run: dict[str, list[Outcome]] = {}
-    for outcome in found:
-        by_run.setdefault(outcome.run.name, []).append(outcome)
+    by_run: dict[str, list[Entry]] = {}
+    for entry in found:
+        by_run.setdefault(entry.run.name, []).append(entry)
     rows = []
     for run in runs:
         if run.record is None or not run.record.results:
@@ -30,25 +30,31 @@ def summary_rows(runs: Sequence[Run], found: Sequence[Outcome]) -> list[dict[str
             rows.append({"run": run.name, "status": "failed", **row, "failure": said})
             rows[-1] |= {"seed": run.options.get("seed")}
             rows[-1] |= of_run[run.name]
-        for outcome in by_run.get(run.name, ()):
-            status = "interrupted" if outcome.record.stop_reason == "interrupted" else "done"
-            rows.append({"run": run.name, "status": status, **_row(outcome), **of_run[run.name]})
+        for entry in by_run.get(run.name, ()):
+            row = {"run": run.name, "status": _status(entry.record), **_row(entry)}
+            rows.append(row | of_run[run.name])
     return _filled(rows)
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
-    record, run = outcome.record, outcome.run.record
+def _status(record: GraphRecord) -> str:
+    """Whether the search and the judging came to their ends."""
+    is_cut = record.stop_reason == "interrupted" or record.verified.detail.startswith("interrupted")
+    return "interrupted" if is_cut else "done"
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    record, run = entry.record, entry.run.record
     row: dict[str, Any] = {
         field.name: getattr(record, field.name)
         for field in fields(GraphRecord)
         if field.name not in _NESTED
     }
-    row["problem"] = outcome.problem
-    row["saved"] = outcome.saved if math.isfinite(outcome.saved) else None
-    if record.real:
-        row["speedup"], row["speedup_noise"] = record.real[0].speedup, record.real[0].noise
-        row["device"] = record.real[0].device
+    row["problem"] = entry.problem
+    row["saved"] = entry.saved if math.isfinite(entry.saved) else None
     for real in record.real:
+        if real.decides:  # of what is delivered
+            row["speedup"] = 1.0 if record.kept_original else real.speedup
+            row["speedup_noise"], row["device"] = real.noise, real.device
         row[f"{real.runtime}_initial_ms"] = real.initial_ms.median
         row[f"{real.runtime}_best_ms"] = real.best_ms.median
         row[f"{real.runtime}_speedup"] = real.speedup

@@ -13,10 +13,10 @@ from typing import Any
 from xflowrl.report import comparison, curves, estimates
 from xflowrl.report.complexity import complexity_tables
 from xflowrl.report.csv_file import csv_text
+from xflowrl.report.entries import Entry, differing_options, entries, group, with_costs
 from xflowrl.report.figure import Figure, Missing
 from xflowrl.report.graph_view import graph_view
 from xflowrl.report.html import page
-from xflowrl.report.outcomes import Outcome, differing_options, group, outcomes, with_costs
 from xflowrl.report.paper import files
 from xflowrl.report.runs import Run, job_folders, read_runs
 from xflowrl.report.summary import summary_rows
@@ -49,7 +49,7 @@ def write_report(
     """
     jobs = job_folders(paths)
     runs = read_runs(jobs)
-    found = outcomes(runs)
+    found = entries(runs)
     drawn = _figures(found, jobs)
     figures = [figure for figure in drawn if isinstance(figure, Figure)]
     missing = [figure for figure in drawn if isinstance(figure, Missing)]
@@ -86,7 +86,7 @@ def write_report(
     return target / "index.html"
 
 
-def _figures(found: Sequence[Outcome], jobs: Sequence[Path]) -> list[Figure | Missing]:
+def _figures(found: Sequence[Entry], jobs: Sequence[Path]) -> list[Figure | Missing]:
     makers = (
         comparison.runtimes,
         comparison.costs,
@@ -103,7 +103,7 @@ def _figures(found: Sequence[Outcome], jobs: Sequence[Path]) -> list[Figure | Mi
     return [*(maker(found) for maker in makers), estimates.calibrations(jobs)]
 
 
-def _views(found: Sequence[Outcome]) -> tuple[list[dict[str, Any]], list[Missing]]:
+def _views(found: Sequence[Entry]) -> tuple[list[dict[str, Any]], list[Missing]]:
     """The best run of each problem, step by step."""
     title, views, missing = "Before and after", list[dict[str, Any]](), list[Missing]()
     rewritten = [o for o in with_costs(found) if o.record.graph in o.run.traces]
@@ -118,7 +118,7 @@ def _views(found: Sequence[Outcome]) -> tuple[list[dict[str, Any]], list[Missing
     return views, missing
 
 
-def _tables(found: Sequence[Outcome]) -> dict[str, bytes]:
+def _tables(found: Sequence[Entry]) -> dict[str, bytes]:
     """The rows behind the curves of searches and training."""
     tables = {"search.csv": curves.logged_searches, "training.csv": curves.logged_trainings}
     content = {}
@@ -133,7 +133,7 @@ def _tables(found: Sequence[Outcome]) -> dict[str, bytes]:
     return content
 
 
-def _facts(runs: Sequence[Run], found: Sequence[Outcome]) -> str:
+def _facts(runs: Sequence[Run], found: Sequence[Entry]) -> str:
     failed = sum(run.record is None for run in runs)
     problems, agents = {o.problem for o in found}, dict.fromkeys(o.agent for o in found)
     commits = Counter(run.record.git_commit or "unknown" for run in runs if run.record is not None)

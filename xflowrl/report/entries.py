@@ -1,6 +1,6 @@
-"""What is compared with what: outcomes by problem, by agent with its options, and by budget.
+"""What is compared with what: entries by problem, by agent with its options, and by budget.
 
-Two outcomes are of one *problem* if they start from one graph under the same options of graph,
+Two entries are of one *problem* if they start from one graph under the same options of graph,
 rules and measurement. An agent with its options is a *setting*. Runs of one problem, setting and
 budget differ in their seeds alone: they are repetitions.
 """
@@ -32,7 +32,7 @@ _UNSAID = ("wandb.", "calibrate.", "hydra.", "folder", "experiment", "seed", "re
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Entry:
     """What one run found for one graph.
 
     Attributes:
@@ -87,25 +87,25 @@ class Outcome:
         return 1 - self.best_ms / self.initial_ms if self.initial_ms else math.nan
 
 
-def outcomes(runs: Sequence[Run]) -> list[Outcome]:
+def entries(runs: Sequence[Run]) -> list[Entry]:
     """Every graph of every run that has a result, with names that tell apart what differs."""
-    entries = [(run, record) for run in runs for record in run.graphs]
+    pairs = [(run, record) for run in runs for record in run.graphs]
     problems = _distinguished(
-        [record.graph for _, record in entries],
-        [_problem_options(run, record) for run, record in entries],
+        [record.graph for _, record in pairs],
+        [_problem_options(run, record) for run, record in pairs],
     )
     settings = _distinguished(
-        [record.agent for _, record in entries],
-        [_part(run.options, "agent.") for run, _ in entries],
+        [record.agent for _, record in pairs],
+        [_part(run.options, "agent.") for run, _ in pairs],
     )
     budgets = _distinguished(
-        ["" for _ in entries], [_part(run.options, "budget.") for run, _ in entries]
+        ["" for _ in pairs], [_part(run.options, "budget.") for run, _ in pairs]
     )
     found = []
-    for index, (run, record) in enumerate(entries):
+    for index, (run, record) in enumerate(pairs):
         trace = run.traces.get(record.graph)
         found.append(
-            Outcome(
+            Entry(
                 run=run,
                 record=record,
                 problem=problems[index],
@@ -118,9 +118,9 @@ def outcomes(runs: Sequence[Run]) -> list[Outcome]:
     return found
 
 
-def with_costs(found: Iterable[Outcome]) -> list[Outcome]:
+def with_costs(found: Iterable[Entry]) -> list[Entry]:
     """Those whose costs are known: not of runs that were interrupted before."""
-    return [outcome for outcome in found if math.isfinite(outcome.saved)]
+    return [entry for entry in found if math.isfinite(entry.saved)]
 
 
 def group(items: Iterable[T], key_fn: Callable[[T], K]) -> dict[K, list[T]]:
@@ -131,12 +131,12 @@ def group(items: Iterable[T], key_fn: Callable[[T], K]) -> dict[K, list[T]]:
     return groups
 
 
-def largest_budget(found: Sequence[Outcome]) -> list[Outcome]:
-    """Of each problem and setting the outcomes under the largest budget."""
+def largest_budget(found: Sequence[Entry]) -> list[Entry]:
+    """Of each problem and setting the entries under the largest budget."""
     kept = []
     for same in group(found, lambda o: (o.problem, o.setting)).values():
-        largest = max(outcome.budget_key for outcome in same)
-        kept += [outcome for outcome in same if outcome.budget_key == largest]
+        largest = max(entry.budget_key for entry in same)
+        kept += [entry for entry in same if entry.budget_key == largest]
     return kept
 
 
@@ -154,10 +154,7 @@ def differing_options(runs: Sequence[Run]) -> dict[str, list[Any]]:
     return {
         name: _without_common_folder(values)
         for name, values in columns.items()
-        if len(
-            {repr(value) for run, value in zip(runs, values, strict=True) if name in run.options}
-        )
-        > 1
+        if len({repr(run.options[name]) for run in runs if name in run.options}) > 1
     }
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from report_runs import MakeRun
 
-from xflowrl.report.outcomes import Outcome, differing_options, largest_budget, outcomes
+from xflowrl.report.entries import Entry, differing_options, entries, largest_budget
 from xflowrl.report.runs import job_folders, read_runs
 
 
-def read(folder: Path) -> list[Outcome]:
-    return outcomes(read_runs(job_folders([folder])))
+def read(folder: Path) -> list[Entry]:
+    return entries(read_runs(job_folders([folder])))
 
 
 def rehash(folder: Path, graph_hash: str) -> None:
