@@ -1,6 +1,6 @@
-"""Rows of `metrics.jsonl`, under one name for each quantity.
+"""Rows of `metrics.jsonl`, under one name for each quantity, whether a run has one graph or several.
 
-The names and the time axis changed once; whoever reads rows reads them here.
+Seconds and iterations are those of the training or the search that a row is of.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 from xflowrl.report.runs import Run
 from xflowrl.run_folder import read_metrics
 
-# The quantities, and the metrics that give them, the newest name first; `*` is a graph's name.
+# The quantities, and the metrics that give them; `*` is a graph's name.
 _TRAINING = {
     "iteration": ("train/iteration",),
     "env_steps": ("train/env_steps",),
-    "seconds": ("seconds", "train/seconds"),
+    "seconds": ("train/seconds",),
     "episode_return": ("train/episode_return",),
     "episode_length": ("train/episode_length",),
     "learning_rate": ("train/learning_rate",),
@@ -25,17 +25,13 @@ _TRAINING = {
 }
 _SEARCH = {
     "iteration": ("search/*/iteration", "search/iteration"),
-    "seconds": ("seconds", "search/*/seconds", "search/seconds"),
+    "seconds": ("search/*/seconds", "search/seconds"),
     "cost_ms": ("search/*/current_cost_ms", "search/current_cost_ms"),
     "best_cost_ms": ("search/*/best_cost_ms", "search/best_cost_ms"),
     "queue_length": ("search/*/queue_length", "search/queue_length"),
     "memory_mb": ("search/*/memory_mb", "search/memory_mb"),
 }
-_BEST_IN_TRAINING = (
-    "graph/*/best_cost_ms",
-    *("train/*/best_cost_ms", "train/best_cost_ms"),
-    *("search/*/best_cost_ms", "search/best_cost_ms"),
-)
+_BEST_IN_TRAINING = ("train/*/best_cost_ms", "train/best_cost_ms")
 
 
 def training_rows(run: Run, graph: str) -> list[dict[str, Any]]:
