@@ -80,6 +80,7 @@ class Real:
     best_ms: Quartiles = _key("time of the fastest proven file")
     speedup: float = _key("ratio of the medians")
     noise: float = _key("how far such a ratio of the original to itself is from 1")
+    layout: str = _key("of images in memory, where the runtime has tried several", default="")
 
     @classmethod
     def of(cls, measured: RealMeasurement, *, decides: bool) -> Real:
@@ -92,6 +93,7 @@ class Real:
             best_ms=Quartiles(**measured.best.quartiles()),
             speedup=measured.speedup,
             noise=measured.noise,
+            layout=measured.layout,
         )
 
 
@@ -176,9 +178,7 @@ class RunRecord:
     train_s: float = _key("seconds spent training, which no budget counts")
     peak_rss_mb: float = _key("the most memory the process held")
     versions: Mapping[str, str] = _key("of Python and of packages")
-    git_commit: str | None = _key(
-        "of the source tree, `-dirty` if changed; null if installed without one"
-    )
+    git_commit: str | None = _key("of the source tree, `-dirty` if changed; null without one")
     overrides: tuple[str, ...] = _key("what the command line changed")
 
 

@@ -1,4 +1,4 @@
-"""Rows of `metrics.jsonl`, under one name for each quantity, whether a run has one graph or several.
+"""Rows of `metrics.jsonl`, under the same names whether a run has one graph or several.
 
 Seconds and iterations are those of the training or the search that a row is of.
 """
