@@ -31,8 +31,8 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_run(real_run: Path) -> MakeRun:
     """Makes a copy of the real run: `make_run(folder, {"agent.alpha": 1.2}, seed=1, agent="beam")`.
 
-    Options are replaced in the configuration, all else in the one entry of `result.json`; `train_s`
-    and `metrics` are those of the run.
+    Options are replaced in the configuration, or taken out (`...`), all else in the one entry of
+    `result.json`; `train_s` and `metrics` are those of the run.
     """
 
     def make(folder: Path, options: dict[str, Any] | None = None, /, **changes: Any) -> Path:
@@ -44,6 +44,8 @@ def make_run(real_run: Path) -> MakeRun:
         for name, value in (options or {}).items():
             group, _, key = name.partition(".")
             config[group][key] = value
+            if value is ...:
+                del config[group][key]
         (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
         record = json.loads((folder / "result.json").read_text())
         record["train_s"] = changes.pop("train_s", 0.0)

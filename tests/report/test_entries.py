@@ -79,7 +79,7 @@ def test_options_that_differ_are_columns_without_the_folder(
 ) -> None:
     make_run(tmp_path / "0", {"graph.path": "/home/me/models/a.onnx", "judge.draws": 1})
     make_run(tmp_path / "1", {"graph.path": "/home/me/models/b/a.onnx"})
-    make_run(tmp_path / "2", {"wandb.name": "mine"}, agent="greedy")
+    make_run(tmp_path / "2", {"wandb.name": "mine", "agent.alpha": ...}, agent="greedy")
     columns = differing_options(read_runs(job_folders([tmp_path])))
     assert columns == {"judge.draws": [1, 3, 3], "graph.path": ["a.onnx", "b/a.onnx", None]}
 
