@@ -33,6 +33,7 @@ def best_over_iterations(found: Sequence[Entry]) -> Figure | Missing:
         name="best_over_iterations",
         title="Best cost over iterations",
         x="iterations (states whose matches were listed)",
+        lead=1.0,
         said="",
     )
 
@@ -58,6 +59,7 @@ def best_over_seconds(found: Sequence[Entry]) -> Figure | Missing:
         name="best_over_seconds",
         title="Best cost over seconds",
         x="time, training included, s",
+        lead=0.5,
         said=" Agents that train show the best graph of training until it ends."
         * any(entry.train_s for entry in found),
     )
@@ -70,14 +72,16 @@ def _best_over(
     name: str,
     title: str,
     x: str,
+    lead: float,
     said: str,
 ) -> Figure | Missing:
+    """Draws `curve_fn` of each entry; the axis begins at `lead` times the first improvement."""
     numbers, panels, counts = variants(found), [], list[int]()
     traced = [entry for entry in largest_budget(found) if entry.improvements]
     for problem, same in group(traced, lambda o: o.problem).items():
         curves = {s: [*map(curve_fn, of)] for s, of in group(same, lambda o: o.setting).items()}
         times = [t for each in curves.values() for ts, _ in each for t in ts if t > 0]
-        first, last = min(times, default=1.0), max(times, default=1.0)
+        first, last = lead * min(times, default=1.0), max(times, default=1.0)
         lines = []
         for setting, each in curves.items():
             grid = _grid([t for ts, _ in each for t in ts], first, last)

@@ -17,6 +17,7 @@ FORMATS = ("png", "pdf", "svg")
 _PANELS_A_FILE = 12
 _COLUMNS = 2
 _LENGTH = 42  # of a name
+_SHORT = 24  # what has room behind a bar where two panels stand side by side
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = "osD^vP"
 _MANY_POINTS = 12  # more are not marked
@@ -54,11 +55,12 @@ def files(figure: Figure, formats: Sequence[str] = FORMATS) -> Iterator[tuple[st
 
 
 def _sheet(panels: Sequence[Panel]) -> Sheet:
-    columns = min(_COLUMNS, len(panels))
+    has_room = all(len(bar.text) <= _SHORT for panel in panels for bar in panel.bars)
+    columns = min(_COLUMNS if has_room else 1, len(panels))
     rows = math.ceil(len(panels) / columns)
     parts = [panels[row * columns : (row + 1) * columns] for row in range(rows)]
     heights = [max(map(_height, part)) for part in parts]
-    sheet = Sheet(figsize=(4.4 * columns, sum(heights)), layout="constrained")
+    sheet = Sheet(figsize=(4.4 * columns if has_room else 6.6, sum(heights)), layout="constrained")
     grid = sheet.subplots(rows, columns, squeeze=False, height_ratios=heights)
     for index, axes in enumerate(grid.flat):
         if index < len(panels):

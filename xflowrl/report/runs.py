@@ -57,7 +57,7 @@ def job_folders(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         below = sorted(_jobs_below(path), key=_natural)
         if not below:
-            what = "has no run folder in it" if path.is_dir() else "does not exist"
+            what = "has no run folder in it" if path.exists() else "does not exist"
             raise ValueError(
                 f'"{path}" {what}: give a folder that python -m xflowrl.run wrote, '
                 "multirun/DATE/TIME for a sweep"
