@@ -90,3 +90,11 @@ def test_shares_are_of_the_original(tmp_path: Path, make_run: MakeRun) -> None:
     known, unknown = read(tmp_path)
     assert (known.saved, known.total_s) == (0.75, 5.0)
     assert math.isnan(unknown.saved)
+
+
+def test_costs_that_differ_in_the_last_bits_are_the_same(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(tmp_path / "0", cost_best_ms=0.1 + 0.2)
+    make_run(tmp_path / "1", cost_best_ms=0.3)
+    first, second = read(tmp_path)
+    assert first.record.cost_best_ms != second.record.cost_best_ms
+    assert first.best_ms == second.best_ms == 0.3

@@ -74,12 +74,12 @@ class Entry:
     @property
     def initial_ms(self) -> float:
         """Cost of the original; NaN if it is not known."""
-        return _or_nan(self.record.cost_initial_ms)
+        return _comparable(self.record.cost_initial_ms)
 
     @property
     def best_ms(self) -> float:
         """Cost of the best graph found; NaN if it is not known."""
-        return _or_nan(self.record.cost_best_ms)
+        return _comparable(self.record.cost_best_ms)
 
     @property
     def saved(self) -> float:
@@ -158,8 +158,9 @@ def differing_options(runs: Sequence[Run]) -> dict[str, list[Any]]:
     }
 
 
-def _or_nan(cost_ms: float | None) -> float:
-    return math.nan if cost_ms is None else cost_ms
+def _comparable(cost_ms: float | None) -> float:
+    # What is summed in another order differs in the last bits, and is no better.
+    return math.nan if cost_ms is None else float(f"{cost_ms:.9g}")
 
 
 def _problem_options(run: Run, record: GraphRecord) -> dict[str, Any]:
