@@ -27,12 +27,12 @@ def test_what_differs_is_named_and_nothing_else(tmp_path: Path, make_run: MakeRu
     make_run(tmp_path / "1", {"agent.alpha": 1.2, "budget.max_iterations": None}, seed=1)
     make_run(tmp_path / "2", {"budget.max_iterations": 10}, agent="greedy")
     found = read(tmp_path)
-    assert [o.setting for o in found] == ["taso alpha=1", "taso alpha=1.2", "greedy"]
-    assert [o.budget for o in found] == [
+    assert [e.setting for e in found] == ["taso alpha=1", "taso alpha=1.2", "greedy"]
+    assert [e.budget for e in found] == [
         *("max_iterations=10", "max_iterations=none", "max_iterations=10"),
     ]
     assert found[0].label == "taso alpha=1, max_iterations=10"
-    assert {o.problem for o in found} == {"tiny"}
+    assert {e.problem for e in found} == {"tiny"}
 
 
 def test_no_limit_is_the_largest_budget(tmp_path: Path, make_run: MakeRun) -> None:
@@ -40,7 +40,7 @@ def test_no_limit_is_the_largest_budget(tmp_path: Path, make_run: MakeRun) -> No
         make_run(tmp_path / str(index), {"budget.max_iterations": limit}, seed=index)
     make_run(tmp_path / "4", {"budget.max_iterations": 7}, agent="greedy")
     largest = largest_budget(read(tmp_path))
-    assert [o.run.name for o in largest] == ["1", "3", "4"], "of each agent its own"
+    assert [e.run.name for e in largest] == ["1", "3", "4"], "of each agent its own"
 
 
 def test_one_name_under_other_options_is_another_problem(tmp_path: Path, make_run: MakeRun) -> None:
@@ -48,7 +48,7 @@ def test_one_name_under_other_options_is_another_problem(tmp_path: Path, make_ru
     make_run(tmp_path / "1", {"graph.batch_size": 16})
     make_run(tmp_path / "2", {"graph.batch_size": 16}, measurement="estimated")
     make_run(tmp_path / "3", {"graph.batch_size": 16}, graph="other")
-    assert [o.problem for o in read(tmp_path)] == [
+    assert [e.problem for e in read(tmp_path)] == [
         "tiny measurement=roofline batch_size=1",
         "tiny measurement=roofline batch_size=16",
         "tiny measurement=estimated batch_size=16",
@@ -61,9 +61,9 @@ def test_graphs_that_only_the_seed_tells_apart_are_not_mixed(
 ) -> None:
     for index, (seed, graph_hash) in enumerate([(0, "aa"), (1, "bb"), (1, "bb")]):
         rehash(make_run(tmp_path / str(index), seed=seed), graph_hash)
-    assert [o.problem for o in read(tmp_path)] == ["tiny seed=0", "tiny seed=1", "tiny seed=1"]
+    assert [e.problem for e in read(tmp_path)] == ["tiny seed=0", "tiny seed=1", "tiny seed=1"]
     rehash(tmp_path / "2", "cc")
-    assert [o.problem for o in read(tmp_path)] == [
+    assert [e.problem for e in read(tmp_path)] == [
         *("tiny graph_hash=aa", "tiny graph_hash=bb", "tiny graph_hash=cc"),
     ]
 
@@ -71,7 +71,7 @@ def test_graphs_that_only_the_seed_tells_apart_are_not_mixed(
 def test_repetitions_of_one_graph_are_one_problem(tmp_path: Path, make_run: MakeRun) -> None:
     for seed in range(3):
         make_run(tmp_path / str(seed), seed=seed)
-    assert {(o.problem, o.label) for o in read(tmp_path)} == {("tiny", "taso")}
+    assert {(e.problem, e.label) for e in read(tmp_path)} == {("tiny", "taso")}
 
 
 def test_options_that_differ_are_columns_without_the_folder(

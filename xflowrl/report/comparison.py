@@ -31,7 +31,7 @@ from xflowrl.run_folder import Real
 
 def variants(found: Sequence[Entry]) -> dict[str, int]:
     """The number of each setting among those of its agent."""
-    by_agent = group(found, lambda o: o.agent).values()
+    by_agent = group(found, lambda e: e.agent).values()
     settings = (dict.fromkeys(entry.setting for entry in same) for same in by_agent)
     return {setting: index for each in settings for index, setting in enumerate(each)}
 
@@ -40,11 +40,11 @@ def costs(found: Sequence[Entry]) -> Figure | Missing:
     """Bars of the costs that a search goes by."""
     title = "Cost before and after"
     panels, counts, is_cut = [], list[int](), False
-    for problem, same in group(with_costs(found), lambda o: o.problem).items():
-        initial_ms = fmean(o.initial_ms for o in same)
+    for problem, same in group(with_costs(found), lambda e: e.problem).items():
+        initial_ms = fmean(e.initial_ms for e in same)
         bars = []
-        for label, repeated in group(same, lambda o: o.label).items():
-            interval = mean_interval([o.best_ms for o in repeated])
+        for label, repeated in group(same, lambda e: e.label).items():
+            interval = mean_interval([e.best_ms for e in repeated])
             bars.append(
                 Bar(
                     name=label,
@@ -133,11 +133,11 @@ def optimisation_times(found: Sequence[Entry]) -> Figure | Missing:
     """Bars of the time that optimising took, training on top."""
     title = "Optimisation time"
     panels, counts, is_cut = [], list[int](), False
-    for problem, same in group(with_costs(found), lambda o: o.problem).items():
+    for problem, same in group(with_costs(found), lambda e: e.problem).items():
         bars = []
-        for label, repeated in group(same, lambda o: o.label).items():
-            interval = mean_interval([max(o.record.optimisation_s, 1e-6) for o in repeated])
-            train_s = fmean(o.train_s for o in repeated)
+        for label, repeated in group(same, lambda e: e.label).items():
+            interval = mean_interval([max(e.record.optimisation_s, 1e-6) for e in repeated])
+            train_s = fmean(e.train_s for e in repeated)
             bars.append(
                 Bar(
                     name=label,
@@ -170,7 +170,7 @@ def pareto(found: Sequence[Entry]) -> Figure | Missing:
     """Cost against time, a point a run, and the front."""
     title = "Time against cost"
     numbers, panels, num_points = variants(found), [], 0
-    for problem, same in group(with_costs(found), lambda o: o.problem).items():
+    for problem, same in group(with_costs(found), lambda e: e.problem).items():
         if len(same) < 2:
             continue
         points = [
@@ -182,7 +182,7 @@ def pareto(found: Sequence[Entry]) -> Figure | Missing:
                 texts=[f"{entry.label}, run {entry.run.name}" for entry in of],
                 variant=numbers[setting],
             )
-            for setting, of in group(same, lambda o: o.setting).items()
+            for setting, of in group(same, lambda e: e.setting).items()
         ]
         front = pareto_front([(entry.total_s, entry.best_ms) for entry in same])
         line = Line(
@@ -280,7 +280,7 @@ def aggregates(found: Sequence[Entry]) -> Figure | Missing:
 def _scores(found: Sequence[Entry]) -> dict[str, dict[str, list[float]]]:
     """Of each setting and problem the scores of its runs."""
     scores: dict[str, dict[str, list[float]]] = {}
-    for problem, same in group(found, lambda o: o.problem).items():
+    for problem, same in group(found, lambda e: e.problem).items():
         best = max(entry.saved for entry in same)
         for entry in same:
             # Where nobody saves anything all are equally good.

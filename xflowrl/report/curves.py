@@ -78,8 +78,8 @@ def _best_over(
     """Draws `curve_fn` of each entry; the axis begins at `lead` times the first improvement."""
     numbers, panels, counts = variants(found), [], list[int]()
     traced = [entry for entry in largest_budget(found) if entry.improvements]
-    for problem, same in group(traced, lambda o: o.problem).items():
-        curves = {s: [*map(curve_fn, of)] for s, of in group(same, lambda o: o.setting).items()}
+    for problem, same in group(traced, lambda e: e.problem).items():
+        curves = {s: [*map(curve_fn, of)] for s, of in group(same, lambda e: e.setting).items()}
         times = [t for each in curves.values() for ts, _ in each for t in ts if t > 0]
         first, last = lead * min(times, default=1.0), max(times, default=1.0)
         lines = []
@@ -113,14 +113,14 @@ def best_over_budgets(found: Sequence[Entry]) -> Figure | Missing:
         )
     numbers, panels, counts = variants(found), [], list[int]()
     limited = [entry for entry in with_costs(found) if entry.run.options.get(name)]
-    for problem, same in group(limited, lambda o: o.problem).items():
+    for problem, same in group(limited, lambda e: e.problem).items():
         if len({entry.budget for entry in same}) < 2:
             continue
         lines = []
-        for setting, of in group(same, lambda o: o.setting).items():
-            by_limit = group(of, lambda o: float(o.run.options[name]))
+        for setting, of in group(same, lambda e: e.setting).items():
+            by_limit = group(of, lambda e: float(e.run.options[name]))
             limits_of = sorted(by_limit)
-            values = [[o.best_ms for o in by_limit[at]] for at in limits_of]
+            values = [[e.best_ms for e in by_limit[at]] for at in limits_of]
             intervals = [mean_interval(costs) for costs in values]
             counts += map(len, values)
             lines.append(
@@ -199,8 +199,8 @@ def logged_searches(found: Sequence[Entry]) -> list[tuple[Entry, list[dict[str, 
         for entry in with_costs(largest_budget(found))
         if entry.record.num_unexpanded is not None or entry.record.num_dropped
     ]
-    groups = group(keeping, lambda o: o.problem).values()
-    picked = [min(same, key=lambda o: (o.best_ms, o.record.seed)) for same in groups]
+    groups = group(keeping, lambda e: e.problem).values()
+    picked = [min(same, key=lambda e: (e.best_ms, e.record.seed)) for same in groups]
     read = [(entry, search_rows(entry.run, entry.record.graph)) for entry in picked]
     return [(entry, rows) for entry, rows in read if rows]
 
@@ -222,10 +222,10 @@ def trainings(found: Sequence[Entry]) -> Figure | Missing:
             lines.append(_line(label, first.agent, numbers[first.setting], grid, values))
             counts.append(len(repeated))
         known = with_costs(largest_budget(found))
-        others = [o for o in known if o.problem == problem and not o.train_s]
+        others = [e for e in known if e.problem == problem and not e.train_s]
         baselines = {
-            setting: (of[0].agent, fmean(o.saved for o in of))
-            for setting, of in group(others, lambda o: o.setting).items()
+            setting: (of[0].agent, fmean(e.saved for e in of))
+            for setting, of in group(others, lambda e: e.setting).items()
         }
         panels.append(
             Panel(

@@ -16,13 +16,13 @@ def races(found: Sequence[Entry]) -> Figure | Missing:
     """What prices promise of the states that raced, and what came out."""
     title = "Estimate against real: races"
     panels, num_points = [], 0
-    for problem, same in group(with_costs(found), lambda o: o.problem).items():
+    for problem, same in group(with_costs(found), lambda e: e.problem).items():
         points = []
-        for setting, of in group(same, lambda o: o.setting).items():
+        for setting, of in group(same, lambda e: e.setting).items():
             raced = [
-                (o.initial_ms / state.cost_ms, state.speedup, state.takes)
-                for o in of
-                for state in o.record.raced
+                (e.initial_ms / state.cost_ms, state.speedup, state.takes)
+                for e in of
+                for state in e.record.raced
                 if state.cost_ms
             ]
             if raced:

@@ -106,9 +106,9 @@ def _figures(found: Sequence[Entry], jobs: Sequence[Path]) -> list[Figure | Miss
 def _views(found: Sequence[Entry]) -> tuple[list[dict[str, Any]], list[Missing]]:
     """The best run of each problem, step by step."""
     title, views, missing = "Before and after", list[dict[str, Any]](), list[Missing]()
-    rewritten = [o for o in with_costs(found) if o.record.graph in o.run.traces]
-    for problem, same in [*group(rewritten, lambda o: o.problem).items()][:_MAX_VIEWS]:
-        best = min(same, key=lambda o: o.best_ms)
+    rewritten = [e for e in with_costs(found) if e.record.graph in e.run.traces]
+    for problem, same in [*group(rewritten, lambda e: e.problem).items()][:_MAX_VIEWS]:
+        best = min(same, key=lambda e: e.best_ms)
         try:
             views.append(graph_view(best))
         except (ValueError, OSError) as error:
@@ -124,8 +124,8 @@ def _tables(found: Sequence[Entry]) -> dict[str, bytes]:
     content = {}
     for name, read in tables.items():
         rows = [
-            {"run": o.run.name, "problem": o.problem, "agent": o.label, "seed": o.record.seed} | row
-            for o, logged in read(found)
+            {"run": e.run.name, "problem": e.problem, "agent": e.label, "seed": e.record.seed} | row
+            for e, logged in read(found)
             for row in logged
         ]
         if rows:
@@ -135,7 +135,7 @@ def _tables(found: Sequence[Entry]) -> dict[str, bytes]:
 
 def _facts(runs: Sequence[Run], found: Sequence[Entry]) -> str:
     failed = sum(run.record is None for run in runs)
-    problems, agents = {o.problem for o in found}, dict.fromkeys(o.agent for o in found)
+    problems, agents = {e.problem for e in found}, dict.fromkeys(e.agent for e in found)
     commits = Counter(run.record.git_commit or "unknown" for run in runs if run.record is not None)
     parts = [f"{len(runs)} run{'s' * (len(runs) != 1)}" + (f", {failed} failed" if failed else "")]
     if found:
