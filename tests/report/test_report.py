@@ -314,8 +314,12 @@ def test_a_browser_draws_the_page(report: Path, tmp_path: Path) -> None:
         *("--virtual-time-budget=20000", "--proxy-server=127.0.0.1:9", "--dump-dom"),
         f"file://{report / 'index.html'}",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    body = done.stdout[done.stdout.index("<body") :]
+    body = ""
+    for _ in range(3):  # on a busy machine it may give up before a frame was drawn
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        body = done.stdout[done.stdout.index("<body") :]
+        if body.count('class="main-svg"') >= 2 * 11:
+            break
     assert body.count('class="main-svg"') >= 2 * 11, "plotly drew each figure"
     assert body.count("<title>") >= 7, "nodes that say their names"
     assert re.search(r"3 of 3 rewrites, cost 0\.0\d+ ms", body)
