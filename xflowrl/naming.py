@@ -20,7 +20,7 @@ _LIMITS = {
 }
 
 # Parts of the configuration whose options change no result.
-_SILENT = ("wandb", "hydra", "folder", "experiment")
+_SILENT = ("wandb", "hydra", "folder", "experiment", "calibrate")
 
 _MAX_LENGTH = 120
 

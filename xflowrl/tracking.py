@@ -113,7 +113,7 @@ class Tracker:
         if self._run is not None:
             rules = problems[0].rules
             graphs = {p.name: {"num_nodes": len(p.model.graph)} for p in problems}
-            ruled = {"name": rules.name, "names": rules.names}
+            ruled = {"name": rules.name, "num_rules": len(rules.names)}
             self._run.config.update({"graphs": graphs, "rule_set": ruled}, allow_val_change=True)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -136,20 +136,12 @@ class Tracker:
         """
         if self._run is None:
             return
-        import wandb
-
         known: dict[str, Any] = asdict(Outcome.of(record))
         for entry in record.results:
             known |= {f"graph/{entry.graph}/{name}": value for name, value in asdict(entry).items()}
         scalars = (str, int, float, bool)
         self._run.summary.update({k: v for k, v in known.items() if isinstance(v, scalars)})
-        rows = [
-            [result.graph, index, step.rule, " ".join(step.tensors), step.cost_ms]
-            for result in results
-            for index, step in enumerate(result.trace.steps)
-        ]
-        columns = ["graph", "index", "rule", "tensors", "cost_ms"]
-        self._run.log({"applied_rules": wandb.Table(columns=columns, data=rows)})
+        self._keep_rules(results)
         self._keep("model", [entry.best_onnx for entry in record.results if entry.best_onnx])
         self._keep("policy", ["checkpoints/best.pt", "checkpoints/last.pt"])
         self._keep("checkpoint", ["checkpoints/resume.ckpt"])
@@ -157,6 +149,18 @@ class Tracker:
     def failed(self, exit_code: int) -> None:
         """Notes that the run ends with this exit code."""
         self._exit_code = exit_code
+
+    def _keep_rules(self, results: Sequence[Result]) -> None:
+        """Makes an artifact of the applied rules, a table; logged, a table would import pandas."""
+        import wandb
+
+        table = wandb.Table(columns=["graph", "index", "rule", "tensors", "cost_ms"])
+        for result in results:
+            for index, step in enumerate(result.trace.steps):
+                table.add_data(result.graph, index, step.rule, " ".join(step.tensors), step.cost_ms)
+        artifact = wandb.Artifact(f"{self._run.id}-rules", type="rules")
+        artifact.add(table, "applied_rules")
+        self._run.log_artifact(artifact)
 
     def _keep(self, kind: str, names: Sequence[str]) -> None:
         """Makes an artifact of those files of the run folder that exist.
