@@ -37,7 +37,7 @@ from xflowrl.options import (
     refuse_foreign,
 )
 from xflowrl.shortage import is_no_memory, is_no_space
-from xflowrl.sweeps import SayJob, jobs_of, use_combinations
+from xflowrl.sweeps import SayJob, as_choices, jobs_of, use_combinations
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -163,6 +163,8 @@ def main(task: Task) -> None:
     try:
         _refuse_code(sys.argv[1:])
         use_combinations()
+        if {"-m", "--multirun"} & set(sys.argv):
+            sys.argv[1:] = as_choices(sys.argv[1:])
         hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
     except JobFailed:
         sys.exit(1)

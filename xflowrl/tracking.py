@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
 from xflowrl.curves import AXES, Curves
 from xflowrl.outcome import Outcome
@@ -79,8 +79,7 @@ class Tracker:
     def __init__(self, label: Label, settings: WandbSettings) -> None:
         self._label = label
         self._path = label.folder / "metrics.jsonl"
-        with space_for(self._path):
-            self._file = self._path.open("w", encoding="utf-8", buffering=1)
+        self._file: TextIO | None = None
         self._curves = Curves(())
         self._exit_code = 0
         self._run: Any = None
@@ -103,14 +102,17 @@ class Tracker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._run is not None:
             self._run.finish(exit_code=self._exit_code or int(kind is not None))
 
     def begin(self, problems: Sequence[Problem]) -> None:
-        """Notes what is optimised, before anything is logged."""
+        """Notes what is optimised, before anything is logged; `metrics.jsonl` begins."""
+        with space_for(self._path):
+            self._file = self._path.open("w", encoding="utf-8", buffering=1)
         self._curves = Curves([problem.name for problem in problems])
-        if self._run is not None:
+        if self._run is not None and problems:
             rules = problems[0].rules
             graphs = {p.name: {"num_nodes": len(p.model.graph)} for p in problems}
             ruled = {"name": rules.name, "num_rules": len(rules.names)}
@@ -118,6 +120,7 @@ class Tracker:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Writes a row: metrics by name, at an iteration of the agent's own."""
+        assert self._file is not None, "log before begin"
         compared = self._curves.row(metrics)
         axes = {name: compared[name] for name in ("iteration", "seconds")}
         row = {"step": step, **axes} | {
@@ -202,6 +205,9 @@ def _start_wandb(label: Label, settings: WandbSettings) -> Any:
         "console": "off",
         "x_save_requirements": False,
         "x_disable_meta": True,
+        "x_disable_stats": True,
+        "disable_git": True,
+        "x_transaction_log_flush_interval": 1.0,  # seconds that a kill may lose
     }
     run: Any = None
     if settings.mode == "online":
