@@ -60,7 +60,8 @@ def test_an_option_goes_to_the_agents_that_have_it(sweep: Sweep, tmp_path: Path)
 
 
 def test_one_value_goes_to_the_agents_that_have_it_too(sweep: Sweep, tmp_path: Path) -> None:
-    assert sweep("agent=beam,greedy", "agent.width=2")[0] == 0
+    code, out, _ = sweep("agent=beam,greedy", "agent.width=2")
+    assert (code, out[0]) == (0, "agent.width is left out of agent=greedy")
     assert options_of(tmp_path / "sweep", "agent") == ["agent=beam agent.width=2", "agent=greedy"]
 
 

@@ -92,8 +92,8 @@ class Combinations(BasicSweeper):
             kept = [o for o in job if (n := o.partition("=")[0]) not in partial or has(job, n)]
             fitting.setdefault(tuple(kept), kept)
         without = "; ".join(f"{name} is left out of {', '.join(c)}" for name, c in partial.items())
-        note = f"{without}: {len(fitting)} jobs, not {len(jobs)}"
-        return list(fitting.values()), [note] if partial else []
+        fewer = f": {len(fitting)} jobs, not {len(jobs)}" if len(fitting) < len(jobs) else ""
+        return list(fitting.values()), [without + fewer] if partial else []
 
 
 def as_choices(arguments: Sequence[str]) -> list[str]:
