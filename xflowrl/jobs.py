@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from xflowrl.interrupts import EndNow, Interrupts
+from xflowrl.naming import run_name
 from xflowrl.options import (
     build,
     check,
@@ -36,6 +37,7 @@ from xflowrl.options import (
     refuse_foreign,
 )
 from xflowrl.shortage import is_no_memory, is_no_space
+from xflowrl.sweeps import SayJob, as_choices, jobs_of, use_combinations
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -65,6 +67,8 @@ class Job:
         choices: the option chosen in each group: `choices["agent"] == "greedy"`.
         overrides: what the command line changed.
         interrupts: what Ctrl-C and SIGTERM do.
+        name: what it is called beside others, like `taso-squeezenet-i100-s0`.
+        sweep: the folder of its sweep; None if it runs alone.
         refusals: what could not be read or delivered and why; the others are.
     """
 
@@ -73,6 +77,8 @@ class Job:
     overrides: Sequence[str]
     folder: Path
     interrupts: Interrupts
+    name: str = ""
+    sweep: Path | None = None
     refusals: list[str] = field(default_factory=list)
 
     @property
@@ -156,6 +162,9 @@ def main(task: Task) -> None:
 
     try:
         _refuse_code(sys.argv[1:])
+        use_combinations()
+        if {"-m", "--multirun"} & set(sys.argv):
+            sys.argv[1:] = as_choices(sys.argv[1:])
         hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
     except JobFailed:
         sys.exit(1)
@@ -219,11 +228,23 @@ def _run_job(task: Task, config: DictConfig) -> None:
     folder = Path(settings.runtime.output_dir)
     choices = dict(settings.runtime.choices)
     overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    about = {"choices": choices, "overrides": overrides, "folder": folder}
+    known = _plain(config, resolve=False)
+    if settings.mode == RunMode.RUN:
+        _run_task(task, config, {**about, "name": run_name(known, choices, overrides)})
+        return
+    sweep = Path(settings.sweep.dir).absolute()
+    name = run_name(known, choices, overrides, jobs_of(sweep))
+    with SayJob(sweep, folder, int(settings.job.num), name):
+        _run_task(task, config, {**about, "name": name, "sweep": sweep})
+
+
+def _run_task(task: Task, config: DictConfig, about: Mapping[str, Any]) -> None:
     try:
         with Interrupts() as interrupts:
             plain = _plain(config, resolve=True)
             _check(plain)
-            task(Job(plain, choices, overrides, folder, interrupts))
+            task(Job(config=plain, interrupts=interrupts, **about))
     except JobFailed:
         pass  # said where it happened
     except _USER_ERRORS as error:
@@ -242,7 +263,7 @@ def _run_job(task: Task, config: DictConfig) -> None:
     if interrupts.exit_code:
         logger.error("interrupted")
         sys.exit(interrupts.exit_code)  # a sweep ends with the job it falls into
-    if settings.mode == RunMode.RUN:
+    if "sweep" not in about:
         sys.exit(1)  # Hydra would print a second line about an exception
     raise JobFailed
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from xflowrl.jobs import Job, JobFailed, file_name, main, one_line
+from xflowrl.naming import comparable, graph_label, group_name
 from xflowrl.options import distinct
 from xflowrl.shortage import memory_for
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from xflowrl.judge import Judge
     from xflowrl.problem import Problem, Result
     from xflowrl.run_folder import GraphRecord, RunRecord
+    from xflowrl.tracking import Label
 
 logger = logging.getLogger(__name__)
 
@@ -36,33 +38,56 @@ def optimize(job: Job) -> None:
     from xflowrl.run_folder import trace_record, write_record
     from xflowrl.tracking import Tracker
 
-    judge, agent, settings = job.build("judge"), job.agent(), job.build("wandb")
-    problems = job.problems()
-    logger.info("graphs: %s", ", ".join(problem.name for problem in problems))
-    with Tracker(job.folder, settings, job.config) as tracker, job.interrupts.held():
-        with ProgressBar(problems) as progress, device_lock().shared():
+    with Tracker(label(job), job.build("wandb")) as tracker:
+        judge, agent, problems = job.build("judge"), job.agent(), job.problems()
+        logger.info("graphs: %s", ", ".join(problem.name for problem in problems))
+        tracker.begin(problems)
+        progress = ProgressBar(problems, is_shown=job.sweep is None)
+        with job.interrupts.held():
+            with progress, device_lock().shared():
 
-            def log(metrics: Mapping[str, float], step: int) -> None:
-                tracker.log(metrics, step)
-                progress.log(metrics, step)
+                def log(metrics: Mapping[str, float], step: int) -> None:
+                    tracker.log(metrics, step)
+                    progress.log(metrics, step)
 
-            results: list[Result] = []
-            # One that comes as the agent hands its results over loses none of them.
-            with suppress(KeyboardInterrupt), job.interrupts.allowed():
-                results = agent.optimize(problems, log)
-            if not results:
-                raise KeyboardInterrupt
-        write_record(job.folder, trace_record(results))
-        record = _deliver(job, results, judge, problems, getattr(agent, "train_s", 0.0))
-        tracker.finish(results, record, job.folder)
-        with printing():
-            print_tables(record.results)
-            print(f"run folder: {os.path.relpath(job.folder)}", flush=True)
-    if problems[0].rules.faithful:
-        print("nothing is exported: with rules.faithful=true not all rules are sound")
-        return
-    if job.refusals and not job.interrupts.exit_code:
-        raise JobFailed
+                results: list[Result] = []
+                # One that comes as the agent hands its results over loses none of them.
+                with suppress(KeyboardInterrupt), job.interrupts.allowed():
+                    results = agent.optimize(problems, log)
+                if not results:
+                    raise KeyboardInterrupt
+            write_record(job.folder, trace_record(results))
+            record = _deliver(job, results, judge, problems, getattr(agent, "train_s", 0.0))
+            tracker.finish(results, record)
+            tracker.failed(job.interrupts.exit_code)
+            if job.sweep is None:
+                with printing():
+                    print_tables(record.results)
+                    print(f"run folder: {os.path.relpath(job.folder)}", flush=True)
+        if problems[0].rules.faithful:
+            if job.sweep is None:
+                print("nothing is exported: with rules.faithful=true not all rules are sound")
+        elif job.refusals and not job.interrupts.exit_code:
+            raise JobFailed
+
+
+def label(job: Job) -> Label:
+    """What the run is known by: its options, the source's commit and the versions with it."""
+    from xflowrl.provenance import git_commit, versions
+    from xflowrl.tracking import Label
+
+    choices = job.choices
+    made_by = {"versions": versions(), "git_commit": git_commit()}
+    tags = [graph_label(job.config, choices), choices["rules"], choices["measurement"]]
+    return Label(
+        folder=job.folder,
+        wandb_folder=job.sweep or job.folder,
+        name=job.name,
+        group=group_name(job.sweep or job.folder),
+        kind=choices["agent"],
+        tags=[*tags, *filter(None, [choices.get("experiment")])],
+        config=comparable(job.config, choices) | made_by,
+    )
 
 
 def _deliver(
