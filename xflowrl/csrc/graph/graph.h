@@ -87,6 +87,9 @@ class Graph {
   }
   const TensorType& type(TensorRef t) const { return output(t).type; }
   bool is_constant(TensorRef t) const { return node(t.node).is_constant; }
+  // Above the levels of all it reads, and apart from that of no meaning: no path leads from a node
+  // to one of its own level or below.
+  int64_t level(NodeId id) const { return slots_[index(id)].level; }
   std::vector<Operand> operands(const Node& reader) const;
   std::string tensor_name(TensorRef t) const { return name_of(output(t).name); }
   std::string name_of(NameId id) const;
@@ -118,6 +121,7 @@ class Graph {
   struct Slot {
     NodePtr node;
     std::shared_ptr<const std::vector<Use>> uses;
+    int64_t level = 0;
   };
   static size_t index(NodeId id) { return static_cast<size_t>(id); }
 

@@ -43,6 +43,8 @@ class GraphEdit {
  private:
   NodeId insert(Node node, std::optional<int32_t> created, bool derive_all_ids);
   void refresh(NodeId id);
+  int64_t lowest_level(const Node& node) const;
+  void lift_above(NodeId below, NodeId id);
   void add_use(TensorRef tensor, Use use);
   void drop_use(TensorRef tensor, const Use& use);
   void count(const Node& node, int sign);

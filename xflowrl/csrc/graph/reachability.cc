@@ -1,6 +1,7 @@
 #include "graph/reachability.h"
 
 #include <bit>
+#include <utility>
 
 namespace xflowrl {
 
@@ -57,6 +58,24 @@ std::vector<NodeId> Reachability::unrelated(NodeId node, OpIndex op) const {
     }
   }
   return found;
+}
+
+bool PathSearch::leads(NodeId from, NodeId to) {
+  if (graph_.level(from) >= graph_.level(to)) return false;
+  seen_in_.resize(graph_.num_slots(), 0);
+  ++search_;
+  open_ = {from};
+  while (!open_.empty()) {
+    const NodeId id = open_.back();
+    open_.pop_back();
+    for (const Use& use : graph_.uses(id)) {
+      if (use.node == to) return true;
+      if (use.node == kNoNode || graph_.level(use.node) >= graph_.level(to)) continue;
+      int32_t& seen_in = seen_in_[static_cast<size_t>(use.node)];
+      if (std::exchange(seen_in, search_) != search_) open_.push_back(use.node);
+    }
+  }
+  return false;
 }
 
 }  // namespace xflowrl

@@ -41,4 +41,19 @@ class Reachability {
   size_t words_ = 0;
 };
 
+// Looks for paths one by one, each among the nodes whose levels lie between its ends.
+class PathSearch {
+ public:
+  explicit PathSearch(const Graph& graph) : graph_(graph) {}
+
+  // Is there a path of one edge or more?
+  bool leads(NodeId from, NodeId to);
+
+ private:
+  const Graph& graph_;
+  std::vector<int32_t> seen_in_;  // per slot: the number of the search that came there last
+  int32_t search_ = 0;
+  std::vector<NodeId> open_;
+};
+
 }  // namespace xflowrl

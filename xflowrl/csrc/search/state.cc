@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 
 #include "graph/graph_edit.h"
@@ -90,9 +91,8 @@ State::State(const Graph& graph, std::shared_ptr<const Setting> setting, const C
   if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(*graph_);
   if (setting_->with_taso_hash) taso_hash_ = xflowrl::taso_hash(*graph_);
   find_all();
-  std::unique_ptr<Reachability> reach;
-  find_pairs(reach);
-  list(reach);
+  find_pairs();
+  list();
 }
 
 State State::apply(const Match& match) const {
@@ -105,9 +105,8 @@ State State::apply(const Match& match) const {
   child.taso_hash_ = taso_hash_ + match.delta.taso_hash;
   if (is_unknown(child.cost_)) child.cost_ = setting_->costs->price(*child.graph_);
   child.find_near(*this, touched);
-  std::unique_ptr<Reachability> reach;
-  child.find_pairs(reach);
-  child.list(reach);
+  child.find_pairs();
+  child.list();
   return child;
 }
 
@@ -132,8 +131,7 @@ State State::repriced() const {
       if (is_unknown(match->delta.cost)) match = make_match(match->rule, match->binding, nullptr);
     }
   }
-  std::unique_ptr<Reachability> reach;
-  state.list(reach);
+  state.list();
   return state;
 }
 
@@ -266,31 +264,39 @@ std::vector<State::Anchor> State::anchors_near(const std::vector<NodeId>& marked
   return anchors;
 }
 
-bool State::is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const {
-  if (!rule(match.rule).needs_convexity) return true;
-  if (!reach) reach = reachability();
+bool State::is_legal(const Match& match, PathSearch& paths) const {
   const bool with_constants = setting_->rules->is_faithful;
-  bool legal = true;
-  match.binding.for_each_node([&](NodeId from) {
-    if (graph_->node(from).is_constant && !with_constants) return;
-    match.binding.for_each_tensor([&](TensorRef t) {
-      if (!graph_->is_constant(t) || with_constants) legal = legal && !reach->reaches(from, t.node);
-    });
+  const Binding& binding = match.binding;
+  const auto is_apart = [&](NodeId from, TensorRef to) {
+    return to.node == kNoNode || (graph_->is_constant(to) && !with_constants) ||
+           !paths.leads(from, to.node);
+  };
+  const auto is_clear = [&](NodeId from, const OperandPattern& variable) {
+    if (graph_->node(from).is_constant && !with_constants) return true;
+    if (variable.kind != OperandPattern::Kind::kSequence)
+      return is_apart(from, binding.tensors[at(variable.var)]);
+    return std::ranges::all_of(binding.sequences[at(variable.var)],
+                               [&](TensorRef t) { return is_apart(from, t); });
+  };
+  return std::ranges::all_of(rule(match.rule).crossings, [&](const Crossing& crossing) {
+    const NodeId node = binding.nodes[at(crossing.node)];
+    return (node == kNoNode || is_clear(node, crossing.variable)) &&
+           std::ranges::all_of(binding.each_nodes[at(crossing.node)],
+                               [&](NodeId id) { return is_clear(id, crossing.variable); });
   });
-  return legal;
 }
 
-std::unique_ptr<Reachability> State::reachability() const {
-  return std::make_unique<Reachability>(*graph_, setting_->rules->is_faithful);
+Reachability State::reachability() const {
+  return Reachability(*graph_, setting_->rules->is_faithful);
 }
 
 // Pairs of unrelated places are looked up in each state: which they are depends on all of the
 // graph, and there may be as many as nodes squared. What the parent knew of them is in pairs_.
-void State::find_pairs(std::unique_ptr<Reachability>& reach) {
+void State::find_pairs() {
   if (setting_->disconnected.empty()) return;
-  if (!reach) reach = reachability();
+  const Reachability reach = reachability();
   Matcher matcher(*graph_, setting_->rules->is_commutative);
-  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach->unrelated(anchor, op); });
+  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
   std::vector<MatchPtr> found;
   for (int index : setting_->disconnected) {
     const OpIndex op = anchor_op(rule(index));
@@ -306,7 +312,8 @@ void State::find_pairs(std::unique_ptr<Reachability>& reach) {
     }
   }
   pairs_ = in_order(std::move(found));
-  std::erase_if(pairs_, [&](const MatchPtr& match) { return !is_legal(*match, reach); });
+  PathSearch paths(*graph_);
+  std::erase_if(pairs_, [&](const MatchPtr& match) { return !is_legal(*match, paths); });
 }
 
 // A pair that the parent knew; null if there is none that still holds.
@@ -319,11 +326,12 @@ MatchPtr State::known_pair(const std::vector<int32_t>& key) const {
   return holds ? *at_key : nullptr;
 }
 
-void State::list(std::unique_ptr<Reachability>& reach) {
+void State::list() {
+  PathSearch paths(*graph_);
   matches_.clear();
   matches_.reserve(bindings_.size() + pairs_.size());
   for (const MatchPtr& match : bindings_) {
-    if (is_legal(*match, reach)) matches_.push_back(match);
+    if (is_legal(*match, paths)) matches_.push_back(match);
   }
   const auto middle = matches_.insert(matches_.end(), pairs_.begin(), pairs_.end());
   std::inplace_merge(matches_.begin(), middle, matches_.end(), by_key);
@@ -332,9 +340,10 @@ void State::list(std::unique_ptr<Reachability>& reach) {
 Reasons State::explain(int rule_index) const {
   const Rule& explained = rule(rule_index);
   Reasons reasons;
-  std::unique_ptr<Reachability> reach;
+  PathSearch paths(*graph_);
+  std::optional<Reachability> reach;
   Matcher matcher(*graph_, setting_->rules->is_commutative, &reasons);
-  if (explained.is_disconnected) reach = reachability();
+  if (explained.is_disconnected) reach.emplace(reachability());
   matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach->unrelated(anchor, op); });
   const OpIndex op = anchor_op(explained);
   for (size_t i = 0; i < graph_->num_slots(); ++i) {
@@ -342,7 +351,7 @@ Reasons State::explain(int rule_index) const {
     if (!graph_->is_live(id) || graph_->node(id).op != op) continue;
     matcher.match(explained, id, [&](const Binding& binding) {
       const MatchPtr match = make_match(rule_index, binding, &reasons);
-      if (match && !is_legal(*match, reach)) ++reasons["a path leaves the match and comes back"];
+      if (match && !is_legal(*match, paths)) ++reasons["a path leaves the match and comes back"];
     });
   }
   return reasons;

@@ -85,12 +85,12 @@ class State {
                                 const std::vector<char>* near) const;
   MatchPtr make_match(int rule, const Binding& binding, Reasons* reasons) const;
   std::vector<Anchor> anchors_near(const std::vector<NodeId>& marked) const;
-  void find_pairs(std::unique_ptr<Reachability>& reach);
+  void find_pairs();
   MatchPtr known_pair(const std::vector<int32_t>& key) const;
-  std::unique_ptr<Reachability> reachability() const;
-  // `reach` is made when it is first needed.
-  bool is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const;
-  void list(std::unique_ptr<Reachability>& reach);
+  Reachability reachability() const;
+  // Convexity: would applying it close no cycle?
+  bool is_legal(const Match& match, PathSearch& paths) const;
+  void list();
 
   std::shared_ptr<const Graph> graph_;
   std::shared_ptr<const Setting> setting_;
