@@ -103,6 +103,7 @@ void GraphEdit::lift_above(NodeId below, NodeId id) {
     edges.pop_back();
     if (graph_.level(to) > graph_.level(from)) continue;
     graph_.slots_.mut(Graph::index(to)).level = graph_.level(from) + 1;
+    touched_.push_back(to);
     for (const Use& use : graph_.uses(to)) {
       if (use.node != kNoNode) edges.emplace_back(to, use.node);
     }
@@ -187,6 +188,7 @@ void GraphEdit::remove_if_dead(NodeId id) {
     graph_.hash_ -= contribution(*node);
     count(*node, -1);
     graph_.slots_.mut(Graph::index(suspect)) = {};
+    touched_.push_back(suspect);
     graph_.free_slots_.push_back(suspect);
   }
 }
@@ -195,7 +197,6 @@ std::vector<NodeId> GraphEdit::touched() const {
   std::vector<NodeId> ids = touched_;
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-  std::erase_if(ids, [&](NodeId id) { return !graph_.is_live(id); });
   return ids;
 }
 

@@ -36,7 +36,7 @@ class GraphEdit {
   void remove_if_dead(NodeId id);
 
   const Graph& graph() const { return graph_; }
-  // Nodes that were added, rewired, or whose consumers or constness changed; live ones only.
+  // Nodes that were added, removed, rewired, or whose consumers, constness or level changed.
   std::vector<NodeId> touched() const;
   Graph finish() { return std::move(graph_); }
 

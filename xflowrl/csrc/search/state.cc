@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <stdexcept>
+#include <unordered_set>
+#include <utility>
 
 #include "graph/graph_edit.h"
 #include "taso/taso_hash.h"
@@ -27,8 +30,6 @@ std::vector<int32_t> make_key(const Graph& graph, int rule, const Binding& bindi
 }
 
 bool is_unknown(const Cost& cost) { return std::isnan(cost.ms); }
-
-bool by_key(const MatchPtr& a, const MatchPtr& b) { return a->key < b->key; }
 
 // A commutative operator matched in both operand orders may give one result twice.
 void drop_twins(std::vector<MatchPtr>& matches) {
@@ -54,9 +55,19 @@ OpIndex anchor_op(const Rule& rule) { return rule.source.nodes[at(rule.entries[0
 
 // The matches found, ordered and without twins.
 std::vector<MatchPtr> in_order(std::vector<MatchPtr> found) {
-  std::sort(found.begin(), found.end(), by_key);
+  std::sort(found.begin(), found.end(), ByKey());
   drop_twins(found);
   return found;
+}
+
+// Those of some matches that are not among others.
+std::vector<MatchPtr> missing_from(const std::vector<MatchPtr>& some,
+                                   const std::vector<MatchPtr>& others) {
+  std::vector<MatchPtr> missing;
+  const std::unordered_set<MatchPtr> known(others.begin(), others.end());
+  std::ranges::copy_if(some, std::back_inserter(missing),
+                       [&](const MatchPtr& match) { return !known.contains(match); });
+  return missing;
 }
 
 }  // namespace
@@ -92,21 +103,17 @@ State::State(const Graph& graph, std::shared_ptr<const Setting> setting, const C
   if (setting_->with_taso_hash) taso_hash_ = xflowrl::taso_hash(*graph_);
   find_all();
   find_pairs();
-  list();
 }
 
 State State::apply(const Match& match) const {
-  State child;
-  child.setting_ = setting_;
+  State child = *this;
   std::vector<NodeId> touched;
   child.graph_ = std::make_shared<const Graph>(rewrite(match, touched));
-  child.cost_ = cost_;
   child.cost_ += match.delta.cost;
-  child.taso_hash_ = taso_hash_ + match.delta.taso_hash;
+  child.taso_hash_ += match.delta.taso_hash;
   if (is_unknown(child.cost_)) child.cost_ = setting_->costs->price(*child.graph_);
-  child.find_near(*this, touched);
+  child.find_near(touched);
   child.find_pairs();
-  child.list();
   return child;
 }
 
@@ -117,32 +124,26 @@ Graph State::rewrite(const Match& match, std::vector<NodeId>& touched) const {
 }
 
 bool State::is_priced() const {
-  return !is_unknown(cost_) && std::ranges::none_of(matches_, [](const MatchPtr& match) {
-    return is_unknown(match->delta.cost);
+  return !is_unknown(cost_) && std::ranges::all_of(matches_.unsettled(), [](const MatchPtr& m) {
+    return m->is_priced();
   });
 }
 
 State State::repriced() const {
   State state = *this;
-  if (is_priced()) return state;
   if (is_unknown(cost_)) state.cost_ = setting_->costs->price(*graph_);
-  for (auto* matches : {&state.bindings_, &state.pairs_}) {
-    for (MatchPtr& match : *matches) {
-      if (is_unknown(match->delta.cost)) match = make_match(match->rule, match->binding, nullptr);
-    }
+  PathSearch paths(*graph_);
+  for (const MatchPtr& match : matches_.unsettled()) {
+    if (match->is_priced() || rule(match->rule).is_disconnected) continue;
+    state.matches_.remove(match);
+    state.place(make_match(match->rule, match->binding, nullptr), paths);
   }
-  state.list();
-  return state;
-}
-
-State State::unlisted() const {
-  State state;
-  state.graph_ = graph_;
-  state.setting_ = setting_;
-  state.cost_ = cost_;
-  state.taso_hash_ = taso_hash_;
-  state.bindings_ = bindings_;
-  state.pairs_ = pairs_;
+  for (MatchPtr& pair : state.pairs_) {
+    if (pair->is_priced()) continue;
+    state.matches_.remove(pair, false);
+    pair = make_match(pair->rule, pair->binding, nullptr);
+    state.matches_.add(pair, MatchIndex::Freedom::kFree, false);
+  }
   return state;
 }
 
@@ -185,42 +186,64 @@ void State::find_all() {
     if (!graph_->is_live(id) || graph_->node(id).op < 0) continue;
     for (int rule : setting_->by_anchor[at(graph_->node(id).op)]) anchors.push_back({rule, id});
   }
-  bindings_ = find_at(anchors, nullptr);
+  PathSearch paths(*graph_);
+  for (const MatchPtr& match : find_at(anchors, nullptr)) place(match, paths);
 }
 
-// Keeps the parent's bindings that have nothing to do with what changed and finds the others anew.
+// Keeps the parent's matches that have nothing to do with what changed and finds the others anew.
 // A match follows from its nodes and their neighbours, so neighbours of touched nodes count too.
-void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
+void State::find_near(const std::vector<NodeId>& touched) {
   std::vector<char> near(graph_->num_slots(), 0);
-  std::vector<NodeId> marked;
+  std::vector<NodeId> marked, gone;
   const auto mark = [&](NodeId id) {
     if (id != kNoNode && !near[at(id)]) near[at(id)] = 1, marked.push_back(id);
   };
   for (NodeId id : touched) {
+    if (!graph_->is_live(id)) {
+      gone.push_back(id);
+      continue;
+    }
     mark(id);
     for (const Use& use : graph_->uses(id)) mark(use.node);
     for (const TensorRef& t : graph_->node(id).inputs) mark(t.node);
   }
-  const auto unchanged = [&](const std::vector<MatchPtr>& matches) {
-    std::vector<MatchPtr> kept;
-    kept.reserve(matches.size());
-    for (const MatchPtr& match : matches) {
-      bool changed = false;
-      match->binding.for_each_node(
-          [&](NodeId id) { changed |= near[at(id)] != 0 || !graph_->is_live(id); });
-      if (!changed) kept.push_back(match);
-    }
-    return kept;
-  };
-  std::vector<MatchPtr> kept = unchanged(parent.bindings_);
-  for (MatchPtr& match : kept) {
-    if (!match->delta.is_local || is_unknown(match->delta.cost))
-      match = make_match(match->rule, match->binding, nullptr);
+  for (const auto* nodes : {&marked, &gone}) {
+    for (const MatchPtr& match : matches_.at(*nodes)) matches_.remove(match);
   }
-  pairs_ = unchanged(parent.pairs_);
-  const std::vector<MatchPtr> found = find_at(anchors_near(marked), &near);
-  bindings_.resize(kept.size() + found.size());
-  std::merge(kept.begin(), kept.end(), found.begin(), found.end(), bindings_.begin(), by_key);
+  PathSearch paths(*graph_);
+  for (const MatchPtr& match : MatchList(matches_.unsettled())) {
+    if (rule(match->rule).is_disconnected) continue;
+    matches_.remove(match);
+    place(make_match(match->rule, match->binding, nullptr), paths);
+  }
+  check_paths(paths);
+  for (const MatchPtr& match : find_at(anchors_near(marked), &near)) place(match, paths);
+  std::erase_if(pairs_, [&](const MatchPtr& pair) {
+    bool changed = false;
+    pair->binding.for_each_node(
+        [&](NodeId id) { changed |= near[at(id)] != 0 || !graph_->is_live(id); });
+    if (changed) matches_.remove(pair, false);
+    return changed;
+  });
+}
+
+void State::place(const MatchPtr& match, PathSearch& paths) {
+  using Freedom = MatchIndex::Freedom;
+  const int num_searches = paths.num_searches();
+  const bool legal = is_legal(*match, paths);
+  const bool is_free = legal && paths.num_searches() == num_searches;
+  matches_.add(match, is_free ? Freedom::kFree : legal ? Freedom::kEntangled : Freedom::kBlocked);
+}
+
+// A path may have come or gone anywhere.
+void State::check_paths(PathSearch& paths) {
+  const MatchList entangled = matches_.entangled(), blocked = matches_.blocked();
+  for (const MatchPtr& match : entangled) {
+    if (!is_legal(*match, paths)) matches_.block(match);
+  }
+  for (const MatchPtr& match : blocked) {
+    if (is_legal(*match, paths)) matches_.unblock(match);
+  }
 }
 
 // Every match that binds a marked node has its anchor at the end of that pattern node's route.
@@ -311,9 +334,13 @@ void State::find_pairs() {
       });
     }
   }
-  pairs_ = in_order(std::move(found));
+  found = in_order(std::move(found));
   PathSearch paths(*graph_);
-  std::erase_if(pairs_, [&](const MatchPtr& match) { return !is_legal(*match, paths); });
+  std::erase_if(found, [&](const MatchPtr& match) { return !is_legal(*match, paths); });
+  const std::vector<MatchPtr> known = std::exchange(pairs_, std::move(found));
+  for (const MatchPtr& pair : missing_from(known, pairs_)) matches_.remove(pair, false);
+  for (const MatchPtr& pair : missing_from(pairs_, known))
+    matches_.add(pair, MatchIndex::Freedom::kFree, false);
 }
 
 // A pair that the parent knew; null if there is none that still holds.
@@ -321,20 +348,8 @@ MatchPtr State::known_pair(const std::vector<int32_t>& key) const {
   const auto at_key = std::lower_bound(
       pairs_.begin(), pairs_.end(), key,
       [](const MatchPtr& match, const std::vector<int32_t>& k) { return match->key < k; });
-  const bool holds = at_key != pairs_.end() && (*at_key)->key == key && (*at_key)->delta.is_local &&
-                     !is_unknown((*at_key)->delta.cost);
+  const bool holds = at_key != pairs_.end() && (*at_key)->key == key && (*at_key)->is_settled();
   return holds ? *at_key : nullptr;
-}
-
-void State::list() {
-  PathSearch paths(*graph_);
-  matches_.clear();
-  matches_.reserve(bindings_.size() + pairs_.size());
-  for (const MatchPtr& match : bindings_) {
-    if (is_legal(*match, paths)) matches_.push_back(match);
-  }
-  const auto middle = matches_.insert(matches_.end(), pairs_.begin(), pairs_.end());
-  std::inplace_merge(matches_.begin(), middle, matches_.end(), by_key);
 }
 
 Reasons State::explain(int rule_index) const {
