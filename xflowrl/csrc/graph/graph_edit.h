@@ -9,7 +9,9 @@ namespace xflowrl {
 
 class GraphEdit {
  public:
-  explicit GraphEdit(Graph graph) : graph_(std::move(graph)) {}
+  explicit GraphEdit(Graph graph) : graph_(std::move(graph)) {
+    graph_.by_name_ = std::make_shared<Graph::TensorsByName>();  // the old one is of the old graph
+  }
   // No nodes yet, but the name tables and counters of `graph`.
   static GraphEdit empty_like(const Graph& graph);
 
