@@ -55,9 +55,15 @@ std::vector<MatchView> best_views(const std::shared_ptr<State>& state, int64_t k
 
 std::optional<MatchView> find_match(const std::shared_ptr<State>& state, const std::string& rule,
                                     const std::vector<std::string>& tensors) {
-  for (const MatchPtr& match : state->matches())
-    if (state->rule(match->rule).name == rule && tensor_names(*state->graph(), *match) == tensors)
-      return MatchView{state, match};
+  // Most are told apart by the rule or by the name of the node bound last.
+  const Graph& graph = *state->graph();
+  for (const MatchPtr& match : state->matches()) {
+    if (state->rule(match->rule).name != rule) continue;
+    NodeId last = kNoNode;
+    match->binding.for_each_node([&](NodeId id) { last = id; });
+    if (tensors.empty() || graph.tensor_name({last, 0}) != tensors.back()) continue;
+    if (tensor_names(graph, *match) == tensors) return MatchView{state, match};
+  }
   return std::nullopt;
 }
 
