@@ -14,6 +14,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from xflowrl.interrupts import EndNow, Interrupts
 from xflowrl.options import (
@@ -35,6 +37,7 @@ from xflowrl.options import (
     make_problems,
     refuse_foreign,
 )
+from xflowrl.resume import claimed, is_resume, quoted, resumed_arguments
 from xflowrl.shortage import is_no_memory, is_no_space
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # The options that belong to no target, with their types.
-_PLAIN_OPTIONS = {"seed": int, "folder": str, "experiment": str | None}
+_PLAIN_OPTIONS = {"seed": int, "folder": str, "experiment": str | None, "resume": str | None}
 
 # What a user can cause; anything else is a mistake of ours and shows its traceback.
 _USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, MemoryError)
@@ -65,6 +68,7 @@ class Job:
         choices: the option chosen in each group: `choices["agent"] == "greedy"`.
         overrides: what the command line changed.
         interrupts: what Ctrl-C and SIGTERM do.
+        is_resumed: go on with what is in the folder.
         refusals: what could not be read or delivered and why; the others are.
     """
 
@@ -73,6 +77,7 @@ class Job:
     overrides: Sequence[str]
     folder: Path
     interrupts: Interrupts
+    is_resumed: bool = False
     refusals: list[str] = field(default_factory=list)
 
     @property
@@ -114,9 +119,9 @@ class Job:
         budget: Budget = self.build("budget")
         return budget
 
-    def agent(self) -> Agent:
-        """The agent."""
-        agent: Agent = self.build("agent")
+    def agent(self, **changes: Any) -> Agent:
+        """The agent, with some of its options changed."""
+        agent: Agent = build({**self.config["agent"], **changes})
         return agent
 
     def problems(self) -> list[Problem]:
@@ -129,7 +134,10 @@ Task = Callable[[Job], None]
 
 
 class RefuseBadConfig(Callback):
-    """Checks a single run's configuration before its folder is made."""
+    """Checks a single run's configuration before its folder is made, and claims that of a sweep."""
+
+    def __init__(self) -> None:
+        self._claims = ExitStack()
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Ends the process with one line if the configuration is bad."""
@@ -139,22 +147,39 @@ class RefuseBadConfig(Callback):
             # Hydra turns exceptions of callbacks into warnings, but lets an exit through.
             sys.exit(f"error: {one_line(error)}")
 
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Ends the process with one line if another one works at the sweep."""
+        try:
+            folder = Path(config.hydra.sweep.dir)
+            self._claims.enter_context(claimed(folder, (), file=".lock"))
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {one_line(error)}")
 
-def main(task: Task) -> None:
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Lets go of the folder."""
+        self._claims.close()
+
+
+def main(task: Task, *, can_resume: bool = False) -> None:
     """Runs `task` for the command line's configuration; `-m` once for each of its combinations.
+
+    With `can_resume`, `resume=FOLDER` is the command line that began what is in the folder.
 
     What the user got wrong is one line on standard error and exit code 1. A failing job of a sweep
     does not stop the others. Ctrl-C and SIGTERM do: the exit code is then 130 or 143, whatever was
     delivered, and the files of what was finished are there. A second one ends at once.
     """
+    is_resumed = can_resume and is_resume(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     logging.raiseExceptions = False  # a full disk loses lines of the log, and says so elsewhere
 
     @functools.wraps(task)
     def run_job(config: DictConfig) -> None:
-        _run_job(task, config)
+        _run_job(task, config, is_resumed=is_resumed)
 
     try:
+        if is_resumed:
+            sys.argv[1:] = resumed_arguments(sys.argv[1:])
         _refuse_code(sys.argv[1:])
         hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
     except JobFailed:
@@ -207,23 +232,24 @@ def _refuse_code(arguments: Sequence[str]) -> None:
 def _unreadable(override: str) -> str:
     """That an argument does not follow Hydra's grammar, and how it does: quoted."""
     name, _, value = override.partition("=")
-    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], value)
     if not override.isprintable():
         return f"Error parsing override {override!r}: rename what is no plain text"
-    quoted = shlex.quote(f'{name}="{escaped}"')
-    return f"Error parsing override {override}: quote what is no plain word, {quoted}"
+    remedy = shlex.quote(f"{name}={quoted(value)}")
+    return f"Error parsing override {override}: quote what is no plain word, {remedy}"
 
 
-def _run_job(task: Task, config: DictConfig) -> None:
+def _run_job(task: Task, config: DictConfig, *, is_resumed: bool) -> None:
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
     choices = dict(settings.runtime.choices)
     overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     try:
+        if is_resumed and settings.mode == RunMode.RUN:
+            config = recorded_config(folder, config)
         with Interrupts() as interrupts:
             plain = _plain(config, resolve=True)
             _check(plain)
-            task(Job(plain, choices, overrides, folder, interrupts))
+            task(Job(plain, choices, overrides, folder, interrupts, is_resumed))
     except JobFailed:
         pass  # said where it happened
     except _USER_ERRORS as error:
@@ -247,6 +273,23 @@ def _run_job(task: Task, config: DictConfig) -> None:
     raise JobFailed
 
 
+def recorded_config(folder: Path, composed: DictConfig) -> DictConfig:
+    """The configuration of an earlier run, whatever defaults are now; how it is logged may differ.
+
+    Raises:
+        ValueError: it is not there, or incomplete.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        config = OmegaConf.merge(OmegaConf.load(path), {"wandb": composed.wandb})
+        assert isinstance(config, DictConfig)
+    except (OSError, YAMLError, OmegaConfBaseException, AssertionError):
+        raise ValueError(f"{path} is no configuration of a run: start it again") from None
+    if missing := composed.keys() - config.keys() - {"resume"}:
+        raise ValueError(f"{path} lacks {min(map(str, missing))}: start the run again")
+    return config
+
+
 def _plain(config: DictConfig, *, resolve: bool) -> dict[str, Any]:
     masked = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain: Any = OmegaConf.to_container(masked, resolve=resolve)
@@ -259,6 +302,8 @@ def _check(config: Mapping[str, Any]) -> None:
             check_value(name, value, _PLAIN_OPTIONS[name])
         elif not isinstance(value, dict):
             raise ValueError(f"{name} is {value!r}: it is a group, give {name}=OPTION")
+    if config.get("resume") is not None:
+        raise ValueError(f"resume={config['resume']}: python -m xflowrl.run alone can resume")
     refuse_foreign(config, "")
     check(config)
 

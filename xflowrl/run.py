@@ -6,10 +6,14 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xflowrl.jobs import Job, JobFailed, file_name, main, one_line
 from xflowrl.options import distinct
+from xflowrl.progress import SearchFile
+from xflowrl.resume import claimed
 from xflowrl.shortage import memory_for
 
 if TYPE_CHECKING:
@@ -23,6 +27,8 @@ logger = logging.getLogger(__name__)
 def optimize(job: Job) -> None:
     """The task of this verb: optimizes the graphs, judges the results, writes the run folder.
 
+    A resumed one keeps what was judged, and goes on with the training and the searches it finds.
+
     An interrupt gives up what is in progress and no more: a search ends with its best so far, a
     graph whose judging it falls into is recorded as undecided, a graph whose search had not begun
     as interrupted. All else is judged and written.
@@ -31,15 +37,34 @@ def optimize(job: Job) -> None:
         JobFailed: a file could not be read or delivered, which has been said.
         KeyboardInterrupt: before there is any result.
     """
+    with claimed(job.folder, job.overrides) as is_same:
+        # A job of a resumed sweep may have had other options: some sweepers draw them.
+        _optimize(job, is_resumed=job.is_resumed and is_same)
+
+
+def _optimize(job: Job, *, is_resumed: bool) -> None:
     from xflowrl.console import ProgressBar, print_tables, printing
     from xflowrl.measurement import device_lock
     from xflowrl.run_folder import trace_record, write_record
     from xflowrl.tracking import Tracker
 
-    judge, agent, settings = job.build("judge"), job.agent(), job.build("wandb")
-    problems = job.problems()
+    before = _recorded_before(job.folder) if is_resumed else None
+    if before is not None and before.finished:
+        print(f"run folder: {os.path.relpath(job.folder)} (finished before)", flush=True)
+        return
+    judge, settings = job.build("judge"), job.build("wandb")
+    kept = job.folder / "checkpoints"
+    goes_on = is_resumed and "resume" in job.config["agent"] and (kept / "resume.ckpt").exists()
+    agent = job.agent(resume=str(kept / "resume.ckpt")) if goes_on else job.agent()
+    problems = [
+        replace(problem, checkpoint=SearchFile(kept / f"search-{i}.json", is_resumed=is_resumed))
+        for i, problem in enumerate(job.problems())
+    ]
     logger.info("graphs: %s", ", ".join(problem.name for problem in problems))
-    with Tracker(job.folder, settings, job.config) as tracker, job.interrupts.held():
+    with (
+        Tracker(job.folder, settings, job.config, is_resumed=is_resumed) as tracker,
+        job.interrupts.held(),
+    ):
         with ProgressBar(problems) as progress, device_lock().shared():
 
             def log(metrics: Mapping[str, float], step: int) -> None:
@@ -53,32 +78,53 @@ def optimize(job: Job) -> None:
             if not results:
                 raise KeyboardInterrupt
         write_record(job.folder, trace_record(results))
-        record = _deliver(job, results, judge, problems, getattr(agent, "train_s", 0.0))
+        judged = {e.graph: e for e in before.results if e.is_final} if before else {}
+        train_s = getattr(agent, "train_s", 0.0)
+        record = _deliver(job, results, judge, problems, train_s=train_s, judged=judged)
         tracker.finish(results, record, job.folder)
         with printing():
             print_tables(record.results)
             print(f"run folder: {os.path.relpath(job.folder)}", flush=True)
+    is_whole = not job.interrupts.exit_code
+    write_record(job.folder, replace(record, finished=is_whole))
     if problems[0].rules.faithful:
         print("nothing is exported: with rules.faithful=true not all rules are sound")
         return
-    if job.refusals and not job.interrupts.exit_code:
+    if job.refusals and is_whole:
         raise JobFailed
 
 
+def _recorded_before(folder: Path) -> RunRecord | None:
+    from xflowrl.run_folder import read_result
+
+    return read_result(folder) if (folder / "result.json").exists() else None
+
+
 def _deliver(
-    job: Job, results: Sequence[Result], judge: Judge, problems: Sequence[Problem], train_s: float
+    job: Job,
+    results: Sequence[Result],
+    judge: Judge,
+    problems: Sequence[Problem],
+    *,
+    train_s: float,
+    judged: Mapping[str, GraphRecord],
 ) -> RunRecord:
     """Judges the results, writes the models and `result.json`, and returns its content.
 
     The record is written anew with every model, so that a process that dies leaves what it has.
+
+    Args:
+        judged: what an earlier process came to, by graph.
     """
     from xflowrl.problem import StopReason
-    from xflowrl.run_folder import graph_record, run_record, undecided, write_record
+    from xflowrl.run_folder import NOT_JUDGED, graph_record, run_record, undecided, write_record
 
     labels = {name: job.choices[name] for name in ("agent", "rules", "measurement")}
     labels["seed"] = job.config["seed"]
-    not_judged = undecided("interrupted before it was judged")
-    entries = [graph_record(result, not_judged, labels=labels) for result in results]
+    entries = [
+        judged.get(result.graph) or graph_record(result, undecided(NOT_JUDGED), labels=labels)
+        for result in results
+    ]
 
     def record() -> RunRecord:
         made = run_record(entries, train_s=train_s, overrides=job.overrides)
@@ -88,6 +134,8 @@ def _deliver(
     record()
     files = model_files([result.graph for result in results])
     for index, (result, problem) in enumerate(zip(results, problems, strict=True)):
+        if result.graph in judged:
+            continue
         if problem.rules.faithful:
             reason = undecided("rules.faithful=true, not exported")
             entries[index] = graph_record(result, reason, labels=labels)
@@ -145,4 +193,4 @@ if __name__ == "__main__":
     # By its full name, so that there is one copy of this module, and jobs can be pickled.
     from xflowrl import run
 
-    main(run.optimize)
+    main(run.optimize, can_resume=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from xflowrl.run_folder import read_metrics
 from xflowrl.shortage import space_for
 
 if TYPE_CHECKING:
@@ -39,10 +40,22 @@ class WandbSettings:
 class Tracker:
     """Writes what a run logs. A context manager: leaving it closes files and the W&B run."""
 
-    def __init__(self, folder: Path, settings: WandbSettings, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: WandbSettings,
+        config: Mapping[str, Any],
+        *,
+        is_resumed: bool = False,
+    ) -> None:
         self._path = folder / "metrics.jsonl"
+        self._seen: set[tuple[str, int]] = set()
+        self._clocks: dict[str, float] = {}
+        if is_resumed and self._path.exists():
+            self._take_up()
         with space_for(self._path):
-            self._file = self._path.open("w", encoding="utf-8", buffering=1)
+            mode = "a" if is_resumed else "w"
+            self._file = self._path.open(mode, encoding="utf-8", buffering=1)
         self._run: Any = None
         if settings.mode != "disabled":
             try:
@@ -71,7 +84,13 @@ class Tracker:
                 self._run.finish(exit_code=0 if error is None else 1)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Writes one row: the metrics, and `step`, the iteration they belong to."""
+        """Writes one row: the metrics, and `step`, the iteration they belong to.
+
+        In a resumed run a row that was written before is left out, and no clock is behind it.
+        """
+        if self._seen and _place(metrics, step) in self._seen:
+            return
+        metrics = {n: max(value, self._clocks.get(n, value)) for n, value in metrics.items()}
         row = {"step": step} | {
             name: value if math.isfinite(value) else None for name, value in metrics.items()
         }
@@ -79,6 +98,16 @@ class Tracker:
             self._file.write(json.dumps(row) + "\n")
         if self._run is not None:
             self._run.log({"step": step, **metrics, **_by_time(metrics)})
+
+    def _take_up(self) -> None:
+        """Takes note of the rows that are there, and takes away one that a kill cut off."""
+        content = self._path.read_bytes()
+        os.truncate(self._path, content.rfind(b"\n") + 1)
+        for row in read_metrics(self._path.parent):
+            step = int(row.pop("step") or 0)
+            self._seen.add(_place(row, step))
+            clocks = {name: value for name, value in row.items() if name.endswith("/seconds")}
+            self._clocks |= {name: value for name, value in clocks.items() if value is not None}
 
     def finish(self, results: Sequence[Result], record: RunRecord, folder: Path) -> None:
         """Hands over what only the end knows: summary, applied rules, the best models.
@@ -108,6 +137,11 @@ class Tracker:
                 artifact = wandb.Artifact(_artifact_name(result.graph), type="model")
                 artifact.add_file(str(folder / entry.best_onnx))
                 self._run.log_artifact(artifact)
+
+
+def _place(metrics: Mapping[str, float | None], step: int) -> tuple[str, int]:
+    """What a row is about: a training or a search, and the iteration."""
+    return next(iter(metrics), "").rpartition("/")[0], step
 
 
 def _by_time(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -1,0 +1,144 @@
+"""`resume=FOLDER`: the command line that goes on with a run or a sweep, and the claim to a folder.
+
+The options come from what Hydra left there: `.hydra/` of a run, `multirun.yaml` of a sweep.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml  # type: ignore[import-untyped]
+
+from xflowrl.shortage import space_for
+
+_OPTION = "resume="
+
+# What says how a sweep works, or is shown, and not what it computes.
+_HARMLESS = re.compile(r"-|hydra[/.]launcher\b|hydra\.verbose=|wandb\.")
+
+# What says where it works; both are given anew.
+_PLACES = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.mode=")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A command line: what it changed of our options and of Hydra's, and where it was given."""
+
+    task: list[str]
+    hydra: list[str]
+    cwd: Path
+
+    def go_there(self) -> None:
+        """Makes relative paths mean what they did, if the place still exists."""
+        if self.cwd.is_dir():
+            os.chdir(self.cwd)
+
+
+def is_resume(arguments: Sequence[str]) -> bool:
+    """Whether the command line names a folder to go on with."""
+    return any(argument.startswith(_OPTION) for argument in arguments)
+
+
+def resumed_arguments(arguments: Sequence[str]) -> list[str]:
+    """The command line that began what `resume=FOLDER` names, with its folder as the place.
+
+    Goes to the folder that the command was given in, so that relative paths mean the same.
+
+    Raises:
+        ValueError: it is the folder of neither a run nor a sweep; or there are other options.
+    """
+    (named, *more) = [argument for argument in arguments if argument.startswith(_OPTION)]
+    others = [a for a in arguments if not a.startswith(_OPTION) and a not in ("-m", "--multirun")]
+    for other in (*more, *others):
+        if not _HARMLESS.match(other):
+            raise ValueError(f"{other}: {named} has its own options, so leave this one out")
+    folder = Path(named.removeprefix(_OPTION)).resolve()
+    if (folder / "multirun.yaml").is_file():
+        begun = _begun(folder / "multirun.yaml")
+        given = [*begun.task, *(a for a in begun.hydra if not a.startswith(_PLACES))]
+        place = [f"hydra.sweep.dir={quoted(folder)}", "hydra.mode=MULTIRUN"]
+    else:
+        begun = begun_run(folder)
+        given = begun.task
+        # What Hydra recorded of the run stays as it is.
+        place = [f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
+    begun.go_there()
+    return [*given, *place, *others]
+
+
+def begun_run(folder: Path) -> Begun:
+    """How a run was begun.
+
+    Raises:
+        ValueError: it is no run folder.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder; give that of a run or a sweep")
+    if not (folder / ".hydra").is_dir():
+        raise ValueError(
+            f"{folder} is the folder of neither a run nor a sweep: it has no .hydra/ and no "
+            f"multirun.yaml; give one that has"
+        )
+    return _begun(folder / ".hydra" / "hydra.yaml")
+
+
+def _begun(path: Path) -> Begun:
+    try:
+        hydra = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]
+        given, cwd = hydra["overrides"], hydra["runtime"]["cwd"]
+        return Begun([*map(str, given["task"])], [*map(str, given["hydra"])], Path(cwd))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        raise ValueError(
+            f"{path} is not what Hydra writes: the process was ended before anything was begun; "
+            f"start it again"
+        ) from None
+
+
+def quoted(value: object) -> str:
+    """A value as Hydra's grammar takes it, whatever characters it has."""
+    return (
+        '"'
+        + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], str(value))
+        + '"'
+    )
+
+
+@contextmanager
+def claimed(folder: Path, overrides: Sequence[str], *, file: str = ".hydra/lock") -> Iterator[bool]:
+    """Keeps other processes out of a folder; ends with the process, however it ends.
+
+    Yields whether the process before, if any, had the same options.
+
+    Args:
+        file: of the folder, that is locked.
+
+    Raises:
+        ValueError: another process works there.
+    """
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as lock:
+        lock.seek(0)
+        try:
+            before = json.loads(lock.read() or "{}")
+        except ValueError:
+            before = {}
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{folder}: process {before.get('pid', 'of another user')} works there; wait until "
+                f"it has ended, or end it"
+            ) from None
+        with space_for(path):
+            lock.truncate(0)
+            lock.write(json.dumps({"pid": os.getpid(), "overrides": [*overrides]}))
+            lock.flush()
+        yield before.get("overrides", [*overrides]) == [*overrides]
