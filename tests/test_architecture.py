@@ -94,6 +94,7 @@ MAY_IMPORT = {
         "options",
         "jobs",
     },
+    "rerun": {"resume", "jobs", "run", "run_folder"},
     "taso.complexity": {"_engine", "taso", "run_folder", "jobs"},
     "calibrate": {
         "_engine",

@@ -37,7 +37,7 @@ from xflowrl.options import (
     make_problems,
     refuse_foreign,
 )
-from xflowrl.resume import claimed, is_resume, quoted, resumed_arguments
+from xflowrl.resume import CommandLine, claimed, quoted
 from xflowrl.shortage import is_no_memory, is_no_space
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Job:
         choices: the option chosen in each group: `choices["agent"] == "greedy"`.
         overrides: what the command line changed.
         interrupts: what Ctrl-C and SIGTERM do.
-        is_resumed: go on with what is in the folder.
+        line: what the command line was about.
         refusals: what could not be read or delivered and why; the others are.
     """
 
@@ -77,7 +77,7 @@ class Job:
     overrides: Sequence[str]
     folder: Path
     interrupts: Interrupts
-    is_resumed: bool = False
+    line: CommandLine
     refusals: list[str] = field(default_factory=list)
 
     @property
@@ -160,26 +160,27 @@ class RefuseBadConfig(Callback):
         self._claims.close()
 
 
-def main(task: Task, *, can_resume: bool = False) -> None:
+def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLine) -> None:
     """Runs `task` for the command line's configuration; `-m` once for each of its combinations.
-
-    With `can_resume`, `resume=FOLDER` is the command line that began what is in the folder.
 
     What the user got wrong is one line on standard error and exit code 1. A failing job of a sweep
     does not stop the others. Ctrl-C and SIGTERM do: the exit code is then 130 or 143, whatever was
     delivered, and the files of what was finished are there. A second one ends at once.
+
+    Args:
+        read_fn: what the arguments stand for.
     """
-    is_resumed = can_resume and is_resume(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     logging.raiseExceptions = False  # a full disk loses lines of the log, and says so elsewhere
 
-    @functools.wraps(task)
-    def run_job(config: DictConfig) -> None:
-        _run_job(task, config, is_resumed=is_resumed)
-
     try:
-        if is_resumed:
-            sys.argv[1:] = resumed_arguments(sys.argv[1:])
+        line = read_fn(sys.argv[1:])
+        sys.argv[1:] = line.arguments
+
+        @functools.wraps(task)
+        def run_job(config: DictConfig) -> None:
+            _run_job(task, config, line)
+
         _refuse_code(sys.argv[1:])
         hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
     except JobFailed:
@@ -238,18 +239,18 @@ def _unreadable(override: str) -> str:
     return f"Error parsing override {override}: quote what is no plain word, {remedy}"
 
 
-def _run_job(task: Task, config: DictConfig, *, is_resumed: bool) -> None:
+def _run_job(task: Task, config: DictConfig, line: CommandLine) -> None:
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
     choices = dict(settings.runtime.choices)
     overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     try:
-        if is_resumed and settings.mode == RunMode.RUN:
-            config = recorded_config(folder, config)
+        if line.recorded is not None:
+            config = _recorded_config(line.recorded, config)
         with Interrupts() as interrupts:
             plain = _plain(config, resolve=True)
             _check(plain)
-            task(Job(plain, choices, overrides, folder, interrupts, is_resumed))
+            task(Job(plain, choices, overrides, folder, interrupts, line))
     except JobFailed:
         pass  # said where it happened
     except _USER_ERRORS as error:
@@ -273,7 +274,7 @@ def _run_job(task: Task, config: DictConfig, *, is_resumed: bool) -> None:
     raise JobFailed
 
 
-def recorded_config(folder: Path, composed: DictConfig) -> DictConfig:
+def _recorded_config(folder: Path, composed: DictConfig) -> DictConfig:
     """The configuration of an earlier run, whatever defaults are now; how it is logged may differ.
 
     Raises:
@@ -281,13 +282,12 @@ def recorded_config(folder: Path, composed: DictConfig) -> DictConfig:
     """
     path = folder / ".hydra" / "config.yaml"
     try:
-        config = OmegaConf.merge(OmegaConf.load(path), {"wandb": composed.wandb})
-        assert isinstance(config, DictConfig)
-    except (OSError, YAMLError, OmegaConfBaseException, AssertionError):
+        config: Any = OmegaConf.merge(OmegaConf.load(path), {"wandb": composed.wandb})
+    except (OSError, YAMLError, OmegaConfBaseException):
         raise ValueError(f"{path} is no configuration of a run: start it again") from None
     if missing := composed.keys() - config.keys() - {"resume"}:
         raise ValueError(f"{path} lacks {min(map(str, missing))}: start the run again")
-    return config
+    return DictConfig(config)
 
 
 def _plain(config: DictConfig, *, resolve: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`resume=FOLDER`: the command line that goes on with a run or a sweep, and the claim to a folder.
+"""Going on with a run or a sweep, or repeating it: its command line, and the claim to its folder.
 
 The options come from what Hydra left there: `.hydra/` of a run, `multirun.yaml` of a sweep.
 """
@@ -28,8 +28,22 @@ _PLACES = ("hydra.run.dir=", "hydra.sweep.dir=", "hydra.mode=")
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A command line: what it changed of our options and of Hydra's, and where it was given."""
+class CommandLine:
+    """What Hydra is told.
+
+    Attributes:
+        is_resumed: go on with what is in the folder, or in those of a sweep.
+        recorded: a run folder whose configuration is taken, whatever the defaults are now.
+    """
+
+    arguments: Sequence[str]
+    is_resumed: bool = False
+    recorded: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What a command line changed of our options and of Hydra's, and where it was given."""
 
     task: list[str]
     hydra: list[str]
@@ -41,59 +55,67 @@ class Begun:
             os.chdir(self.cwd)
 
 
-def is_resume(arguments: Sequence[str]) -> bool:
-    """Whether the command line names a folder to go on with."""
-    return any(argument.startswith(_OPTION) for argument in arguments)
+def resumed(arguments: Sequence[str]) -> CommandLine:
+    """With `resume=FOLDER` the command line that began what is there, with the folder as its place.
 
-
-def resumed_arguments(arguments: Sequence[str]) -> list[str]:
-    """The command line that began what `resume=FOLDER` names, with its folder as the place.
-
-    Goes to the folder that the command was given in, so that relative paths mean the same.
+    Goes to the folder that it was given in, so that relative paths mean the same.
 
     Raises:
         ValueError: it is the folder of neither a run nor a sweep; or there are other options.
     """
-    (named, *more) = [argument for argument in arguments if argument.startswith(_OPTION)]
-    others = [a for a in arguments if not a.startswith(_OPTION) and a not in ("-m", "--multirun")]
-    for other in (*more, *others):
+    named = [argument for argument in arguments if argument.startswith(_OPTION)]
+    if not named:
+        return CommandLine(arguments)
+    others = [a for a in arguments if a != named[0] and a not in ("-m", "--multirun")]
+    for other in others:
         if not _HARMLESS.match(other):
-            raise ValueError(f"{other}: {named} has its own options, so leave this one out")
-    folder = Path(named.removeprefix(_OPTION)).resolve()
+            raise ValueError(f"{other}: {named[0]} has its own options, so leave this one out")
+    folder = Path(named[0].removeprefix(_OPTION)).resolve()
     if (folder / "multirun.yaml").is_file():
         begun = _begun(folder / "multirun.yaml")
+        begun.go_there()
         given = [*begun.task, *(a for a in begun.hydra if not a.startswith(_PLACES))]
         place = [f"hydra.sweep.dir={quoted(folder)}", "hydra.mode=MULTIRUN"]
-    else:
-        begun = begun_run(folder)
-        given = begun.task
-        # What Hydra recorded of the run stays as it is.
-        place = [f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
-    begun.go_there()
-    return [*given, *place, *others]
+        return CommandLine([*given, *place, *others], is_resumed=True)
+    given = _begun_run(folder)
+    # What Hydra recorded of the run stays as it is.
+    place = [f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
+    return CommandLine([*given, *place, *others], is_resumed=True, recorded=folder)
 
 
-def begun_run(folder: Path) -> Begun:
-    """How a run was begun.
+def repeated(arguments: Sequence[str]) -> CommandLine:
+    """The command line of the run whose folder is the first argument; it gets another folder.
 
     Raises:
-        ValueError: it is no run folder.
+        ValueError: it is no run folder; or there are other options.
     """
+    if not arguments or arguments[0].startswith("-"):
+        raise ValueError("give the folder of a run: python -m xflowrl.rerun FOLDER")
+    for other in arguments[1:]:
+        if not other.startswith("hydra.run.dir=") and not _HARMLESS.match(other):
+            raise ValueError(f"{other}: the run has its own options, so leave this one out")
+    folder = Path(arguments[0]).resolve()
+    given = _begun_run(folder)
+    return CommandLine([*given, "hydra.mode=RUN", *arguments[1:]], recorded=folder)
+
+
+def _begun_run(folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; give that of a run or a sweep")
+        raise ValueError(f"{folder}: there is no such folder; give that of a run")
     if not (folder / ".hydra").is_dir():
         raise ValueError(
-            f"{folder} is the folder of neither a run nor a sweep: it has no .hydra/ and no "
-            f"multirun.yaml; give one that has"
+            f"{folder} has no .hydra/, so it is not the folder of a run; give that of one"
         )
-    return _begun(folder / ".hydra" / "hydra.yaml")
+    begun = _begun(folder / ".hydra" / "hydra.yaml")
+    begun.go_there()
+    return begun.task
 
 
-def _begun(path: Path) -> Begun:
+def _begun(path: Path) -> _Begun:
     try:
         hydra = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]
         given, cwd = hydra["overrides"], hydra["runtime"]["cwd"]
-        return Begun([*map(str, given["task"])], [*map(str, given["hydra"])], Path(cwd))
+        return _Begun([*map(str, given["task"])], [*map(str, given["hydra"])], Path(cwd))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
         raise ValueError(
             f"{path} is not what Hydra writes: the process was ended before anything was begun; "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xflowrl.jobs import Job, JobFailed, file_name, main, one_line
 from xflowrl.options import distinct
 from xflowrl.progress import SearchFile
-from xflowrl.resume import claimed
+from xflowrl.resume import claimed, resumed
 from xflowrl.shortage import memory_for
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def optimize(job: Job) -> None:
     """
     with claimed(job.folder, job.overrides) as is_same:
         # A job of a resumed sweep may have had other options: some sweepers draw them.
-        _optimize(job, is_resumed=job.is_resumed and is_same)
+        _optimize(job, is_resumed=job.line.is_resumed and is_same)
 
 
 def _optimize(job: Job, *, is_resumed: bool) -> None:
@@ -193,4 +193,4 @@ if __name__ == "__main__":
     # By its full name, so that there is one copy of this module, and jobs can be pickled.
     from xflowrl import run
 
-    main(run.optimize, can_resume=True)
+    main(run.optimize, resumed)
