@@ -29,8 +29,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from xflowrl.rerun import differing
 from xflowrl.run_folder import find_runs, read_metrics, read_result
 
@@ -45,11 +43,11 @@ QUICK = ("measurement=roofline", "wandb.mode=disabled", "judge.draws=1", "judge.
 KINDS = {
     "search": "graph=onnx_light graph.name=resnet50 agent=taso budget.max_iterations=40000 "
     "judge.measure=false",
-    "ppo": "graph=squeezenet agent=ppo agent.train_iterations=8 agent.learning.num_envs=2 "
+    "ppo": "graph=squeezenet agent=ppo agent.train_iterations=12 agent.train_patience=6 agent.learning.num_envs=2 "
     "agent.learning.num_steps=32 judge.measure=false",
     "sweep": "-m graph=tiny,squeezenet agent=taso,greedy,beam budget.max_iterations=200 "
     "judge.measure=false",
-    "judge": "graph=networks graph.names=[squeezenet,resnet18,nasrnn] agent=greedy",
+    "judge": "graph=networks graph.names=[squeezenet,nasrnn] agent=greedy",
 }
 
 
@@ -101,6 +99,8 @@ def kill(kind: str, folder: Path, after_s: float) -> bool:
 
 def weights(file: Path) -> str:
     """A digest of a policy's weights, bit for bit."""
+    import torch
+
     record = torch.load(file, weights_only=True)["weights"]
     digest = hashlib.sha256()
     for name in sorted(record):

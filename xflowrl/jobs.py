@@ -245,9 +245,9 @@ def _run_job(task: Task, config: DictConfig, line: CommandLine) -> None:
     choices = dict(settings.runtime.choices)
     overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     try:
-        if line.recorded is not None:
-            config = _recorded_config(line.recorded, config)
         with Interrupts() as interrupts:
+            if line.recorded is not None:
+                config = _recorded_config(line.recorded, config)
             plain = _plain(config, resolve=True)
             _check(plain)
             task(Job(plain, choices, overrides, folder, interrupts, line))

@@ -77,6 +77,11 @@ def resumed(arguments: Sequence[str]) -> CommandLine:
         given = [*begun.task, *(a for a in begun.hydra if not a.startswith(_PLACES))]
         place = [f"hydra.sweep.dir={quoted(folder)}", "hydra.mode=MULTIRUN"]
         return CommandLine([*given, *place, *others], is_resumed=True)
+    if folder.is_dir() and not (folder / ".hydra").is_dir():
+        raise ValueError(
+            f"{folder} has no .hydra/ and no multirun.yaml, so it is the folder of neither a run "
+            f"nor a sweep; give that of one"
+        )
     given = _begun_run(folder)
     # What Hydra recorded of the run stays as it is.
     place = [f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
@@ -101,7 +106,7 @@ def repeated(arguments: Sequence[str]) -> CommandLine:
 
 def _begun_run(folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; give that of a run")
+        raise ValueError(f"{folder}: there is no such folder; give that of a run or a sweep")
     if not (folder / ".hydra").is_dir():
         raise ValueError(
             f"{folder} has no .hydra/, so it is not the folder of a run; give that of one"
