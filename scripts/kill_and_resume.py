@@ -43,8 +43,8 @@ QUICK = ("measurement=roofline", "wandb.mode=disabled", "judge.draws=1", "judge.
 KINDS = {
     "search": "graph=onnx_light graph.name=resnet50 agent=taso budget.max_iterations=40000 "
     "judge.measure=false",
-    "ppo": "graph=squeezenet agent=ppo agent.train_iterations=12 agent.train_patience=6 agent.learning.num_envs=2 "
-    "agent.learning.num_steps=32 judge.measure=false",
+    "ppo": "graph=squeezenet agent=ppo agent.train_iterations=12 agent.train_patience=6 "
+    "agent.learning.num_envs=2 agent.learning.num_steps=32 judge.measure=false",
     "sweep": "-m graph=tiny,squeezenet agent=taso,greedy,beam budget.max_iterations=200 "
     "judge.measure=false",
     "judge": "graph=networks graph.names=[squeezenet,nasrnn] agent=greedy",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from xflowrl import progress
+from xflowrl.candidates import diverse
 from xflowrl.measurement import roofline
 from xflowrl.options import build_option
 from xflowrl.problem import Budget, Meter, Problem, Result, StopReason, Tally
@@ -191,3 +192,12 @@ def test_a_result_of_other_rules_is_refused(tmp_path: Path) -> None:
     problem = squeezenet(path, is_resumed=True)
     with pytest.raises(ValueError, match="replay it with the rules it was recorded with"):
         agent.optimize([replace(problem, rules=problem.rules.select([]))], lambda m, step: None)
+
+
+def test_states_to_race_are_no_part_of_the_search(tmp_path: Path) -> None:
+    path = tmp_path / "search.json"
+    problem = squeezenet(path, is_resumed=False)
+    (found,) = build_option("agent", "greedy").optimize([problem], lambda metrics, step: None)
+    kept = path.read_bytes()
+    assert len([*diverse(found, squeezenet(path, is_resumed=True), 4)]) > 1
+    assert path.read_bytes() == kept

@@ -43,6 +43,31 @@ def test_without_a_home_it_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
         Tracker(tmp_path, WandbSettings(), {})
 
 
+def test_a_resumed_run_writes_no_step_twice(tmp_path: Path) -> None:
+    with Tracker(tmp_path, WandbSettings(mode="disabled"), {}) as tracker:
+        for step in range(3):
+            tracker.log({"train/iteration": step, "train/seconds": 10.0 * step}, step)
+        tracker.log({"search/iteration": 1, "search/seconds": 4.0}, 1)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "search/itera')  # a kill
+    with Tracker(tmp_path, WandbSettings(mode="disabled"), {}, is_resumed=True) as tracker:
+        tracker.log({"train/iteration": 2, "train/seconds": 19.0}, 2)
+        tracker.log({"train/iteration": 3, "train/seconds": 19.5}, 3)
+        tracker.log({"search/iteration": 1, "search/seconds": 3.0}, 1)
+        tracker.log({"search/iteration": 2, "search/seconds": 3.5}, 2)
+    assert rows(tmp_path)[4:] == [
+        {"step": 3, "train/iteration": 3, "train/seconds": 20.0},  # no clock goes back
+        {"step": 2, "search/iteration": 2, "search/seconds": 4.0},
+    ]
+
+
+def test_a_run_that_is_not_resumed_begins_anew(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Tracker(tmp_path, WandbSettings(mode="disabled"), {}) as tracker:
+            tracker.log({"search/seconds": 1.0}, 1)
+    assert len(rows(tmp_path)) == 1
+
+
 def wait_for(texts: list[bytes], path: Path) -> list[bytes]:
     """The texts that do not come to be in the file; W&B's service writes it after the run ends."""
     deadline_s = time.monotonic() + 30.0
