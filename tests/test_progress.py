@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ import pytest
 from xflowrl import progress
 from xflowrl.candidates import diverse
 from xflowrl.measurement import roofline
+from xflowrl.measurement.timer import Measurement
+from xflowrl.onnx_io import Model
 from xflowrl.options import build_option
 from xflowrl.problem import Budget, Meter, Problem, Result, StopReason, Tally
 from xflowrl.progress import SearchFile
@@ -82,6 +85,41 @@ def test_a_killed_search_comes_to_the_same(tmp_path: Path, name: str, num_rows: 
     seconds = [each["seconds"] for each in improvements]
     assert seconds == sorted(seconds)
     assert resumed.optimisation_s > kept["spent"]["seconds"]
+
+
+@pytest.mark.parametrize("name", ["taso", "greedy", "beam"])
+def test_latencies_that_were_timed_decide_again(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = itertools.count()
+
+    def time_graph(model: Model, runtime: Any, *, max_ms: float) -> Measurement:
+        ms = len(model.graph) + 0.01 * (next(draws) % 7)  # no timing is like another
+        return Measurement(ms, ms, ms, 100, runtime.device, runtime.name)
+
+    monkeypatch.setattr(
+        importlib.import_module("xflowrl.measurement.real"), "time_graph", time_graph
+    )
+    options = {"database": str(tmp_path / "costs.sqlite"), "guide": "roofline"}
+
+    def search(path: Path, log: Any, *, is_resumed: bool) -> Result:
+        objective = build_option("measurement", "real", options)
+        problem = squeezenet(path, is_resumed=is_resumed, max_iterations=6)
+        (result,) = build_option("agent", name).optimize(
+            [replace(problem, objective=objective)], log
+        )
+        return result  # type: ignore[no-any-return]
+
+    path = tmp_path / "search.json"
+    with pytest.raises(SystemExit):
+        search(path, ending_after(5), is_resumed=False)
+    kept = json.loads(path.read_text())["progress"]
+    resumed = search(path, lambda metrics, step: None, is_resumed=True)
+    again = search(tmp_path / "again.json", lambda metrics, step: None, is_resumed=False)
+    assert resumed.trace == again.trace
+    assert resumed.iterations == again.iterations == 6
+    assert resumed.real_measurements > kept["spent"]["real_measurements"] > 2
+    assert again.real_measurements == 1  # of the original, to know the noise
 
 
 def test_what_was_spent_before_counts(relu_problem: MakeProblem) -> None:

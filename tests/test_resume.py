@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -182,6 +183,24 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     with claimed(tmp_path / "s", [], file=".lock"):
         done = run(tmp_path, "resume=s")
     assert (done.returncode, "works there" in done.stderr) == (1, True)
+
+
+def test_the_claim_to_a_sweep_is_no_part_of_what_launchers_pickle(tmp_path: Path) -> None:
+    from omegaconf import OmegaConf
+
+    from xflowrl.jobs import RefuseBadConfig
+
+    callback, config = (
+        RefuseBadConfig(),
+        OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}),
+    )
+    callback.on_multirun_start(config)
+    pickle.loads(pickle.dumps(callback))
+    with pytest.raises(ValueError, match="works there"), claimed(tmp_path, [], file=".lock"):
+        pass
+    callback.on_multirun_end(config)
+    with claimed(tmp_path, [], file=".lock"):
+        pass
 
 
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:

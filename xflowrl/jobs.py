@@ -51,6 +51,9 @@ logger = logging.getLogger(__name__)
 # The options that belong to no target, with their types.
 _PLAIN_OPTIONS = {"seed": int, "folder": str, "experiment": str | None, "resume": str | None}
 
+# The claim to a sweep's folder: no part of the callback, which launchers pickle.
+_sweep = ExitStack()
+
 # What a user can cause; anything else is a mistake of ours and shows its traceback.
 _USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, MemoryError)
 
@@ -136,9 +139,6 @@ Task = Callable[[Job], None]
 class RefuseBadConfig(Callback):
     """Checks a single run's configuration before its folder is made, and claims that of a sweep."""
 
-    def __init__(self) -> None:
-        self._claims = ExitStack()
-
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Ends the process with one line if the configuration is bad."""
         try:
@@ -151,13 +151,13 @@ class RefuseBadConfig(Callback):
         """Ends the process with one line if another one works at the sweep."""
         try:
             folder = Path(config.hydra.sweep.dir)
-            self._claims.enter_context(claimed(folder, (), file=".lock"))
+            _sweep.enter_context(claimed(folder, (), file=".lock"))
         except (ValueError, OSError) as error:
             sys.exit(f"error: {one_line(error)}")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Lets go of the folder."""
-        self._claims.close()
+        _sweep.close()
 
 
 def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLine) -> None:

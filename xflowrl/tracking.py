@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from xflowrl.run_folder import read_metrics
-from xflowrl.shortage import space_for
+from xflowrl.shortage import space_for, write_whole
 
 if TYPE_CHECKING:
     from xflowrl.problem import Result
@@ -159,6 +160,14 @@ def _artifact_name(graph: str) -> str:
     return "best-" + re.sub(r"[^\w.-]+", "_", graph)[:100]
 
 
+def _run_id(folder: Path) -> str:
+    """The run's name within W&B: that which an earlier process gave it, or a new one."""
+    path = folder / ".hydra" / "wandb_run_id"
+    if not path.exists():
+        write_whole(path, secrets.token_hex(4).encode())
+    return path.read_text(encoding="utf-8")
+
+
 def _start_wandb(folder: Path, settings: WandbSettings, config: Mapping[str, Any]) -> Any:
     # W&B stages artifacts outside the run otherwise, and a run folder would not be complete.
     for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
@@ -172,6 +181,8 @@ def _start_wandb(folder: Path, settings: WandbSettings, config: Mapping[str, Any
         group=settings.group,
         name=settings.name,
         tags=list(settings.tags),
+        id=_run_id(folder),
+        resume="allow",
         dir=str(folder),
         config=dict(config),
         settings=wandb.Settings(silent=True, console="off"),
