@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -185,6 +186,18 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     assert (done.returncode, "works there" in done.stderr) == (1, True)
 
 
+def test_where_nothing_can_be_locked_a_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def flock(file: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with claimed(tmp_path, []) as is_same:
+        assert is_same
+    assert "cannot be locked: No locks available; let no other process in" in caplog.text
+
+
 def test_the_claim_to_a_sweep_is_no_part_of_what_launchers_pickle(tmp_path: Path) -> None:
     from omegaconf import OmegaConf
 
@@ -260,8 +273,11 @@ def damaged(folder: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("missing", "there is no such folder; give that of a run or a sweep"),
-        ("empty", "has no .hydra/ and no multirun.yaml, so it is the folder of neither"),
+        ("missing", "there is no such folder; give that of a run"),
+        (
+            "empty",
+            "has no .hydra/, so it is not the folder of a run; give that of one, or to resume=",
+        ),
         ("hydra.yaml", "is not what Hydra writes: the process was ended before anything was begun"),
         ("config.yaml", "is no configuration of a run: start it again"),
         ("result.json", "is no result.json of a run"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ import yaml  # type: ignore[import-untyped]
 from xflowrl.shortage import space_for
 
 _OPTION = "resume="
+
+logger = logging.getLogger(__name__)
 
 # What says how a sweep works, or is shown, and not what it computes.
 _HARMLESS = re.compile(r"-|hydra[/.]launcher\b|hydra\.verbose=|wandb\.")
@@ -77,11 +80,6 @@ def resumed(arguments: Sequence[str]) -> CommandLine:
         given = [*begun.task, *(a for a in begun.hydra if not a.startswith(_PLACES))]
         place = [f"hydra.sweep.dir={quoted(folder)}", "hydra.mode=MULTIRUN"]
         return CommandLine([*given, *place, *others], is_resumed=True)
-    if folder.is_dir() and not (folder / ".hydra").is_dir():
-        raise ValueError(
-            f"{folder} has no .hydra/ and no multirun.yaml, so it is the folder of neither a run "
-            f"nor a sweep; give that of one"
-        )
     given = _begun_run(folder)
     # What Hydra recorded of the run stays as it is.
     place = [f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
@@ -106,10 +104,11 @@ def repeated(arguments: Sequence[str]) -> CommandLine:
 
 def _begun_run(folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; give that of a run or a sweep")
+        raise ValueError(f"{folder}: there is no such folder; give that of a run")
     if not (folder / ".hydra").is_dir():
         raise ValueError(
-            f"{folder} has no .hydra/, so it is not the folder of a run; give that of one"
+            f"{folder} has no .hydra/, so it is not the folder of a run; give that of one, or to "
+            f"resume= that of a sweep, which has a multirun.yaml"
         )
     begun = _begun(folder / ".hydra" / "hydra.yaml")
     begun.go_there()
@@ -130,11 +129,9 @@ def _begun(path: Path) -> _Begun:
 
 def quoted(value: object) -> str:
     """A value as Hydra's grammar takes it, whatever characters it has."""
-    return (
-        '"'
-        + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], str(value))
-        + '"'
-    )
+    text = str(value)
+    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], text)
+    return f'"{escaped}"'
 
 
 @contextmanager
@@ -161,9 +158,11 @@ def claimed(folder: Path, overrides: Sequence[str], *, file: str = ".hydra/lock"
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"{folder}: process {before.get('pid', 'of another user')} works there; wait until "
-                f"it has ended, or end it"
+                f"{folder}: process {before.get('pid', 'unknown')} works there; wait until it has "
+                f"ended, or end it"
             ) from None
+        except OSError as error:  # there are network file systems that cannot
+            logger.warning("%s cannot be locked: %s; let no other process in", path, error.strerror)
         with space_for(path):
             lock.truncate(0)
             lock.write(json.dumps({"pid": os.getpid(), "overrides": [*overrides]}))

@@ -60,7 +60,8 @@ class Tracker:
         self._run: Any = None
         if settings.mode != "disabled":
             try:
-                self._run = _start_wandb(folder, settings, config)
+                run_id = _run_id(folder, is_resumed=is_resumed)
+                self._run = _start_wandb(folder, settings, config, run_id)
             except RuntimeError as error:
                 if "home directory" not in str(error):  # as pathlib says it
                     raise
@@ -91,7 +92,8 @@ class Tracker:
         """
         if self._seen and _place(metrics, step) in self._seen:
             return
-        metrics = {n: max(value, self._clocks.get(n, value)) for n, value in metrics.items()}
+        if self._clocks:
+            metrics = {n: max(value, self._clocks.get(n, value)) for n, value in metrics.items()}
         row = {"step": step} | {
             name: value if math.isfinite(value) else None for name, value in metrics.items()
         }
@@ -160,15 +162,17 @@ def _artifact_name(graph: str) -> str:
     return "best-" + re.sub(r"[^\w.-]+", "_", graph)[:100]
 
 
-def _run_id(folder: Path) -> str:
-    """The run's name within W&B: that which an earlier process gave it, or a new one."""
+def _run_id(folder: Path, *, is_resumed: bool) -> str:
+    """What W&B knows the run by, a resumed one by what it was known by before."""
     path = folder / ".hydra" / "wandb_run_id"
-    if not path.exists():
+    if not (is_resumed and path.exists()):
         write_whole(path, secrets.token_hex(4).encode())
     return path.read_text(encoding="utf-8")
 
 
-def _start_wandb(folder: Path, settings: WandbSettings, config: Mapping[str, Any]) -> Any:
+def _start_wandb(
+    folder: Path, settings: WandbSettings, config: Mapping[str, Any], run_id: str
+) -> Any:
     # W&B stages artifacts outside the run otherwise, and a run folder would not be complete.
     for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
         os.environ[variable] = str(folder / "wandb")
@@ -181,7 +185,7 @@ def _start_wandb(folder: Path, settings: WandbSettings, config: Mapping[str, Any
         group=settings.group,
         name=settings.name,
         tags=list(settings.tags),
-        id=_run_id(folder),
+        id=run_id,
         resume="allow",
         dir=str(folder),
         config=dict(config),

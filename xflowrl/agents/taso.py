@@ -124,7 +124,7 @@ def _run_slice(attempt: Attempt, search: BacktrackingSearch) -> bool:
         meter.iterations + meter.num_to_repeat,
         *(at for at, _ in drops),
     ]
-    ahead = [stop - meter.iterations for stop in stops if stop is not None]
+    ahead = (stop - meter.iterations for stop in stops if stop is not None)
     seconds = _SLICE_S if budget.max_memory_mb is None else _SHORT_SLICE_S
     if budget.max_seconds is not None:
         seconds = min(seconds, budget.max_seconds - meter.seconds)
