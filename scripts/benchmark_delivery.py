@@ -6,9 +6,9 @@
 Each network is written to a file, unless it is one, and delivered as a user would have it
 (`xflowrl model.onnx`, one thread decides). Then the delivered file is timed against the user's
 anew, in ONNX Runtime in a fresh process, on one thread and on two, interleaved: the median of the
-ratios of the same rounds, the 95% interval of that median, and as noise how far the same interval of
-the user's file to itself is from 1. A copy is the same file, its speed-up 1. `pick_speedup` is what
-the search's own pick had in the race, `num_real` the states that raced: what measuring added.
+ratios of the same rounds, the 95% interval of that median, and as noise how far the same interval
+of the user's file to itself is from 1. A copy is the same file, its speed-up 1. `pick_speedup` is
+what the search's own pick had in the race, `num_real` the states that raced: what measuring added.
 
 A row is written as soon as it is known; networks that the table has already are left out.
 """

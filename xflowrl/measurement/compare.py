@@ -57,14 +57,14 @@ def race(
     runtime: Runtime,
     *,
     max_s: float,
+    num_sessions: int = 1,
 ) -> dict[Path, RealMeasurement]:
     """Times candidates against the original, the best ones longest; the fastest comes first.
 
     Successive halving (Karnin et al. 2013; Jamieson and Talwalkar 2016): all are run in turn for a
     share of the time, then the slower half is dropped, and whatever the fastest leads beyond the
     noise, until one is left. Each is compared with the original in the rounds that it took part in,
-    and in every round the original runs twice, opened twice: a file's time depends on where its
-    memory came to lie, too, and how far the original is from itself is the noise. A share ends
+    and in every round the original runs twice: how far it is from itself is the noise. A share ends
     early where all ratios are known to half a percent.
 
     Where it takes longer than `max_s` to open the files or to run them three times, the last
@@ -72,24 +72,31 @@ def race(
     are in memory at once, and released at the end; where they are large one after the other is, the
     original first and last.
 
+    Args:
+        num_sessions: 2 opens the original twice. A file's time depends on where its memory came to
+            lie, too, and that is then part of the noise.
+
     Raises:
         RuntimeError: the runtime refuses a file, or its inputs.
     """
     from xflowrl.onnx_io.model_file import inspect_file
 
-    files = (original, original, *candidates)
+    files = (*[original] * num_sessions, *candidates)
     if sum(inspect_file(file).num_bytes for file in files) > _MAX_TOGETHER_BYTES:
-        make_runs = [partial(runtime.compile, _source(file), feeds) for file in files[1:]]
+        make_runs = [
+            partial(runtime.compile, _source(file), feeds) for file in files[num_sessions - 1 :]
+        ]
         measured = _measured(*_samples_of_each(make_runs, runtime, max_s), runtime)
         ranked = sorted(zip(candidates, measured, strict=True), key=lambda e: -e[1].speedup)
         return dict(ranked)
     started_s = time.perf_counter()
-    twice, others = _compile_all(files, feeds, runtime, max_s)
-    runs = dict(zip(candidates, others, strict=False))
+    opened = _compile_all(files, num_sessions + 1, feeds, runtime, max_s)
+    twice = [opened[0], opened[num_sessions - 1]]
+    runs = dict(zip(candidates, opened[num_sessions:], strict=False))
     left_s = max(max_s / 2, max_s - (time.perf_counter() - started_s))
     with runtime.lock.exclusive():
         places = _halved(twice, runs, runtime, time.perf_counter() + left_s)
-    twice.clear()
+    del opened, twice
     runs.clear()
     runtime.release()
     return places
@@ -107,7 +114,7 @@ def time_again(
 
     The best of several was lucky as well as fast, also in where its memory lies: two processes may
     differ by 15% about a small file. So there are three for a small file that opens quickly, each
-    with its share of `max_s`; the middle one counts, and its noise covers the others.
+    with its share of `max_s`; the middle one counts, and how far they are apart is noise.
 
     Raises:
         RuntimeError: as `race`.
@@ -120,36 +127,41 @@ def time_again(
     for _ in range(num_processes):
         with fresh(runtime) as elsewhere:
             left_s = max_s / num_processes
-            found.append(race(original, [winner], feeds, elsewhere, max_s=left_s)[winner])
+            timed = race(original, [winner], feeds, elsewhere, max_s=left_s, num_sessions=2)
+            found.append(timed[winner])
     return _middle(found)
 
 
 def _middle(found: Sequence[RealMeasurement]) -> RealMeasurement:
-    """The one of the median speed-up; its noise covers those of the others."""
+    """The one of the median speed-up; its noise is theirs, or half the range of the speed-ups."""
     ranked = sorted(found, key=lambda measured: measured.speedup)
     middle = ranked[(len(ranked) - 1) // 2]
-    spread = max(abs(measured.speedup / middle.speedup - 1.0) for measured in ranked)
-    return replace(middle, noise=max(spread, *(measured.noise for measured in ranked)))
+    half_range = (ranked[-1].speedup - ranked[0].speedup) / (2.0 * middle.speedup)
+    noise = float(np.median([measured.noise for measured in ranked]))
+    return replace(middle, noise=max(half_range, noise))
 
 
 def _compile_all(
-    files: Sequence[Path], feeds: Mapping[str, np.ndarray], runtime: Runtime, max_s: float
-) -> tuple[list[Run], list[Run]]:
-    """Runs of the first two files, which are the original, and of others.
-
-    At least of one, and of more if `max_s` allows three rounds of them all.
-    """
+    files: Sequence[Path],
+    num_needed: int,
+    feeds: Mapping[str, np.ndarray],
+    runtime: Runtime,
+    max_s: float,
+) -> list[Run]:
+    """Runs of the first files: of those needed, and of more if `max_s` allows three rounds."""
     runs, once_ms, started_s = list[Run](), list[float](), 0.0
     for run in _compiled(files, feeds, runtime):
         runs.append(run)
         once_ms.append(run())
-        if len(runs) == 3:
+        if len(runs) == num_needed:
             started_s = time.perf_counter()
-        # The next file may take as long as the original.
-        needed_ms = 3 * (once_ms[0] + sum(once_ms))
-        if len(runs) >= 3 and needed_ms > 1000.0 * (max_s - time.perf_counter() + started_s):
+        # The original runs twice in a round, and the next file may take as long.
+        needed_ms = 3 * (2 * once_ms[0] + sum(once_ms))
+        if len(runs) >= num_needed and needed_ms > 1000.0 * (
+            max_s - time.perf_counter() + started_s
+        ):
             break
-    return runs[:2], runs[2:]
+    return runs
 
 
 def _halved(
