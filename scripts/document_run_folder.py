@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from xflowrl.metrics import SEARCH, TRAINING
+from xflowrl.metrics import COMPARED, SEARCH, TRAINING
 from xflowrl.run_folder import (
     Candidate,
     GraphRecord,
@@ -59,6 +59,29 @@ anew with every graph that is judged: it has all that was finished.
 
 """
 
+METRICS_TEXT = """\
+## Metrics
+
+A row of `metrics.jsonl` has `step`, the agent's own count of iterations, the axes `iteration` and
+`seconds`, which no agent begins anew, and metrics. With several graphs the names begin with
+`search/<graph>/`.
+
+"""
+
+WANDB_TEXT = """\
+## Weights & Biases
+
+The runs of a sweep lie in one folder: `wandb leet SWEEP/wandb` shows them in the terminal,
+`wandb sync SWEEP/wandb` uploads them, from the working directory of the sweep. They are named by
+agent, graph, budget, seed and what else differs, and have the sweep as group, the agent as job
+type, and choices, options, versions and commit as configuration. The summary has `saved`,
+`speedup`, `speedup_noise`, `train_s`, `optimisation_s` and, as `graph/<graph>/...`, the keys of
+`results`. Applied rules (a table), models, policy and checkpoint are artifacts; they are uploaded
+from where they are. `wandb.json` has the run's `id`, drawn once. Where a run has several graphs,
+`search/...` is of the graph at work, apart from these, which are the same for every agent:
+
+"""
+
 
 def table(record: type[Any]) -> str:
     """A record's keys."""
@@ -78,11 +101,10 @@ def page() -> str:
     text = TEXT + "## `result.json`\n\n"
     text += "".join(map(table, (RunRecord, GraphRecord, Verified, Real, Quartiles, Candidate)))
     text += "## `trace.json`\n\n" + table(TraceRecord) + table(GraphTrace)
-    text += "## Metrics\n\nA row of `metrics.jsonl` has `step`, the iteration, and metrics. With "
-    text += "several graphs the names begin\nwith `search/<graph>/`. In Weights & Biases "
-    text += "`by_time/...` shows costs against seconds.\n\n" + rows("metric", SEARCH)
+    text += METRICS_TEXT + rows("metric", SEARCH)
     text += "`agent=ppo` logs its training too; `step` is then the training's iteration.\n\n"
-    return text + rows("metric", TRAINING).rstrip() + "\n"
+    text += rows("metric", TRAINING) + WANDB_TEXT
+    return text + rows("name", COMPARED).rstrip() + "\n"
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -27,8 +29,9 @@ from rich.table import Table
 from rich.text import Text
 
 from xflowrl.api import Delivery, Watcher
+from xflowrl.outcome import Outcome
 from xflowrl.problem import Problem
-from xflowrl.run_folder import GraphRecord
+from xflowrl.run_folder import GraphRecord, RunRecord
 
 if TYPE_CHECKING:
     from xflowrl.measurement import Objective
@@ -64,9 +67,19 @@ class ProgressBar(_Shown):
     An attempt is as far as the limit of its budget that it has used up most of; where it has no
     limit on what it counts, the bar tells costs only. Metrics `train/iteration` and
     `train/max_iterations` drive a bar for training. On standard error, on a terminal alone.
+
+    Args:
+        is_shown: false among the jobs of a sweep, which may run side by side.
     """
 
-    def __init__(self, problems: Sequence[Problem], console: Console | None = None) -> None:
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        console: Console | None = None,
+        *,
+        is_shown: bool = True,
+    ) -> None:
+        console = console or Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -75,8 +88,8 @@ class ProgressBar(_Shown):
             TextColumn("left"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
-            console=console or Console(stderr=True),
-            disable=not (console or Console(stderr=True)).is_terminal,
+            console=console,
+            disable=not (is_shown and console.is_terminal),
         )
         self._limits = {problem.log_as: problem.budget.limits() for problem in problems}
         self._tasks = {
@@ -195,12 +208,71 @@ def printing() -> Iterator[None]:
 
 def print_tables(entries: Sequence[GraphRecord]) -> None:
     """Prints to standard output, in full width where that is no terminal."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.width, 160))
+    console = _wide_console()
     console.print(result_table(entries))
     if any(entry.real for entry in entries):
         console.print(real_table(entries))
+
+
+def _wide_console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, 160))
+
+
+def outcome_line(record: RunRecord) -> str:
+    """What a run came to: `0.383 -> 0.1687 ms, saved 56.0%, 1.29x here, equal`."""
+    outcome = Outcome.of(record)
+    parts = [outcome.verified]
+    if outcome.speedup is not None:
+        parts.insert(0, f"{outcome.speedup:.3g}x here")
+    if outcome.cost_initial_ms is not None and outcome.cost_best_ms is not None:
+        costs = f"{outcome.cost_initial_ms:.4g} -> {outcome.cost_best_ms:.4g} ms"
+        parts.insert(0, f"{costs}, saved {outcome.saved or 0.0:.1%}")
+    return ", ".join(parts)
+
+
+class SweptJob(NamedTuple):
+    """A job of a sweep, as the table at its end has it; `error` is empty unless it failed."""
+
+    name: str
+    record: RunRecord | None
+    seconds: float
+    error: str
+
+
+def job_table(jobs: Sequence[SweptJob], *, title: str) -> Table:
+    """What the jobs of a sweep came to, a row a job."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("job")
+    for column in ("cost ms", "best ms", "saved", "speed-up", "noise", "train s", "search s"):
+        table.add_column(column, justify="right")
+    table.add_column("seconds", justify="right")
+    table.add_column("verdict")
+    for job in jobs:
+        o = Outcome.of(job.record) if job.record is not None else None
+        numbers = [
+            (o.cost_initial_ms if o else None, "{:.4g}"),
+            (o.cost_best_ms if o else None, "{:.4g}"),
+            (o.saved if o else None, "{:.1%}"),
+            (o.speedup if o else None, "{:.3f}"),
+            (o.speedup_noise if o else None, "{:.1%}"),
+            (o.train_s if o else None, "{:.1f}"),
+            (o.optimisation_s if o else None, "{:.2f}"),
+        ]
+        cells = [form.format(value) if value is not None else "-" for value, form in numbers]
+        verdict = Text(job.error) if job.error else Text(o.verified if o else "-")
+        table.add_row(job.name, *cells, f"{job.seconds:.1f}", verdict)
+    return table
+
+
+def print_jobs(jobs: Sequence[SweptJob], *, total: int | None, folder: Path) -> None:
+    """Prints what a sweep came to, and where it is."""
+    num_failed = sum(bool(job.error) for job in jobs)
+    counts = f"{len(jobs)}{f' of {total}' if total else ''} jobs"
+    title = f"{counts}, {num_failed} failed" if num_failed else counts
+    with printing():
+        _wide_console().print(job_table(jobs, title=title))
+        print(f"sweep folder: {os.path.relpath(folder)}", flush=True)
 
 
 class StatusLine(_Shown, Watcher):

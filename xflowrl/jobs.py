@@ -29,6 +29,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from xflowrl.interrupts import EndNow, Interrupts
+from xflowrl.naming import run_name
 from xflowrl.options import (
     build,
     check,
@@ -39,6 +40,7 @@ from xflowrl.options import (
 )
 from xflowrl.resume import CommandLine, claimed, quoted
 from xflowrl.shortage import is_no_memory, is_no_space
+from xflowrl.sweeps import SayJob, jobs_of, use_combinations
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -72,6 +74,8 @@ class Job:
         overrides: what the command line changed.
         interrupts: what Ctrl-C and SIGTERM do.
         line: what the command line was about.
+        name: what it is called beside others, like `taso-squeezenet-i100-s0`.
+        sweep: the folder of its sweep; None if it runs alone.
         refusals: what could not be read or delivered and why; the others are.
     """
 
@@ -81,6 +85,8 @@ class Job:
     folder: Path
     interrupts: Interrupts
     line: CommandLine
+    name: str = ""
+    sweep: Path | None = None
     refusals: list[str] = field(default_factory=list)
 
     @property
@@ -182,6 +188,7 @@ def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLi
             _run_job(task, config, line)
 
         _refuse_code(sys.argv[1:])
+        use_combinations()
         hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
     except JobFailed:
         sys.exit(1)
@@ -244,13 +251,25 @@ def _run_job(task: Task, config: DictConfig, line: CommandLine) -> None:
     folder = Path(settings.runtime.output_dir)
     choices = dict(settings.runtime.choices)
     overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    about = {"choices": choices, "overrides": overrides, "folder": folder}
+    known = _plain(config, resolve=False)
+    if settings.mode == RunMode.RUN:
+        _run_task(task, config, line, {**about, "name": run_name(known, choices, overrides)})
+        return
+    sweep = Path(settings.sweep.dir).absolute()
+    name = run_name(known, choices, overrides, jobs_of(sweep))
+    with SayJob(sweep, folder, int(settings.job.num), name):
+        _run_task(task, config, line, {**about, "name": name, "sweep": sweep})
+
+
+def _run_task(task: Task, config: DictConfig, line: CommandLine, about: Mapping[str, Any]) -> None:
     try:
         with Interrupts() as interrupts:
             if line.recorded is not None:
                 config = _recorded_config(line.recorded, config)
             plain = _plain(config, resolve=True)
             _check(plain)
-            task(Job(plain, choices, overrides, folder, interrupts, line))
+            task(Job(config=plain, interrupts=interrupts, line=line, **about))
     except JobFailed:
         pass  # said where it happened
     except _USER_ERRORS as error:
@@ -269,7 +288,7 @@ def _run_job(task: Task, config: DictConfig, line: CommandLine) -> None:
     if interrupts.exit_code:
         logger.error("interrupted")
         sys.exit(interrupts.exit_code)  # a sweep ends with the job it falls into
-    if settings.mode == RunMode.RUN:
+    if "sweep" not in about:
         sys.exit(1)  # Hydra would print a second line about an exception
     raise JobFailed
 

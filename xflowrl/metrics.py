@@ -55,6 +55,20 @@ TRAINING = {
 
 METRICS = SEARCH | TRAINING
 
+# What runs are compared by: a row of `metrics.jsonl` has the axes, Weights & Biases all of these.
+COMPARED = {
+    "iteration": "states whose matches were listed since the run began, training included: the "
+    "axis of all metrics but those of `by_seconds/`",
+    "seconds": "of training and searching since the run began, timing not counted: the axis of "
+    "`by_seconds/`",
+    "search/best_cost_ms": "cost of the best so far, that training has seen included; of several "
+    "graphs the total, once each one's is known",
+    "search/saved": "share of the original's cost that is saved so far; of several graphs the mean",
+    "by_seconds/best_cost_ms": "`search/best_cost_ms` over seconds",
+    "by_seconds/saved": "`search/saved` over seconds",
+    "graph/<graph>/best_cost_ms": "the same of one graph",
+}
+
 
 def meaning_of(name: str) -> str | None:
     """What the metric `name` means; None if it is in no table."""

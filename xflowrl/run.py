@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xflowrl.jobs import Job, JobFailed, file_name, main, one_line
+from xflowrl.naming import comparable, graph_label, group_name
 from xflowrl.options import distinct
 from xflowrl.progress import SearchFile
 from xflowrl.resume import claimed, resumed
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from xflowrl.judge import Judge
     from xflowrl.problem import Problem, Result
     from xflowrl.run_folder import GraphRecord, RunRecord
+    from xflowrl.tracking import Label
 
 logger = logging.getLogger(__name__)
 
@@ -50,48 +52,72 @@ def _optimize(job: Job, *, is_resumed: bool) -> None:
 
     before = _recorded_before(job.folder) if is_resumed else None
     if before is not None and before.finished:
-        print(f"run folder: {os.path.relpath(job.folder)} (finished before)", flush=True)
+        if job.sweep is None:
+            print(f"run folder: {os.path.relpath(job.folder)} (finished before)", flush=True)
         return
-    judge, settings = job.build("judge"), job.build("wandb")
-    kept = job.folder / "checkpoints"
-    goes_on = is_resumed and "resume" in job.config["agent"] and (kept / "resume.ckpt").exists()
-    agent = job.agent(resume=str(kept / "resume.ckpt")) if goes_on else job.agent()
-    problems = [
-        replace(problem, checkpoint=SearchFile(kept / f"search-{i}.json", is_resumed=is_resumed))
-        for i, problem in enumerate(job.problems())
-    ]
-    logger.info("graphs: %s", ", ".join(problem.name for problem in problems))
-    with (
-        Tracker(job.folder, settings, job.config, is_resumed=is_resumed) as tracker,
-        job.interrupts.held(),
-    ):
-        with ProgressBar(problems) as progress, device_lock().shared():
+    with Tracker(label(job), job.build("wandb"), is_resumed=is_resumed) as tracker:
+        judge = job.build("judge")
+        kept = job.folder / "checkpoints"
+        goes_on = is_resumed and "resume" in job.config["agent"] and (kept / "resume.ckpt").exists()
+        agent = job.agent(resume=str(kept / "resume.ckpt")) if goes_on else job.agent()
+        problems = [
+            replace(
+                problem, checkpoint=SearchFile(kept / f"search-{i}.json", is_resumed=is_resumed)
+            )
+            for i, problem in enumerate(job.problems())
+        ]
+        logger.info("graphs: %s", ", ".join(problem.name for problem in problems))
+        tracker.begin(problems)
+        progress = ProgressBar(problems, is_shown=job.sweep is None)
+        with job.interrupts.held():
+            with progress, device_lock().shared():
 
-            def log(metrics: Mapping[str, float], step: int) -> None:
-                tracker.log(metrics, step)
-                progress.log(metrics, step)
+                def log(metrics: Mapping[str, float], step: int) -> None:
+                    tracker.log(metrics, step)
+                    progress.log(metrics, step)
 
-            results: list[Result] = []
-            # One that comes as the agent hands its results over loses none of them.
-            with suppress(KeyboardInterrupt), job.interrupts.allowed():
-                results = agent.optimize(problems, log)
-            if not results:
-                raise KeyboardInterrupt
-        write_record(job.folder, trace_record(results))
-        judged = {e.graph: e for e in before.results if e.is_final} if before else {}
-        train_s = getattr(agent, "train_s", 0.0)
-        record = _deliver(job, results, judge, problems, train_s=train_s, judged=judged)
-        tracker.finish(results, record, job.folder)
-        with printing():
-            print_tables(record.results)
-            print(f"run folder: {os.path.relpath(job.folder)}", flush=True)
-    is_whole = not job.interrupts.exit_code
-    write_record(job.folder, replace(record, finished=is_whole))
-    if problems[0].rules.faithful:
-        print("nothing is exported: with rules.faithful=true not all rules are sound")
-        return
-    if job.refusals and is_whole:
-        raise JobFailed
+                results: list[Result] = []
+                # One that comes as the agent hands its results over loses none of them.
+                with suppress(KeyboardInterrupt), job.interrupts.allowed():
+                    results = agent.optimize(problems, log)
+                if not results:
+                    raise KeyboardInterrupt
+            write_record(job.folder, trace_record(results))
+            judged = {e.graph: e for e in before.results if e.is_final} if before else {}
+            train_s = getattr(agent, "train_s", 0.0)
+            record = _deliver(job, results, judge, problems, train_s=train_s, judged=judged)
+            tracker.finish(results, record)
+            tracker.failed(job.interrupts.exit_code)
+            if job.sweep is None:
+                with printing():
+                    print_tables(record.results)
+                    print(f"run folder: {os.path.relpath(job.folder)}", flush=True)
+        is_whole = not job.interrupts.exit_code
+        write_record(job.folder, replace(record, finished=is_whole))
+        if problems[0].rules.faithful:
+            if job.sweep is None:
+                print("nothing is exported: with rules.faithful=true not all rules are sound")
+        elif job.refusals and is_whole:
+            raise JobFailed
+
+
+def label(job: Job) -> Label:
+    """What the run is known by: its options, the source's commit and the versions with it."""
+    from xflowrl.provenance import git_commit, versions
+    from xflowrl.tracking import Label
+
+    choices = job.choices
+    made_by = {"versions": versions(), "git_commit": git_commit()}
+    tags = [graph_label(job.config, choices), choices["rules"], choices["measurement"]]
+    return Label(
+        folder=job.folder,
+        wandb_folder=job.sweep or job.folder,
+        name=job.name,
+        group=group_name(job.sweep or job.folder),
+        kind=choices["agent"],
+        tags=[*tags, *filter(None, [choices.get("experiment")])],
+        config=comparable(job.config, choices) | made_by,
+    )
 
 
 def _recorded_before(folder: Path) -> RunRecord | None:

@@ -111,6 +111,8 @@ class PPOModule(pl.LightningModule):
         """Begins the episodes, or takes them up where a checkpoint left them."""
         if self._envs_snapshot is None:
             self.envs.reset(seed=self.problems[0].seed)
+            start = {"train/env_steps": 0, "train/seconds": 0.0, **self._best_costs()}
+            self._log_fn(start, 0)
         else:
             self.envs.restore(self._envs_snapshot)
 
@@ -161,10 +163,7 @@ class PPOModule(pl.LightningModule):
             "train/rollout_steps_per_s": advantages_TB.size / collect_s,
             "train/learning_rate": optimizer.param_groups[0]["lr"],
         }
-        for problem, best in zip(self.problems, self.best, strict=True):
-            name = "best_cost_ms" if len(self.best) == 1 else f"{problem.name}/best_cost_ms"
-            metrics[f"train/{name}"] = best.cost_ms
-        self._log_fn(metrics, self.iteration)
+        self._log_fn(metrics | self._best_costs(), self.iteration)
         self.log_dict(self.spent(), on_step=False, on_epoch=True, batch_size=1)
 
     def spent(self) -> dict[str, float]:
@@ -173,6 +172,13 @@ class PPOModule(pl.LightningModule):
             "seconds": self.seconds,
             "wall_s": self.seconds + self.measure_s,
             "idle_iterations": self.iteration - self.improved_at,
+        }
+
+    def _best_costs(self) -> dict[str, float]:
+        is_one = len(self.best) == 1
+        return {
+            "train/best_cost_ms" if is_one else f"train/{problem.name}/best_cost_ms": best.cost_ms
+            for problem, best in zip(self.problems, self.best, strict=True)
         }
 
     def _measured_s(self) -> float:
