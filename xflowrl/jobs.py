@@ -40,7 +40,7 @@ from xflowrl.options import (
 )
 from xflowrl.resume import CommandLine, claimed, quoted
 from xflowrl.shortage import is_no_memory, is_no_space
-from xflowrl.sweeps import SayJob, jobs_of, use_combinations
+from xflowrl.sweeps import SayJob, as_choices, jobs_of, use_combinations
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -189,6 +189,8 @@ def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLi
 
         _refuse_code(sys.argv[1:])
         use_combinations()
+        if {"-m", "--multirun"} & set(sys.argv):
+            sys.argv[1:] = as_choices(sys.argv[1:])
         hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
     except JobFailed:
         sys.exit(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -91,8 +92,22 @@ class Combinations(BasicSweeper):
             kept = [o for o in job if (n := o.partition("=")[0]) not in partial or has(job, n)]
             fitting.setdefault(tuple(kept), kept)
         without = "; ".join(f"{name} is left out of {', '.join(c)}" for name, c in partial.items())
-        note = f"{without}: {len(fitting)} jobs, not {len(jobs)}"
-        return list(fitting.values()), [note] if partial else []
+        fewer = f": {len(fitting)} jobs, not {len(jobs)}" if len(fitting) < len(jobs) else ""
+        return list(fitting.values()), [without + fewer] if partial else []
+
+
+def as_choices(arguments: Sequence[str]) -> list[str]:
+    """The command line of a sweep, each option of a group that is swept being swept, too.
+
+    Hydra gives any other option to the default choice of the group, before it looks at the sweep.
+    """
+    swept = {name for name, _, value in (a.partition("=") for a in arguments) if "," in value}
+    wrapped = []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        is_plain = re.match(r"\w+\(", value) is None and name.partition(".")[0] in swept - {name}
+        wrapped.append(f"{name}=choice({value})" if is_plain and value else argument)
+    return wrapped
 
 
 def use_combinations() -> None:
@@ -166,14 +181,15 @@ class SayJob:
 
     def __init__(self, sweep: Path, folder: Path, number: int, name: str) -> None:
         self._sweep, self._folder, self._number, self._name = sweep, folder, number, name
+        self._handlers: list[logging.Handler] = []
         self._errors: list[str] = []
         self._num_warnings = 0
         self._began_s = time.monotonic()
 
     def __enter__(self) -> Self:
-        for handler in logging.getLogger().handlers:
-            if type(handler) is logging.StreamHandler:
-                handler.addFilter(self._passes)
+        self._handlers = [h for h in logging.root.handlers if type(h) is logging.StreamHandler]
+        for handler in self._handlers:
+            handler.addFilter(self._passes)
         left = time_left(self._sweep, time.time())
         print(f"{self._title()}{left}", flush=True)
         return self
@@ -186,6 +202,8 @@ class SayJob:
     ) -> None:
         from xflowrl.console import outcome_line
 
+        for handler in self._handlers:
+            handler.removeFilter(self._passes)
         code = error.code if isinstance(error, SystemExit) else int(kind is not None)
         ended = EndedJob(
             job=self._number,

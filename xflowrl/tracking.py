@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
 from xflowrl.curves import AXES, Curves
 from xflowrl.outcome import Outcome
@@ -79,12 +79,10 @@ class Tracker:
     def __init__(self, label: Label, settings: WandbSettings, *, is_resumed: bool = False) -> None:
         self._label = label
         self._path = label.folder / "metrics.jsonl"
+        self._file: TextIO | None = None
+        self._is_resumed = is_resumed
+        self._seen: set[tuple[str, int]] = set()
         self._curves = Curves(())
-        self._before = _rows_before(self._path) if is_resumed else []
-        self._seen = {_place(row, int(row["step"] or 0)) for row in self._before}
-        with space_for(self._path):
-            mode = "a" if is_resumed else "w"
-            self._file = self._path.open(mode, encoding="utf-8", buffering=1)
         self._exit_code = 0
         self._run: Any = None
         if settings.mode != "disabled":
@@ -106,16 +104,21 @@ class Tracker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._run is not None:
             self._run.finish(exit_code=self._exit_code or int(kind is not None))
 
     def begin(self, problems: Sequence[Problem]) -> None:
-        """Notes what is optimised, before anything is logged."""
+        """Notes what is optimised, before anything is logged; `metrics.jsonl` begins or goes on."""
         self._curves = Curves([problem.name for problem in problems])
-        for row in self._before:
-            self._curves.axes({name: value for name, value in row.items() if "/" in name})
-        if self._run is not None:
+        for row in _rows_before(self._path) if self._is_resumed else ():
+            self._seen.add(_place(row, int(row["step"] or 0)))
+            self._curves.axes(row)
+        with space_for(self._path):
+            mode: Literal["a", "w"] = "a" if self._is_resumed else "w"
+            self._file = self._path.open(mode, encoding="utf-8", buffering=1)
+        if self._run is not None and problems:
             rules = problems[0].rules
             graphs = {p.name: {"num_nodes": len(p.model.graph)} for p in problems}
             ruled = {"name": rules.name, "num_rules": len(rules.names)}
@@ -128,6 +131,7 @@ class Tracker:
         """
         if _place(metrics, step) in self._seen:
             return
+        assert self._file is not None, "log before begin"
         compared = self._curves.row(metrics)
         axes = {name: compared[name] for name in ("iteration", "seconds")}
         row = {"step": step, **axes} | {
@@ -225,6 +229,9 @@ def _start_wandb(label: Label, settings: WandbSettings, *, is_resumed: bool) -> 
         "console": "off",
         "x_save_requirements": False,
         "x_disable_meta": True,
+        "x_disable_stats": True,
+        "disable_git": True,
+        "x_transaction_log_flush_interval": 1.0,  # seconds that a kill may lose
     }
     run: Any = None
     if settings.mode == "online":
