@@ -125,7 +125,7 @@ def test_latencies_that_were_timed_decide_again(
 def test_what_was_spent_before_counts(relu_problem: MakeProblem) -> None:
     now_s = 100.0
     before = Tally(iterations=2, seconds=7.0, measure_s=1.0, measurements=5, real_measurements=3)
-    budget = Budget(max_seconds=9.0, max_iterations=2)
+    budget = Budget(max_measurements=5, max_real_measurements=3)
     meter = Meter(budget, before=before, clock_fn=lambda: now_s, memory_fn=lambda: 0)
     objective = relu_problem().objective
     now_s += 50.0  # it takes as long as it takes
@@ -139,7 +139,8 @@ def test_what_was_spent_before_counts(relu_problem: MakeProblem) -> None:
     assert meter.spent == before
     now_s += 1.0
     assert (meter.seconds, meter.wall_s) == (8.0, 9.0)
-    assert meter.exceeded() == StopReason.ITERATIONS
+    assert meter.exceeded() == StopReason.MEASUREMENTS
+    assert not meter.may_execute()
 
 
 def test_a_budget_of_seconds_is_not_had_twice(tmp_path: Path) -> None:
