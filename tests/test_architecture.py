@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "interrupts": set(),
     "metrics": set(),
     "provenance": set(),
+    "schema_1": set(),
     "shortage": set(),
     "operators": set(),
     "weights": {"_engine", "operators"},
@@ -63,7 +64,15 @@ MAY_IMPORT = {
         "proving",
     },
     "summary": {"operators", "problem"},
-    "run_folder": {"provenance", "shortage", "verify", "measurement", "problem", "judge"},
+    "run_folder": {
+        "provenance",
+        "schema_1",
+        "shortage",
+        "verify",
+        "measurement",
+        "problem",
+        "judge",
+    },
     "naming": set(),
     "curves": set(),
     "outcome": {"run_folder"},
@@ -72,7 +81,6 @@ MAY_IMPORT = {
     "sweeps": {"console", "run_folder", "shortage"},
     "command": {"interrupts", "shortage", "options", "api", "console"},
     "__main__": {"command"},
-    "report": {"run_folder"},
     "options": {"_engine", "onnx_io", "taso", "measurement", "problem"},
     "rules.__main__": {"_engine", "taso", "soundness", "rules", "options"},
     "jobs": {
@@ -112,6 +120,16 @@ MAY_IMPORT = {
         "problem",
         "jobs",
     },
+    "report": {
+        "_engine",
+        "measurement",
+        "problem",
+        "run_folder",
+        "options",
+        "calibrate",
+        "replaying",
+        "shortage",
+    },
     "api": {
         "_engine",
         "onnx_io",
@@ -142,6 +160,10 @@ FENCES = {
     "rich": {"console"},
     "click": {"command", "costs"},
     "google": {"onnx_io", "taso.rule_file"},
+    "plotly": {"report.html"},
+    "igraph": {"report.graph_view"},
+    "jinja2": {"report.html"},
+    "matplotlib": {"report.paper", "calibrate.report"},
 }
 
 
