@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from xflowrl.rerun import differing
-from xflowrl.run_folder import find_runs, read_metrics, read_result
+from xflowrl.run_folder import read_metrics, read_result
 
 COMMAND = """
 from xflowrl import jobs, progress, resume, run
@@ -110,8 +110,11 @@ def weights(file: Path) -> str:
 
 def problems(whole: Path, resumed: Path) -> Iterator[str]:
     """What differs between an undisturbed run or sweep and one that was killed and resumed."""
-    runs = [path.relative_to(whole) for path in find_runs([whole])]
-    if runs != [path.relative_to(resumed) for path in find_runs([resumed])]:
+    runs, others = (
+        sorted(file.parent.relative_to(folder) for file in folder.rglob("result.json"))
+        for folder in (whole, resumed)
+    )
+    if runs != others:
         yield "other runs"
         return
     for run in runs:
