@@ -320,7 +320,7 @@ def test_a_full_disk_while_resuming_is_one_line(tmp_path: Path) -> None:
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
     done = run(tmp_path, "resume=a", before=limit)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-    assert 'metrics.jsonl" cannot be written: File too large; free some space' in done.stderr
+    assert "File too large" in done.stderr and "free some space" in done.stderr
     assert run(tmp_path, "resume=a").returncode == 0  # there is space again
     steps = [row["step"] for row in read_metrics(tmp_path / "a")]
     assert steps == sorted({*steps})

@@ -87,7 +87,7 @@ class Tracker:
         self._run: Any = None
         if settings.mode != "disabled":
             try:
-                self._run = _start_wandb(label, settings, is_resumed=is_resumed)
+                self._run = _start_wandb(label, settings)
             except RuntimeError as error:
                 if "home directory" not in str(error):  # as pathlib says it
                     raise
@@ -205,7 +205,7 @@ def _place(metrics: Mapping[str, float | None], step: int) -> tuple[str, int]:
     return next((n for n in metrics if "/" in n), "").rpartition("/")[0], step
 
 
-def _start_wandb(label: Label, settings: WandbSettings, *, is_resumed: bool) -> Any:
+def _start_wandb(label: Label, settings: WandbSettings) -> Any:
     # W&B stages artifacts outside the run otherwise, and a run folder would not be complete.
     for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
         os.environ[variable] = str(label.wandb_folder / "wandb")
@@ -219,7 +219,7 @@ def _start_wandb(label: Label, settings: WandbSettings, *, is_resumed: bool) -> 
         "job_type": label.kind,
         "tags": list(dict.fromkeys([*settings.tags, *label.tags])),
         "dir": str(label.wandb_folder),
-        "id": _run_id(label, is_resumed=is_resumed),
+        "id": _run_id(label),
         "config": dict(label.config),
         "reinit": "finish_previous",
     }
@@ -253,10 +253,10 @@ def _start_wandb(label: Label, settings: WandbSettings, *, is_resumed: bool) -> 
     return run
 
 
-def _run_id(label: Label, *, is_resumed: bool) -> str:
+def _run_id(label: Label) -> str:
     """The id of the W&B run, drawn once: a run that goes on in its folder is the same one there."""
     path = label.folder / "wandb.json"
-    if not (is_resumed and path.exists()):
+    if not path.exists():
         identity = {"id": secrets.token_hex(4), "name": label.name, "group": label.group}
         write_json(path, identity)
     try:
