@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import logging
 import os
 import re
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -125,7 +126,8 @@ class Job:
         return make_problems(models, rules, objective, self.budget(), seed=self.seed)
 
 
-Task = Callable[[Job], None]
+# Returns what a sweeper that leads the sweep is to make small; None: nothing.
+Task = Callable[[Job], float | None]
 
 
 class RefuseBadConfig(Callback):
@@ -151,11 +153,16 @@ def main(task: Task) -> None:
     logging.raiseExceptions = False  # a full disk loses lines of the log, and says so elsewhere
 
     @functools.wraps(task)
-    def run_job(config: DictConfig) -> None:
-        _run_job(task, config)
+    def run_job(config: DictConfig) -> float | None:
+        return _run_job(task, config)
 
     try:
         _refuse_code(sys.argv[1:])
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            from xflowrl.help import help_text
+
+            print(help_text(_verb(task), sys.argv[1:]))
+            return
         hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
     except JobFailed:
         sys.exit(1)
@@ -189,12 +196,25 @@ def one_line(error: BaseException) -> str:
         text = f"out of memory: {text}"
     if is_no_space(error):
         text += ": the run folder cannot be written; free some space, or set hydra.run.dir"
+    if isinstance(error, ConfigCompositionException):
+        text = _misspelt(error) or text
     for advice in ("Config search path:", "full_key:", "See https://", "To append to your config"):
         text = text.split(advice)[0]
-    text = " ".join(text.split()).removeprefix("In 'config': ")
-    if text.startswith("Could not override "):
-        return f"{text} There is no such key; --cfg job shows those there are"
-    return text
+    return " ".join(text.split()).removeprefix("In 'config': ")
+
+
+def _misspelt(error: BaseException) -> str:
+    """What is wrong with an option that is not there; of another error nothing."""
+    from xflowrl.help import unknown_key, unknown_option
+
+    text = " ".join(str(error).split())
+    if found := re.match(r"Could not override '([^']+)'", text):
+        return unknown_key(found[1])
+    if found := re.search(
+        r"Could not find '([^']+)/([^']+)' Available options in '[^']*': (.*)", text
+    ):
+        return unknown_option(found[1], found[2], found[3].partition(" Config search")[0].split())
+    return ""
 
 
 def _refuse_code(arguments: Sequence[str]) -> None:
@@ -214,7 +234,7 @@ def _unreadable(override: str) -> str:
     return f"Error parsing override {override}: quote what is no plain word, {quoted}"
 
 
-def _run_job(task: Task, config: DictConfig) -> None:
+def _run_job(task: Task, config: DictConfig) -> float | None:
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
     choices = dict(settings.runtime.choices)
@@ -223,7 +243,7 @@ def _run_job(task: Task, config: DictConfig) -> None:
         with Interrupts() as interrupts:
             plain = _plain(config, resolve=True)
             _check(plain)
-            task(Job(plain, choices, overrides, folder, interrupts))
+            value = task(Job(plain, choices, overrides, folder, interrupts))
     except JobFailed:
         pass  # said where it happened
     except _USER_ERRORS as error:
@@ -238,7 +258,7 @@ def _run_job(task: Task, config: DictConfig) -> None:
             logger.exception("internal error")
     else:
         if not interrupts.exit_code:
-            return
+            return value
     if interrupts.exit_code:
         logger.error("interrupted")
         sys.exit(interrupts.exit_code)  # a sweep ends with the job it falls into
@@ -261,6 +281,11 @@ def _check(config: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {value!r}: it is a group, give {name}=OPTION")
     refuse_foreign(config, "")
     check(config)
+
+
+def _verb(task: Task) -> str:
+    """The first line of the task's module: the command, and what it does."""
+    return (inspect.getdoc(sys.modules[task.__module__]) or "").partition("\n")[0]
 
 
 def _config_path() -> str:
