@@ -147,7 +147,8 @@ def main(task: Task) -> None:
 
     What the user got wrong is one line on standard error and exit code 1. A failing job of a sweep
     does not stop the others. Ctrl-C and SIGTERM do: the exit code is then 130 or 143, whatever was
-    delivered, and the files of what was finished are there. A second one ends at once.
+    delivered, and the files of what was finished are there. A second one ends at once. Where jobs
+    run side by side those in progress are ended at once, and leave what they had written.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     logging.raiseExceptions = False  # a full disk loses lines of the log, and says so elsewhere
@@ -156,6 +157,7 @@ def main(task: Task) -> None:
     def run_job(config: DictConfig) -> float | None:
         return _run_job(task, config)
 
+    interrupts = Interrupts()
     try:
         _refuse_code(sys.argv[1:])
         if {"--help", "-h"} & set(sys.argv[1:]):
@@ -163,12 +165,17 @@ def main(task: Task) -> None:
 
             print(help_text(_verb(task), sys.argv[1:]))
             return
-        hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
+        sys.argv += _lacking(sys.argv[1:])
+        hydra_main = hydra.main(
+            config_path=_config_path(), config_name="config", version_base="1.3"
+        )
+        with interrupts:  # between the jobs of a sweep, and where others run them
+            hydra_main(run_job)()
     except JobFailed:
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EndNow):
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(interrupts.exit_code or 130)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough of --help
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except _USER_ERRORS as error:
@@ -237,12 +244,14 @@ def _unreadable(override: str) -> str:
 def _run_job(task: Task, config: DictConfig) -> float | None:
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
-    choices = dict(settings.runtime.choices)
+    choices = _choices(settings)
     overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     try:
         with Interrupts() as interrupts:
             plain = _plain(config, resolve=True)
             _check(plain)
+            if len(sys.argv) == 1:
+                _announce(choices)
             value = task(Job(plain, choices, overrides, folder, interrupts))
     except JobFailed:
         pass  # said where it happened
@@ -281,6 +290,31 @@ def _check(config: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {value!r}: it is a group, give {name}=OPTION")
     refuse_foreign(config, "")
     check(config)
+
+
+def _announce(choices: Mapping[str, str]) -> None:
+    """Says what a command without any option is about to do."""
+    chosen = " ".join(f"{k}={v}" for k, v in sorted(choices.items()) if v and "/" not in k)
+    print(f"no option is given: {chosen}; --help explains, Ctrl-C ends", flush=True)
+
+
+def _lacking(arguments: Sequence[str]) -> list[str]:
+    """What `-cp FOLDER/.hydra -cn config` needs beside: Hydra's own settings are not in there."""
+    if not {"-cn", "--config-name"} & set(arguments):
+        return []
+    ours: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / "config.yaml"))
+    places = [f"hydra.{mode}.dir={ours['hydra'][mode]['dir']}" for mode in ("run", "sweep")]
+    quiet = "+hydra.job_logging.handlers.console.level=WARNING"
+    return [quiet, *(p for p in places if not any(a.startswith(p[:12]) for a in arguments))]
+
+
+def _choices(settings: Any) -> dict[str, str]:
+    """The chosen options; those of an earlier run whose `config.yaml` is run again."""
+    for source in settings.runtime.config_sources:
+        recorded = Path(source.path) / "hydra.yaml"
+        if source.provider == "main" and recorded.is_file():
+            return dict(OmegaConf.load(recorded).hydra.runtime.choices)
+    return dict(settings.runtime.choices)
 
 
 def _verb(task: Task) -> str:

@@ -144,6 +144,11 @@ def model_files(graphs: Sequence[str]) -> list[str]:
     return [f"best-{name}.onnx" for name in names]
 
 
+def command() -> None:
+    """`xflowrl-run`, the same under a name that shells can complete."""
+    main(optimize)
+
+
 if __name__ == "__main__":
     # By its full name, so that there is one copy of this module, and jobs can be pickled.
     from xflowrl import run
