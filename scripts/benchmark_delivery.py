@@ -1,13 +1,14 @@
-"""What is delivered, over the user's file, in the deployed runtime: built-in networks on a CPU.
+"""What is delivered, over the user's file, in the deployed runtime: networks and files on a CPU.
 
     python scripts/benchmark_delivery.py results/delivery_cpu.csv [--only NAME ...] [--seconds S]
+    python scripts/benchmark_delivery.py results/delivery_files.csv --files FOLDER/*/model.onnx
 
-Each network is written to a file and delivered as a user would have it (`xflowrl model.onnx`, one
-thread decides). Then the delivered file is timed against the user's anew, in ONNX Runtime in a
-fresh process, on one thread and on two, interleaved: the median of the ratios of the same rounds,
-the 95% interval of that median, and as noise how far the same interval of the user's file to itself
-is from 1. A copy is the same file, its speed-up 1. `pick_speedup` is what the search's own pick
-had in the race, `num_real` the states that raced: what measuring added.
+Each network is written to a file, unless it is one, and delivered as a user would have it
+(`xflowrl model.onnx`, one thread decides). Then the delivered file is timed against the user's
+anew, in ONNX Runtime in a fresh process, on one thread and on two, interleaved: the median of the
+ratios of the same rounds, the 95% interval of that median, and as noise how far the same interval
+of the user's file to itself is from 1. A copy is the same file, its speed-up 1. `pick_speedup` is
+what the search's own pick had in the race, `num_real` the states that raced: what measuring added.
 
 A row is written as soon as it is known; networks that the table has already are left out.
 """
@@ -29,7 +30,7 @@ from xflowrl.graphs.onnx_light import NAMES
 from xflowrl.measurement.runtimes import open_runtime
 from xflowrl.measurement.runtimes.worker import fresh
 from xflowrl.measurement.timer import is_narrow, median_interval, sample_ms
-from xflowrl.onnx_io import Model, save_onnx
+from xflowrl.onnx_io import Model, load_onnx, save_onnx
 from xflowrl.options import build_option, conf_folder
 from xflowrl.proof import draw_feeds
 from xflowrl.provenance import git_commit
@@ -47,7 +48,9 @@ def main() -> None:
     """Writes the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", type=Path)
-    parser.add_argument("--only", nargs="+", help="these networks")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", nargs="+", help="these built-in networks")
+    which.add_argument("--files", nargs="+", type=Path, help="these files; their names are rows")
     parser.add_argument("--seconds", type=float, help="of optimize_file; its default if left out")
     parser.add_argument("--time-s", type=float, default=20.0, help="at most, of a timing")
     options = parser.parse_args()
@@ -59,9 +62,10 @@ def main() -> None:
         table = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
         if not file.tell():
             table.writeheader()
-        for name in names():
-            if name not in known and (not options.only or name in options.only):
-                row = _row(name, options.seconds, options.time_s)
+        files = {path.stem: path for path in options.files or ()}
+        for name in files or options.only or names():
+            if name not in known:
+                row = _row(name, files.get(name), options.seconds, options.time_s)
                 table.writerow(
                     {k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()}
                 )
@@ -82,11 +86,12 @@ def _network(name: str) -> Model:
     return model
 
 
-def _row(name: str, seconds: float | None, time_s: float) -> dict[str, Any]:
+def _row(name: str, file: Path | None, seconds: float | None, time_s: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
-        user, faster = Path(scratch) / "user.onnx", Path(scratch) / "faster.onnx"
-        model = _network(name)
-        save_onnx(model, user)
+        user, faster = file or Path(scratch) / "user.onnx", Path(scratch) / "faster.onnx"
+        model = load_onnx(user) if file else _network(name)
+        if file is None:
+            save_onnx(model, user)
         delivery = xflowrl.optimize_file(user, faster, seconds=seconds)
         row = {
             "network": name,

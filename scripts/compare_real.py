@@ -5,10 +5,10 @@
 
 Every network is optimised in each way, once a seed, with `--seconds` on the wall clock a run:
 
-- `estimated`: `taso` on the times of operators;
+- `estimated`: `taso` on the times of operators, or with `--prices` on the price list of a device;
 - `real`: `taso` on latencies;
 - `ppo`: PPO on latencies, after a training of about `--train-seconds`, which comes on top;
-- `hybrid`: `taso` on the times of operators for half of the time, the best few raced in the other.
+- `hybrid`: `taso` on the same estimates for half of the time, the best few raced in the other.
 
 What was found is then proven and timed against the original, interleaved, as it is deployed (in a
 process of its own, 95% interval of the noise); `hybrid` spends its own time on that, the others get
@@ -77,13 +77,16 @@ def main() -> None:
     parser.add_argument("--train-seconds", type=float, default=240.0, help="of PPO, apart")
     parser.add_argument("--final-seconds", type=float, default=10.0, help="of the final timing")
     parser.add_argument("--max-real", type=int, help="graphs executed in a search, at most")
+    parser.add_argument("--prices", help="estimates by roofline: a price list like h100_fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--runtime", default="onnxruntime", help="that decides")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--csv", type=Path, default=Path("results/three_way_cpu.csv"))
     options = parser.parse_args()
     rows = read_rows(options.csv)
-    done = {(row["network"], row["way"], int(row["seed"])) for row in rows}
+    done = {
+        (r["network"], r["way"], int(r["seed"])) for r in rows if r["prices"] == prices_of(options)
+    }
     for network in options.networks:
         for seed in range(options.seeds):
             for way in options.ways:
@@ -106,16 +109,14 @@ def run(network: str, name: str, seed: int, options: argparse.Namespace) -> Row:
     """One search, and the final timing of what it found."""
     way = WAYS[name]
     deployed = {key: getattr(options, key) for key in ("device", "runtime", "precision")}
-    settings: Row = {"database": None}
-    if way.measurement == "real":
-        settings |= deployed
-    elif options.device != "cpu":  # operators alone are timed where nothing compiles them
-        settings |= {"device": options.device, "runtime": "torch"}
+    measurement, settings = way.measurement, settings_of(way.measurement, options)
+    if options.prices and measurement == "estimated":
+        measurement = "roofline"
     training = {"train_wall_s": options.train_seconds, "learning": SMALL_ROLLOUTS}
     (problem,) = make_problems(
         [build_option("graph", network, seed=seed)],
         build_option("rules", "core"),
-        build_option("measurement", way.measurement, settings),
+        build_option("measurement", measurement, settings),
         Budget(
             max_iterations=None,
             max_wall_s=way.search_share * options.seconds,
@@ -138,6 +139,7 @@ def run(network: str, name: str, seed: int, options: argparse.Namespace) -> Row:
     return {
         "network": network,
         "way": name,
+        "prices": prices_of(options),
         "seed": seed,
         "found": real.speedup if real else 1.0,
         "delivered": real.speedup if real and is_ours else 1.0,
@@ -164,6 +166,24 @@ def run(network: str, name: str, seed: int, options: argparse.Namespace) -> Row:
         ),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+
+
+def prices_of(options: argparse.Namespace) -> str:
+    """What estimates are made of."""
+    return options.prices or "operators"
+
+
+def settings_of(measurement: str, options: argparse.Namespace) -> Row:
+    """Of the objective."""
+    if measurement == "real":
+        deployed = {key: getattr(options, key) for key in ("device", "runtime", "precision")}
+        return {"database": None, **deployed}
+    if options.prices:
+        prices = {"prices": options.prices}
+        return prices if measurement == "estimated" else {"guide": "roofline", **prices}
+    if options.device != "cpu":  # operators alone are timed where nothing compiles them
+        return {"database": None, "device": options.device, "runtime": "torch"}
+    return {"database": None}
 
 
 def table(rows: list[Row]) -> str:

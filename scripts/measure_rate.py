@@ -53,6 +53,7 @@ class WatchedRun:
     def __init__(self, run: Run, watch: Watched) -> None:
         self._run = run
         self._watch = watch
+        self.layout = run.layout
 
     def __call__(self) -> float:
         started_s = time.perf_counter()
@@ -119,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     f"{value:.3f}" if isinstance(value, float) else value
                     for value in vars(found).values()
                 )
+                file.flush()
                 print(
                     f"{name:12}{key:20}{found.per_second:8.2f} a second, executing "
                     f"{found.share_executing:.0%}, compiling {found.share_compiling:.0%}",

@@ -163,6 +163,12 @@ def elsewhere(path: Path, **options):
     )
 
 
+@pytest.mark.parametrize("options", [{"threads": 2}, {"precision": "fp16"}])
+def test_costs_under_other_conditions_are_not_its_costs(of_a_gpu: Path, options) -> None:
+    with pytest.raises(ValueError, match=r"measurement\.device=.*threads=\d, precision="):
+        elsewhere(of_a_gpu, **options)
+
+
 def test_its_costs_are_searched_with_and_nothing_is_opened(of_a_gpu: Path, monkeypatch) -> None:
     module = importlib.import_module("xflowrl.measurement.estimated")
     monkeypatch.setattr(module, "open_runtime", lambda *_, **__: pytest.fail("opened"))

@@ -284,7 +284,7 @@ def test_the_second_is_delivered_where_the_first_was_lucky(
     def race(original: Path, files: list[Path], *args: Any, **keywords: Any) -> Any:
         if len(files) == 1:
             final.append(num_nodes(files[0]))
-        is_lucky = len(final) == 1
+        is_lucky = len(set(final)) == 1
         times = [timed(1.1 if is_lucky else 0.5 + 0.1 * place) for place in range(len(files))]
         return {
             file: RealMeasurement("cpu", "onnxruntime", timed(1.0), best, 0.02)
@@ -295,7 +295,7 @@ def test_the_second_is_delivered_where_the_first_was_lucky(
     judgement = Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
     assert not judgement.kept_original
     assert [entry.is_delivered for entry in judgement.raced][:2] == [False, True]
-    assert num_nodes(tmp_path / "best.onnx") == final[1] != final[0]
+    assert num_nodes(tmp_path / "best.onnx") == final[-1] != final[0]
 
 
 def test_all_that_raced_is_recorded(tmp_path: Path, timing: Any) -> None:
@@ -335,7 +335,7 @@ def test_equal_files_are_timed_once(
     made = [all_of_it, fewer, all_of_it]
     monkeypatch.setattr(judge, "diverse", lambda *args, **keywords: iter(made))
     Judge().deliver(result, problem, tmp_path / "best.onnx")
-    assert [len(files) for files in raced] == [2, 1]
+    assert [len(files) for files in raced] == [2, 1, 1, 1]  # and the winner in three processes
     assert num_nodes(tmp_path / "best.onnx") == 1
 
 

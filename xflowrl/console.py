@@ -37,6 +37,7 @@ _RUNTIMES = {
     "onnxruntime": "ONNX Runtime",
     "onnxruntime_plain": "unoptimised ONNX Runtime",
     "torch": "eager PyTorch",
+    "torch_compile": "compiled PyTorch",
 }
 
 

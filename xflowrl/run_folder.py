@@ -78,6 +78,7 @@ class Real:
     best_ms: Quartiles = _key("time of the fastest proven file")
     speedup: float = _key("ratio of the medians")
     noise: float = _key("how far such a ratio of the original to itself is from 1")
+    layout: str = _key("of images in memory, where the runtime has tried several", default="")
 
     @classmethod
     def of(cls, measured: RealMeasurement, *, decides: bool) -> Real:
@@ -90,6 +91,7 @@ class Real:
             best_ms=Quartiles(**measured.best.quartiles()),
             speedup=measured.speedup,
             noise=measured.noise,
+            layout=measured.layout,
         )
 
 
@@ -174,9 +176,7 @@ class RunRecord:
     train_s: float = _key("seconds spent training, which no budget counts")
     peak_rss_mb: float = _key("the most memory the process held")
     versions: Mapping[str, str] = _key("of Python and of packages")
-    git_commit: str | None = _key(
-        "of the source tree, `-dirty` if changed; null if installed without one"
-    )
+    git_commit: str | None = _key("of the source tree, `-dirty` if changed; null without one")
     overrides: tuple[str, ...] = _key("what the command line changed")
 
 
@@ -292,12 +292,7 @@ def read_result(folder: Path) -> RunRecord:
 
 
 def read_traces(folder: Path) -> dict[str, Trace]:
-    """The traces of a run folder's `trace.json`, by graph.
-
-    Raises:
-        ValueError: it is none, or of a schema this version does not read.
-        OSError: there is none.
-    """
+    """The traces of a run folder's `trace.json`, by graph; raises as `read_result`."""
     record = _read(folder / "trace.json", TraceRecord)
     return {entry.graph: Trace(entry.graph_hash, entry.steps) for entry in record.traces}
 

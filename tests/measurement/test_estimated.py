@@ -98,6 +98,15 @@ def test_runtimes_keep_their_costs_apart(path) -> None:
         assert objective.num_measured == 2
 
 
+def test_threads_and_precisions_keep_their_costs_apart(path) -> None:
+    for options in ({}, {"threads": 2}, {"precision": "bf16"}):
+        objective = estimated(runtime="torch", database=path, max_ms_per_op=2.0, **options)
+        assert price(objective, graph_with()).ms > 0
+        assert objective.num_measured == 2
+    found = sqlite3.connect(path).execute("SELECT DISTINCT threads, precision FROM op_cost")
+    assert sorted(found) == [(1, "bf16"), (1, "fp32"), (2, "fp32")]
+
+
 def test_without_a_database_nothing_is_written(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

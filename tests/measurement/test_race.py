@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ import pytest
 
 from xflowrl.measurement import compare
 from xflowrl.measurement.compare import RealMeasurement, race
+from xflowrl.measurement.timer import Measurement
 
 
 class MadeUpRun:
@@ -23,6 +24,7 @@ class MadeUpRun:
         self._ms, self._spread = ms, spread
         self._generator = np.random.default_rng(seed)
         self.num_calls = 0
+        self.layout = f"as {ms:g}"
 
     def __call__(self) -> float:
         self.num_calls += 1
@@ -40,7 +42,8 @@ class MadeUpRuntime:
     def __init__(self, times_ms: Mapping[str, float], spread: float = 0.01) -> None:
         self.times_ms, self.spread = times_ms, spread
         self.runs: dict[str, MadeUpRun] = {}
-        self.alive: dict[str, weakref.ref[MadeUpRun]] = {}
+        self.sessions: list[float] = []  # factors of the next ones' times
+        self.alive: list[weakref.ref[MadeUpRun]] = []
         self.lock = SimpleNamespace(exclusive=self.exclusive)
         self.num_released = 0
 
@@ -49,8 +52,10 @@ class MadeUpRuntime:
         yield
 
     def compile(self, model: Path, feeds: Any) -> MadeUpRun:
-        run = MadeUpRun(self.times_ms[model.stem], self.spread, seed=len(self.alive))
-        self.alive[model.stem] = weakref.ref(run)
+        factor = self.sessions.pop() if self.sessions else 1.0
+        ms = self.times_ms[model.stem] * factor
+        run = MadeUpRun(ms, self.spread, seed=len(self.alive))
+        self.alive.append(weakref.ref(run))
         return run
 
     def release(self) -> None:
@@ -65,12 +70,16 @@ def race_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RaceThem:
     outline = SimpleNamespace(num_bytes=1, data_files=())
     monkeypatch.setattr("xflowrl.onnx_io.model_file.inspect_file", lambda file: outline)
 
-    def race_them(max_s: float = 1.0, spread: float = 0.01, **times_ms: float) -> Any:
+    def race_them(
+        max_s: float = 1.0, spread: float = 0.01, sessions: Sequence[float] = (), **times_ms: float
+    ) -> Any:
         runtime: Any = MadeUpRuntime(times_ms, spread)
+        runtime.sessions = list(reversed(sessions))
+        num_sessions = max(1, len(sessions))
         original, *others = (tmp_path / f"{name}.onnx" for name in times_ms)
-        places = race(original, others, {}, runtime, max_s=max_s)
+        places = race(original, others, {}, runtime, max_s=max_s, num_sessions=num_sessions)
         assert runtime.num_released == 1
-        assert all(ref() is None for ref in runtime.alive.values())
+        assert all(ref() is None for ref in runtime.alive)
         return {file.stem: measured for file, measured in places.items()}
 
     return race_them
@@ -119,15 +128,43 @@ def test_those_that_cannot_run_three_times_are_left_out(race_them: RaceThem) -> 
     assert list(race_them(max_s=0.0, user=4.0, a=4.0, b=4.0)) == ["a"]
 
 
+def test_how_two_sessions_of_the_original_differ_is_noise(race_them: RaceThem) -> None:
+    places = race_them(sessions=[1.0, 1.1], user=1.0, a=0.96)
+    assert places["a"].noise == pytest.approx(0.1, abs=0.02)
+    assert not places["a"].is_faster
+
+
+def test_what_a_runtime_chose_is_said_of_each(race_them: RaceThem) -> None:
+    places = race_them(user=1.0, a=0.9, b=0.5, c=0.7)
+    assert {name: place.layout for name, place in places.items()} == {
+        "a": "as 0.9",
+        "b": "as 0.5",
+        "c": "as 0.7",
+    }
+
+
+def test_of_several_processes_the_middle_one_counts_and_the_others_are_noise() -> None:
+    def measured(speedup: float, noise: float) -> RealMeasurement:
+        one, other = (Measurement(ms, ms, ms, 9, "d", "r") for ms in (speedup, 1.0))
+        return RealMeasurement("d", "r", one, other, noise)
+
+    of = compare._middle([measured(1.3, 0.01), measured(1.1, 0.02), measured(1.15, 0.03)])
+    assert of.speedup == 1.15
+    assert of.noise == pytest.approx(0.1 / 1.15)
+    of = compare._middle([measured(1.12, 0.01), measured(1.1, 0.05), measured(1.11, 0.02)])
+    assert (of.speedup, of.noise) == (1.11, 0.02)
+    assert compare._middle([measured(1.1, 0.02)]).noise == 0.02
+
+
 def test_what_is_dropped_is_let_go(monkeypatch: pytest.MonkeyPatch, race_them: RaceThem) -> None:
     left: list[int] = []
     halved = compare._halved
 
-    def watched(runs: dict[Path, Any], *args: Any) -> Any:
-        places = halved(runs, *args)
+    def watched(originals: list[Any], runs: dict[Path, Any], *args: Any) -> Any:
+        places = halved(originals, runs, *args)
         left.append(len(runs))
         return places
 
     monkeypatch.setattr(compare, "_halved", watched)
     race_them(user=1.0, a=0.9, b=1.4, c=0.5, d=0.7)
-    assert left == [2]  # the original and the fastest
+    assert left == [1]  # the fastest

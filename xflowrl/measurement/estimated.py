@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from xflowrl._engine import CostTable, GraphBuilder, OpSignature, TensorType
 from xflowrl.measurement.correction import factors_of
@@ -43,11 +42,13 @@ def estimated(
     device: str = "cpu",
     *,
     runtime: str = "onnxruntime_plain",
+    threads: int = 1,
+    precision: str = "fp32",
     correction: str | None = "default",
     database: str | None = "default",
     max_ms_per_op: float = 50.0,
 ) -> Objective:
-    """A graph costs the sum of its operators' times, each measured alone, on one thread.
+    """A graph costs the sum of its operators' times, each measured alone.
 
     Operators are timed in the runtime, fused ones by its fused kernels, and kept in the op-cost
     database; source of the idea: Jia et al. 2019, TASO, section 5. An operator with bias or
@@ -62,6 +63,8 @@ def estimated(
             database has, as `python -m xflowrl.costs list` shows it. Nothing is timed then, and
             the runtime need not be installed.
         runtime: a name of `RUNTIMES`.
+        threads: of the runtime.
+        precision: what it computes tensors of single precision in.
         correction: the runtime that times are corrected for; "default" and None as for
             `factors_of`.
         database: a file; "default" is in the user's cache folder; None keeps costs in memory.
@@ -74,9 +77,20 @@ def estimated(
     if not max_ms_per_op > 0:
         raise ValueError(f"measurement.max_ms_per_op={max_ms_per_op}: give a number above 0")
     if device not in _HERE and database is not None:
-        return _as_kept(device, runtime, database_path(database), correction)
-    executing = open_runtime(runtime, device=device, group="measurement")
-    costs = open_database(database, conditions_of(executing, protocol=_PROTOCOL))
+        conditions = conditions_kept(
+            database_path(database),
+            device,
+            runtime,
+            threads=threads,
+            precision=precision,
+            protocol=_PROTOCOL,
+        )
+        return _as_kept(OpDatabase(database_path(database), conditions), correction)
+    executing = open_runtime(
+        runtime, device=device, threads=threads, precision=precision, group="measurement"
+    )
+    conditions = conditions_of(executing, protocol=_PROTOCOL, threads=threads)
+    costs = open_database(database, conditions)
     return Objective(
         CostTable.measured(factors_of(correction, prices=runtime, device=device)),
         device=executing.device,
@@ -87,15 +101,15 @@ def estimated(
     )
 
 
-def _as_kept(device: str, runtime: str, path: Path, correction: str | None) -> Objective:
+def _as_kept(database: OpDatabase, correction: str | None) -> Objective:
     """The costs of a device elsewhere, as they are kept."""
-    conditions = conditions_kept(path, device, runtime, protocol=_PROTOCOL)
-    kind = "cuda" if conditions.driver else "cpu"
+    about = database.conditions
+    kind = "cuda" if about.driver else "cpu"
     return Objective(
-        CostTable.measured(factors_of(correction, prices=runtime, device=kind)),
-        device=device,
-        runtime=runtime,
-        pricer=KeptCosts(OpDatabase(path, conditions)),
+        CostTable.measured(factors_of(correction, prices=about.runtime, device=kind)),
+        device=about.device,
+        runtime=about.runtime,
+        pricer=KeptCosts(database),
     )
 
 

@@ -15,6 +15,8 @@ def hybrid(
     guide: Literal["estimated", "roofline"] = "estimated",
     num_real: int = 4,
     runtime: str = "onnxruntime_plain",
+    threads: int = 1,
+    precision: str = "fp32",
     database: str | None = "default",
     max_ms_per_op: float = 50.0,
     prices: str = "a100_fp32",
@@ -23,7 +25,8 @@ def hybrid(
     """A graph costs what the guide says; the best, diverse few are then raced as deployed.
 
     Args:
-        device: of the guide `estimated`, as are `runtime`, `database` and `max_ms_per_op`.
+        device: of the guide `estimated`, as are `runtime`, `threads`, `precision`, `database` and
+            `max_ms_per_op`.
         guide: the objective that the search goes by.
         num_real: so many states race for real against the user's file, at most.
         prices: of the guide `roofline`.
@@ -40,6 +43,8 @@ def hybrid(
         objective = estimated(
             device,
             runtime=runtime,
+            threads=threads,
+            precision=precision,
             correction=correction,
             database=database,
             max_ms_per_op=max_ms_per_op,

@@ -45,7 +45,9 @@ class KeptCosts:
         return [known[key].median_ms for key in keys]
 
 
-def conditions_kept(path: Path, device: str, runtime: str, *, protocol: str) -> Conditions:
+def conditions_kept(
+    path: Path, device: str, runtime: str, *, threads: int, precision: str, protocol: str
+) -> Conditions:
     """Under which conditions a database has costs of operators on a device; the latest if several.
 
     Args:
@@ -55,11 +57,11 @@ def conditions_kept(path: Path, device: str, runtime: str, *, protocol: str) -> 
         ValueError: it has none; the message says of which devices it has.
     """
     everything = [entry for entry in list_kept(path) if entry.num_operators]
+    wanted = {"device": device, "runtime": runtime, "threads": threads, "precision": precision}
     found = [
         entry
         for entry in everything
-        if entry.conditions["device"] == device
-        and entry.conditions["runtime"] == runtime
+        if wanted.items() <= entry.conditions.items()
         and str(entry.conditions["version"]).endswith(protocol)
     ]
     if not found:
@@ -68,7 +70,8 @@ def conditions_kept(path: Path, device: str, runtime: str, *, protocol: str) -> 
         )
         raise ValueError(
             f"measurement.device={device!r}: give cpu or cuda, which are this machine's, or a "
-            f"device whose costs in {runtime} are kept; {path} has those of "
+            f"device whose costs in {runtime} are kept (threads={threads}, "
+            f"precision={precision}); {path} has those of "
             f"{', '.join(known) or 'none'}, and `python -m xflowrl.costs import FILE` adds more"
         )
     latest = max(found, key=lambda entry: (entry.last, entry.num_operators))

@@ -145,6 +145,8 @@ class BoundSession:
         RuntimeError: from construction or a call, as `open_session`.
     """
 
+    layout = ""
+
     def __init__(
         self,
         session: onnxruntime.InferenceSession,

@@ -20,7 +20,15 @@ _MAX_MODEL_BYTES = 2**31 - 2**27  # a protobuf holds 2 GiB; the rest is for the 
 
 
 class Run(Protocol):
-    """A model bound to its inputs; a call executes it and says how long one execution took."""
+    """A model bound to its inputs; a call executes it and says how long one execution took.
+
+    Attributes:
+        layout: of images in memory, where the runtime has tried several: "contiguous",
+            "channels_last"; "" elsewhere.
+    """
+
+    @property
+    def layout(self) -> str: ...
 
     def __call__(self) -> float:
         """Milliseconds of one execution, device work included.

@@ -161,6 +161,8 @@ class BoundModule:
         RuntimeError: from construction or a call; one line names the node.
     """
 
+    layout = ""
+
     def __init__(
         self, function: Callable[..., Any], inputs: Sequence[Tensor], threads: int
     ) -> None:
@@ -194,7 +196,7 @@ class CapturedModule(BoundModule):
         self._function = function  # its weights must outlive the graph
         self._inputs = inputs
         self._num_replays = 1
-        stream = torch.cuda.Stream()
+        stream = _warmup_stream()
         stream.wait_stream(torch.cuda.current_stream())
         try:
             with torch.no_grad():
@@ -229,6 +231,7 @@ def _faster_layout(module: OnnxModule, inputs: Sequence[Tensor]) -> CapturedModu
     import torch
 
     found = [CapturedModule(module, inputs)]
+    found[0].layout = "contiguous"
     ranks = {tensor.ndim for tensor in (*inputs, *module.buffers())}
     if 4 in ranks and 5 not in ranks:
         other = copy.deepcopy(module)  # the graph that is captured reads the weights where they are
@@ -236,6 +239,7 @@ def _faster_layout(module: OnnxModule, inputs: Sequence[Tensor]) -> CapturedModu
             other.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
             [t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in inputs],
         )
+        last.layout = "channels_last"
         found.append(last)
     return min(found, key=lambda run: min(run() for _ in range(5)))
 
@@ -247,7 +251,7 @@ def _one_line_for_the_device(name: str) -> Iterator[None]:
 
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):  # of the device, or of a node that says so
         free, total = (number / 2**30 for number in torch.cuda.mem_get_info())
         held = torch.cuda.memory_allocated() / 2**30
         raise RuntimeError(
@@ -281,6 +285,14 @@ def _in_workers(runtime: Torch) -> InWorkers:
     num_workers = max(1, len(os.sched_getaffinity(0)) // _CORES_A_WORKER)
     environment = (("TORCHINDUCTOR_COMPILE_THREADS", str(_CORES_A_WORKER)),)
     return InWorkers(runtime, num_workers, environment)
+
+
+@functools.cache
+def _warmup_stream() -> Any:
+    """One for all models: cuBLAS keeps a workspace of 32 MB for each stream it has seen."""
+    import torch
+
+    return torch.cuda.Stream()
 
 
 def _first_visible() -> str:

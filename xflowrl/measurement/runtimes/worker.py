@@ -218,9 +218,9 @@ class _Worker:
 
     def compile(self, model: bytes | Path, feeds: Mapping[str, np.ndarray]) -> Run:
         self._num_compilations += 1
-        key = self.ask("compile", model, dict(feeds))
+        key, layout = self.ask("compile", model, dict(feeds))
         self.num_runs += 1
-        return _WorkerRun(self, key)
+        return _WorkerRun(self, key, layout)
 
     def ask(self, verb: str, *operands: object) -> Any:
         """The answer; raises what the process raised, or RuntimeError where it has died."""
@@ -256,7 +256,8 @@ def _end(connection: Connection[Any, Any], process: subprocess.Popen[bytes]) -> 
 class _WorkerRun:
     """A model that waits in another process."""
 
-    def __init__(self, worker: _Worker, key: int) -> None:
+    def __init__(self, worker: _Worker, key: int, layout: str) -> None:
+        self.layout = layout
         self._ask: Callable[..., Any] = worker.ask
         self._key = key
         weakref.finalize(self, worker.drop, key)

@@ -33,7 +33,7 @@ def _answer(runtime: Runtime, runs: dict[int, Run], verb: str, *operands: Any) -
     if verb == "compile":
         key = max(runs, default=0) + 1
         runs[key] = runtime.compile(*operands)
-        return key
+        return key, runs[key].layout
     if verb == "run":
         return runs[operands[0]]()
     if verb == "output_shapes":
