@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,43 @@ def test_jobs_run_side_by_side(tmp_path: Path) -> None:
     done = run(tmp_path, "experiment=budget_sweep", "seed=0", "budget.max_iterations=2", *QUICK)
     assert done.returncode == 0, done.stderr
     assert len(results(tmp_path)) == 3
+
+
+def living(session: int) -> list[str]:
+    """The processes of a session that are no zombies."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(") ")[2].split()
+        except OSError:  # it ended
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_ends_jobs_that_run_side_by_side(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    endless = ("graph=squeezenet", "agent=random_search", "budget.max_iterations=null")
+    command = [sys.executable, "-m", "xflowrl.run", "-m", "hydra/launcher=joblib", "seed=0,1,2"]
+    sweep = subprocess.Popen(
+        [*command, *endless, "measurement=roofline", "wandb.mode=disabled"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while not [*tmp_path.glob("multirun/*/*/*/metrics.jsonl")] and time.monotonic() < until:
+        time.sleep(0.1)
+    sweep.send_signal(number)
+    _, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == code
+    assert err.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err
+    until = time.monotonic() + 20
+    while living(sweep.pid) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert living(sweep.pid) == []
 
 
 @pytest.mark.slow
