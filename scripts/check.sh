@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything a change must pass.
-#   scripts/check.sh            format, lint, types, C++ warnings, the stub, tests
+#   scripts/check.sh            format, lint, types, C++ warnings, the stub, tests, documentation
 #   scripts/check.sh sanitize   the engine's tests under address and undefined-behaviour sanitizers
 # Needs an environment with `pip install -c constraints.txt -e '.[dev]'` and a C++ compiler.
 set -euo pipefail
@@ -40,7 +40,9 @@ everything() {
   step "types"
   mypy
   step "tests"
-  python -m pytest -q -n auto "$@"
+  python -m pytest -q -n auto --ignore=tests/docs "$@"
+  step "documentation"
+  python -m pytest -q -n auto tests/docs
 }
 
 sanitize() {

@@ -65,6 +65,14 @@ def test_every_job_of_a_preset_is_a_run(name: str) -> None:
         _check(_plain(composed([*preset, *filter(None, job)]), resolve=False))
 
 
+def test_zero_shot_is_refused_without_a_trained_policy(tmp_path: Path) -> None:
+    done = run(tmp_path, "experiment=zero_shot", "seed=0", *QUICK)
+    assert done.returncode == 1
+    assert "best.pt" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not results(tmp_path)
+
+
 def test_budget_sweep_is_three_searches_four_budgets_and_three_seeds() -> None:
     params = composed(["experiment=budget_sweep"]).hydra.sweeper.params
     assert [len(str(value).split(",")) for value in params.values()] == [3, 4, 3]

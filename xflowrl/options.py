@@ -63,6 +63,25 @@ def load_option(group: str, name: str, options: Mapping[str, Any], *, seed: int)
     return dict(config[group])
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration that a run folder was made by, checked and resolved, without the folder.
+
+    Raises:
+        ValueError: there is none, or it does not fit this version.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        root: Any = OmegaConf.load(path)
+        # The folder is what only Hydra knows.
+        known = OmegaConf.masked_copy(root, [key for key in root if key != "folder"])
+        config: Any = OmegaConf.to_container(known, resolve=True)
+    except (OSError, YAMLError, OmegaConfBaseException, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is no configuration of a run: {error}") from None
+    refuse_foreign(config, "")
+    check(config)
+    return dict(config)
+
+
 def build(config: Mapping[str, Any]) -> Any:
     """The object that `_target_` and its keywords describe; raises what the target raises."""
     refuse_foreign(config, "")

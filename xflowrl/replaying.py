@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -43,17 +43,34 @@ def record(
     Raises:
         TimeoutError: `deadline_s` of `time.monotonic` has passed.
     """
-    used = {step.rule for step in steps}
-    rules = problem.rules.select([r.name for r in problem.rules.rules if r.name in used])
-    origin = State(problem.model.graph, rules, _NO_PRICES)
-    state, made = origin, list[tuple[str, ...]]()
+    walk = states(problem, steps, deadline_s=deadline_s)
+    state = origin = next(walk)
+    made = list[tuple[str, ...]]()
     num_made = len(origin.graph.made_names())
-    for step in steps:
-        match = _match(state, step, deadline_s)
-        state = state if match is None else state.apply(match)
+    for state in walk:
         made.append(tuple(state.graph.made_names(num_made)))
         num_made += len(made[-1])
     return Recording(origin, state, tuple(steps), tuple(made))
+
+
+def states(
+    problem: Problem, steps: Sequence[Step], *, deadline_s: float = float("inf")
+) -> Iterator[State]:
+    """Yields the state before the first step, under the rules of the steps alone, and after each.
+
+    A step that does not match when it is its turn leaves the state as it is.
+
+    Raises:
+        TimeoutError: `deadline_s` of `time.monotonic` has passed.
+    """
+    used = {step.rule for step in steps}
+    rules = problem.rules.select([r.name for r in problem.rules.rules if r.name in used])
+    state = State(problem.model.graph, rules, _NO_PRICES)
+    yield state
+    for step in steps:
+        match = _match(state, step, deadline_s)
+        state = state if match is None else state.apply(match)
+        yield state
 
 
 def replay_some(

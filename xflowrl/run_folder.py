@@ -11,11 +11,13 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from xflowrl.problem import Improvement, Result, Step, Trace, peak_resident_bytes
 from xflowrl.provenance import git_commit, versions
+from xflowrl.schema_1 import from_schema_1
 from xflowrl.shortage import space_for
 
 if TYPE_CHECKING:
@@ -291,9 +293,14 @@ def read_result(folder: Path) -> RunRecord:
     return _read(folder / "result.json", RunRecord)
 
 
+def read_trace_record(folder: Path) -> TraceRecord:
+    """The `trace.json` of a run folder; raises what `read_result` raises."""
+    return _read(folder / "trace.json", TraceRecord)
+
+
 def read_traces(folder: Path) -> dict[str, Trace]:
-    """The traces of a run folder's `trace.json`, by graph; raises as `read_result`."""
-    record = _read(folder / "trace.json", TraceRecord)
+    """The traces of a run folder, by graph, to be replayed; raises what `read_result` raises."""
+    record = read_trace_record(folder)
     return {entry.graph: Trace(entry.graph_hash, entry.steps) for entry in record.traces}
 
 
@@ -316,24 +323,20 @@ def read_metrics(folder: Path) -> Iterator[dict[str, float | None]]:
                 yield row
 
 
-def find_runs(folders: Sequence[Path]) -> list[Path]:
-    """The run folders that are or lie below these, each one's in the order of the paths."""
-    return [path.parent for folder in folders for path in sorted(folder.rglob("result.json"))]
-
-
 def _read(path: Path, kind: type[Record]) -> Record:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema = content["schema"]
         if schema == 1:
-            content = _from_schema_1(content)
+            content = from_schema_1(content) | {"schema": SCHEMA}
         elif schema != SCHEMA:
             raise ValueError(
                 f"{path} has schema {schema}: this version reads schemas 1 to {SCHEMA}"
             )
-        return TypeAdapter(kind).validate_python(content)
+        record: Record = _adapter(kind).validate_python(content)  # type: ignore[arg-type]
+        return record
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -345,22 +348,12 @@ def _read(path: Path, kind: type[Record]) -> Record:
         raise ValueError(f"{path} is no {path.name} of a run: {error}") from None
 
 
-# Names of runtimes in schema 1 that are others now.
-_RUNTIMES_OF_SCHEMA_1 = {
-    "onnxruntime_cpu": "onnxruntime_plain",
-    "onnxruntime_cpu_optimised": "onnxruntime",
-}
+@cache
+def _adapter(kind: Any) -> Any:
+    """What checks a record; it takes milliseconds to make, and a report reads thousands."""
+    from pydantic import TypeAdapter
 
-
-def _from_schema_1(content: dict[str, Any]) -> dict[str, Any]:
-    """It had `equal` and `caught_mutant` in place of `verified.status`, and other runtimes."""
-    for entry in content.get("results", ()):
-        verified = entry["verified"]
-        different = "undecided" if verified["detail"].startswith("undecided") else "different"
-        verified["status"] = "equal" if verified["equal"] else different
-        for real in entry["real"]:
-            real["runtime"] = _RUNTIMES_OF_SCHEMA_1.get(real["runtime"], real["runtime"])
-    return content | {"schema": SCHEMA}
+    return TypeAdapter(kind)
 
 
 def write_record(folder: Path, record: RunRecord | TraceRecord) -> None:
