@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def optimize(job: Job) -> None:
+def optimize(job: Job) -> float:
     """The task of this verb: optimizes the graphs, judges the results, writes the run folder.
+
+    Returns the best cost in ms, of several graphs the sum: what a sweeper that leads a sweep makes
+    small.
 
     An interrupt gives up what is in progress and no more: a search ends with its best so far, a
     graph whose judging it falls into is recorded as undecided, a graph whose search had not begun
@@ -69,6 +72,7 @@ def optimize(job: Job) -> None:
                 print("nothing is exported: with rules.faithful=true not all rules are sound")
         elif job.refusals and not job.interrupts.exit_code:
             raise JobFailed
+    return sum(result.cost_best_ms for result in results)
 
 
 def label(job: Job) -> Label:
@@ -164,6 +168,11 @@ def model_files(graphs: Sequence[str]) -> list[str]:
     for name in map(file_name, graphs):
         names.append(distinct(name, {taken.lower() for taken in names}, str.lower))
     return [f"best-{name}.onnx" for name in names]
+
+
+def command() -> None:
+    """`xflowrl-run`, the same under a name that shells can complete."""
+    main(optimize)
 
 
 if __name__ == "__main__":
