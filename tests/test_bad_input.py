@@ -140,7 +140,7 @@ def test_unreachable_output_of_a_model_spec(refused: Check) -> None:
         ("no_such_key=1", "no_such_key"),
         ("agent.no_such_key=1", "agent.no_such_key"),
         ("+agent.no_such_key=1", "agent.no_such_key is no option of xflowrl.agents.greedy.Greedy"),
-        ("agent=no_such_agent", "Could not find 'agent/no_such_agent'"),
+        ("agent=no_such_agent", "agent=no_such_agent does not exist: give one of beam,"),
         ("budget.max_iterations=many", "budget.max_iterations is 'many' (str): give int or null"),
         ("budget.max_seconds=true", "budget.max_seconds is True (bool): give float or null"),
         ("seed=1.5", "seed is 1.5 (float): give int"),

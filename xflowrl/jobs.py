@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import logging
 import os
 import re
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -139,7 +140,8 @@ class Job:
         return make_problems(models, rules, objective, self.budget(), seed=self.seed)
 
 
-Task = Callable[[Job], None]
+# Returns what a sweeper that leads the sweep is to make small; None: nothing.
+Task = Callable[[Job], float | None]
 
 
 class RefuseBadConfig(Callback):
@@ -171,7 +173,8 @@ def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLi
 
     What the user got wrong is one line on standard error and exit code 1. A failing job of a sweep
     does not stop the others. Ctrl-C and SIGTERM do: the exit code is then 130 or 143, whatever was
-    delivered, and the files of what was finished are there. A second one ends at once.
+    delivered, and the files of what was finished are there. A second one ends at once. Where jobs
+    run side by side those in progress are ended at once, and leave what they had written.
 
     Args:
         read_fn: what the arguments stand for.
@@ -179,24 +182,35 @@ def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLi
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     logging.raiseExceptions = False  # a full disk loses lines of the log, and says so elsewhere
 
+    interrupts = Interrupts()
     try:
         line = read_fn(sys.argv[1:])
         sys.argv[1:] = line.arguments
 
         @functools.wraps(task)
-        def run_job(config: DictConfig) -> None:
-            _run_job(task, config, line)
+        def run_job(config: DictConfig) -> float | None:
+            return _run_job(task, config, line)
 
         _refuse_code(sys.argv[1:])
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            from xflowrl.help import help_text
+
+            print(help_text(_verb(task), sys.argv[1:]))
+            return
+        sys.argv += _lacking(sys.argv[1:])
         use_combinations()
         if {"-m", "--multirun"} & set(sys.argv):
             sys.argv[1:] = as_choices(sys.argv[1:])
-        hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
+        hydra_main = hydra.main(
+            config_path=_config_path(), config_name="config", version_base="1.3"
+        )
+        with interrupts:  # between the jobs of a sweep, and where others run them
+            hydra_main(run_job)()
     except JobFailed:
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EndNow):
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(interrupts.exit_code or 130)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough of --help
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except _USER_ERRORS as error:
@@ -224,12 +238,25 @@ def one_line(error: BaseException) -> str:
         text = f"out of memory: {text}"
     if is_no_space(error):
         text += ": the run folder cannot be written; free some space, or set hydra.run.dir"
+    if isinstance(error, ConfigCompositionException):
+        text = _misspelt(error) or text
     for advice in ("Config search path:", "full_key:", "See https://", "To append to your config"):
         text = text.split(advice)[0]
-    text = " ".join(text.split()).removeprefix("In 'config': ")
-    if text.startswith("Could not override "):
-        return f"{text} There is no such key; --cfg job shows those there are"
-    return text
+    return " ".join(text.split()).removeprefix("In 'config': ")
+
+
+def _misspelt(error: BaseException) -> str:
+    """What is wrong with an option that is not there; of another error nothing."""
+    from xflowrl.help import unknown_key, unknown_option
+
+    text = " ".join(str(error).split())
+    if found := re.match(r"Could not override '([^']+)'", text):
+        return unknown_key(found[1])
+    if found := re.search(
+        r"Could not find '([^']+)/([^']+)' Available options in '[^']*': (.*)", text
+    ):
+        return unknown_option(found[1], found[2], found[3].partition(" Config search")[0].split())
+    return ""
 
 
 def _refuse_code(arguments: Sequence[str]) -> None:
@@ -248,30 +275,34 @@ def _unreadable(override: str) -> str:
     return f"Error parsing override {override}: quote what is no plain word, {remedy}"
 
 
-def _run_job(task: Task, config: DictConfig, line: CommandLine) -> None:
+def _run_job(task: Task, config: DictConfig, line: CommandLine) -> float | None:
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
-    choices = dict(settings.runtime.choices)
+    choices = _choices(settings)
     overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     about = {"choices": choices, "overrides": overrides, "folder": folder}
     known = _plain(config, resolve=False)
     if settings.mode == RunMode.RUN:
-        _run_task(task, config, line, {**about, "name": run_name(known, choices, overrides)})
-        return
+        name = run_name(known, choices, overrides)
+        return _run_task(task, config, line, {**about, "name": name})
     sweep = Path(settings.sweep.dir).absolute()
     name = run_name(known, choices, overrides, jobs_of(sweep))
     with SayJob(sweep, folder, int(settings.job.num), name):
-        _run_task(task, config, line, {**about, "name": name, "sweep": sweep})
+        return _run_task(task, config, line, {**about, "name": name, "sweep": sweep})
 
 
-def _run_task(task: Task, config: DictConfig, line: CommandLine, about: Mapping[str, Any]) -> None:
+def _run_task(
+    task: Task, config: DictConfig, line: CommandLine, about: Mapping[str, Any]
+) -> float | None:
     try:
         with Interrupts() as interrupts:
             if line.recorded is not None:
                 config = _recorded_config(line.recorded, config)
             plain = _plain(config, resolve=True)
             _check(plain)
-            task(Job(config=plain, interrupts=interrupts, line=line, **about))
+            if len(sys.argv) == 1:
+                _announce(about["choices"])
+            value = task(Job(config=plain, interrupts=interrupts, line=line, **about))
     except JobFailed:
         pass  # said where it happened
     except _USER_ERRORS as error:
@@ -286,7 +317,7 @@ def _run_task(task: Task, config: DictConfig, line: CommandLine, about: Mapping[
             logger.exception("internal error")
     else:
         if not interrupts.exit_code:
-            return
+            return value
     if interrupts.exit_code:
         logger.error("interrupted")
         sys.exit(interrupts.exit_code)  # a sweep ends with the job it falls into
@@ -327,6 +358,36 @@ def _check(config: Mapping[str, Any]) -> None:
         raise ValueError(f"resume={config['resume']}: python -m xflowrl.run alone can resume")
     refuse_foreign(config, "")
     check(config)
+
+
+def _announce(choices: Mapping[str, str]) -> None:
+    """Says what a command without any option is about to do."""
+    chosen = " ".join(f"{k}={v}" for k, v in sorted(choices.items()) if v and "/" not in k)
+    print(f"no option is given: {chosen}; --help explains, Ctrl-C ends", flush=True)
+
+
+def _lacking(arguments: Sequence[str]) -> list[str]:
+    """What `-cp FOLDER/.hydra -cn config` needs beside: Hydra's own settings are not in there."""
+    if not {"-cn", "--config-name"} & set(arguments):
+        return []
+    ours: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / "config.yaml"))
+    places = [f"hydra.{mode}.dir={ours['hydra'][mode]['dir']}" for mode in ("run", "sweep")]
+    quiet = "+hydra.job_logging.handlers.console.level=WARNING"
+    return [quiet, *(p for p in places if not any(a.startswith(p[:12]) for a in arguments))]
+
+
+def _choices(settings: Any) -> dict[str, str]:
+    """The chosen options; those of an earlier run whose `config.yaml` is run again."""
+    for source in settings.runtime.config_sources:
+        recorded = Path(source.path) / "hydra.yaml"
+        if source.provider == "main" and recorded.is_file():
+            return dict(OmegaConf.load(recorded).hydra.runtime.choices)
+    return dict(settings.runtime.choices)
+
+
+def _verb(task: Task) -> str:
+    """The first line of the task's module: the command, and what it does."""
+    return (inspect.getdoc(sys.modules[task.__module__]) or "").partition("\n")[0]
 
 
 def _config_path() -> str:

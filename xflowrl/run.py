@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def optimize(job: Job) -> None:
+def optimize(job: Job) -> float:
     """The task of this verb: optimizes the graphs, judges the results, writes the run folder.
 
     A resumed one keeps what was judged, and goes on with the training and the searches it finds.
+
+    Returns the best cost in ms, of several graphs the sum: what a sweeper that leads a sweep makes
+    small.
 
     An interrupt gives up what is in progress and no more: a search ends with its best so far, a
     graph whose judging it falls into is recorded as undecided, a graph whose search had not begun
@@ -41,10 +44,10 @@ def optimize(job: Job) -> None:
     """
     with claimed(job.folder, job.overrides) as is_same:
         # A job of a resumed sweep may have had other options: some sweepers draw them.
-        _optimize(job, is_resumed=job.line.is_resumed and is_same)
+        return _optimize(job, is_resumed=job.line.is_resumed and is_same)
 
 
-def _optimize(job: Job, *, is_resumed: bool) -> None:
+def _optimize(job: Job, *, is_resumed: bool) -> float:
     from xflowrl.console import ProgressBar, print_tables, printing
     from xflowrl.measurement import device_lock
     from xflowrl.run_folder import trace_record, write_record
@@ -54,7 +57,7 @@ def _optimize(job: Job, *, is_resumed: bool) -> None:
     if before is not None and before.finished:
         if job.sweep is None:
             print(f"run folder: {os.path.relpath(job.folder)} (finished before)", flush=True)
-        return
+        return sum(entry.cost_best_ms or 0.0 for entry in before.results)
     with Tracker(label(job), job.build("wandb"), is_resumed=is_resumed) as tracker:
         judge = job.build("judge")
         kept = job.folder / "checkpoints"
@@ -99,6 +102,7 @@ def _optimize(job: Job, *, is_resumed: bool) -> None:
                 print("nothing is exported: with rules.faithful=true not all rules are sound")
         elif job.refusals and is_whole:
             raise JobFailed
+    return sum(result.cost_best_ms for result in results)
 
 
 def label(job: Job) -> Label:
@@ -213,6 +217,11 @@ def model_files(graphs: Sequence[str]) -> list[str]:
     for name in map(file_name, graphs):
         names.append(distinct(name, {taken.lower() for taken in names}, str.lower))
     return [f"best-{name}.onnx" for name in names]
+
+
+def command() -> None:
+    """`xflowrl-run`, the same under a name that shells can complete."""
+    main(optimize)
 
 
 if __name__ == "__main__":
