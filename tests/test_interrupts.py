@@ -74,14 +74,18 @@ class Process:
         return self._process.returncode, error
 
 
-def entries(folder: Path) -> dict[str, GraphRecord]:
-    """What the only run recorded; its files are whole, and those that the record names."""
+def entries(folder: Path, *kept: str) -> dict[str, GraphRecord]:
+    """What the only run recorded; its files are whole, and those that the record names.
+
+    Args:
+        kept: further files.
+    """
     (run,) = folder.glob("multirun/*/*/0")
     record = read_result(run)
     assert {entry.graph for entry in record.results} == read_traces(run).keys()
     models = {entry.best_onnx for entry in record.results if entry.best_onnx}
     others = {".hydra", "run.log", "metrics.jsonl", "result.json", "trace.json"}
-    assert {path.name for path in run.iterdir()} == models | others
+    assert {path.name for path in run.iterdir()} == models | others | {*kept}
     return {entry.graph: entry for entry in record.results}
 
 
@@ -125,7 +129,7 @@ def test_while_searching(tmp_path: Path, number: signal.Signals) -> None:
     code, error = process.ended()
     assert code == 128 + number
     assert error.splitlines() == ["interrupted: 1 of 3 graphs are finished", "interrupted"]
-    found = entries(tmp_path)
+    found = entries(tmp_path, "checkpoints")
     reasons = [entry.stop_reason for entry in found.values()]
     assert reasons == ["exhausted", "interrupted", "interrupted"]
     assert found["squeezenet"].iterations == 2

@@ -15,6 +15,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from xflowrl.interrupts import EndNow, Interrupts
 from xflowrl.naming import run_name
@@ -37,6 +39,7 @@ from xflowrl.options import (
     make_problems,
     refuse_foreign,
 )
+from xflowrl.resume import CommandLine, claimed, quoted
 from xflowrl.shortage import is_no_memory, is_no_space
 from xflowrl.sweeps import SayJob, as_choices, jobs_of, use_combinations
 
@@ -49,7 +52,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # The options that belong to no target, with their types.
-_PLAIN_OPTIONS = {"seed": int, "folder": str, "experiment": str | None}
+_PLAIN_OPTIONS = {"seed": int, "folder": str, "experiment": str | None, "resume": str | None}
+
+# The claim to a sweep's folder: no part of the callback, which launchers pickle.
+_sweep = ExitStack()
 
 # What a user can cause; anything else is a mistake of ours and shows its traceback.
 _USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, MemoryError)
@@ -68,6 +74,7 @@ class Job:
         choices: the option chosen in each group: `choices["agent"] == "greedy"`.
         overrides: what the command line changed.
         interrupts: what Ctrl-C and SIGTERM do.
+        line: what the command line was about.
         name: what it is called beside others, like `taso-squeezenet-i100-s0`.
         sweep: the folder of its sweep; None if it runs alone.
         refusals: what could not be read or delivered and why; the others are.
@@ -78,6 +85,7 @@ class Job:
     overrides: Sequence[str]
     folder: Path
     interrupts: Interrupts
+    line: CommandLine
     name: str = ""
     sweep: Path | None = None
     refusals: list[str] = field(default_factory=list)
@@ -121,9 +129,9 @@ class Job:
         budget: Budget = self.build("budget")
         return budget
 
-    def agent(self) -> Agent:
-        """The agent."""
-        agent: Agent = self.build("agent")
+    def agent(self, **changes: Any) -> Agent:
+        """The agent, with some of its options changed."""
+        agent: Agent = build({**self.config["agent"], **changes})
         return agent
 
     def problems(self) -> list[Problem]:
@@ -137,7 +145,7 @@ Task = Callable[[Job], float | None]
 
 
 class RefuseBadConfig(Callback):
-    """Checks a single run's configuration before its folder is made."""
+    """Checks a single run's configuration before its folder is made, and claims that of a sweep."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Ends the process with one line if the configuration is bad."""
@@ -147,24 +155,42 @@ class RefuseBadConfig(Callback):
             # Hydra turns exceptions of callbacks into warnings, but lets an exit through.
             sys.exit(f"error: {one_line(error)}")
 
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Ends the process with one line if another one works at the sweep."""
+        try:
+            folder = Path(config.hydra.sweep.dir)
+            _sweep.enter_context(claimed(folder, (), file=".lock"))
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {one_line(error)}")
 
-def main(task: Task) -> None:
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Lets go of the folder."""
+        _sweep.close()
+
+
+def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLine) -> None:
     """Runs `task` for the command line's configuration; `-m` once for each of its combinations.
 
     What the user got wrong is one line on standard error and exit code 1. A failing job of a sweep
     does not stop the others. Ctrl-C and SIGTERM do: the exit code is then 130 or 143, whatever was
     delivered, and the files of what was finished are there. A second one ends at once. Where jobs
     run side by side those in progress are ended at once, and leave what they had written.
+
+    Args:
+        read_fn: what the arguments stand for.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     logging.raiseExceptions = False  # a full disk loses lines of the log, and says so elsewhere
 
-    @functools.wraps(task)
-    def run_job(config: DictConfig) -> float | None:
-        return _run_job(task, config)
-
     interrupts = Interrupts()
     try:
+        line = read_fn(sys.argv[1:])
+        sys.argv[1:] = line.arguments
+
+        @functools.wraps(task)
+        def run_job(config: DictConfig) -> float | None:
+            return _run_job(task, config, line)
+
         _refuse_code(sys.argv[1:])
         if {"--help", "-h"} & set(sys.argv[1:]):
             from xflowrl.help import help_text
@@ -243,14 +269,13 @@ def _refuse_code(arguments: Sequence[str]) -> None:
 def _unreadable(override: str) -> str:
     """That an argument does not follow Hydra's grammar, and how it does: quoted."""
     name, _, value = override.partition("=")
-    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], value)
     if not override.isprintable():
         return f"Error parsing override {override!r}: rename what is no plain text"
-    quoted = shlex.quote(f'{name}="{escaped}"')
-    return f"Error parsing override {override}: quote what is no plain word, {quoted}"
+    remedy = shlex.quote(f"{name}={quoted(value)}")
+    return f"Error parsing override {override}: quote what is no plain word, {remedy}"
 
 
-def _run_job(task: Task, config: DictConfig) -> float | None:
+def _run_job(task: Task, config: DictConfig, line: CommandLine) -> float | None:
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
     choices = _choices(settings)
@@ -258,21 +283,26 @@ def _run_job(task: Task, config: DictConfig) -> float | None:
     about = {"choices": choices, "overrides": overrides, "folder": folder}
     known = _plain(config, resolve=False)
     if settings.mode == RunMode.RUN:
-        return _run_task(task, config, {**about, "name": run_name(known, choices, overrides)})
+        name = run_name(known, choices, overrides)
+        return _run_task(task, config, line, {**about, "name": name})
     sweep = Path(settings.sweep.dir).absolute()
     name = run_name(known, choices, overrides, jobs_of(sweep))
     with SayJob(sweep, folder, int(settings.job.num), name):
-        return _run_task(task, config, {**about, "name": name, "sweep": sweep})
+        return _run_task(task, config, line, {**about, "name": name, "sweep": sweep})
 
 
-def _run_task(task: Task, config: DictConfig, about: Mapping[str, Any]) -> float | None:
+def _run_task(
+    task: Task, config: DictConfig, line: CommandLine, about: Mapping[str, Any]
+) -> float | None:
     try:
         with Interrupts() as interrupts:
+            if line.recorded is not None:
+                config = _recorded_config(line.recorded, config)
             plain = _plain(config, resolve=True)
             _check(plain)
             if len(sys.argv) == 1:
                 _announce(about["choices"])
-            value = task(Job(config=plain, interrupts=interrupts, **about))
+            value = task(Job(config=plain, interrupts=interrupts, line=line, **about))
     except JobFailed:
         pass  # said where it happened
     except _USER_ERRORS as error:
@@ -296,6 +326,22 @@ def _run_task(task: Task, config: DictConfig, about: Mapping[str, Any]) -> float
     raise JobFailed
 
 
+def _recorded_config(folder: Path, composed: DictConfig) -> DictConfig:
+    """The configuration of an earlier run, whatever defaults are now; how it is logged may differ.
+
+    Raises:
+        ValueError: it is not there, or incomplete.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        config: Any = OmegaConf.merge(OmegaConf.load(path), {"wandb": composed.wandb})
+    except (OSError, YAMLError, OmegaConfBaseException):
+        raise ValueError(f"{path} is no configuration of a run: start it again") from None
+    if missing := composed.keys() - config.keys() - {"resume"}:
+        raise ValueError(f"{path} lacks {min(map(str, missing))}: start the run again")
+    return DictConfig(config)
+
+
 def _plain(config: DictConfig, *, resolve: bool) -> dict[str, Any]:
     masked = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain: Any = OmegaConf.to_container(masked, resolve=resolve)
@@ -308,6 +354,8 @@ def _check(config: Mapping[str, Any]) -> None:
             check_value(name, value, _PLAIN_OPTIONS[name])
         elif not isinstance(value, dict):
             raise ValueError(f"{name} is {value!r}: it is a group, give {name}=OPTION")
+    if config.get("resume") is not None:
+        raise ValueError(f"resume={config['resume']}: python -m xflowrl.run alone can resume")
     refuse_foreign(config, "")
     check(config)
 
