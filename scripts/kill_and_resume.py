@@ -33,7 +33,8 @@ from xflowrl.rerun import differing
 from xflowrl.run_folder import read_metrics, read_result
 
 COMMAND = """
-from xflowrl import jobs, progress, resume, run
+from xflowrl import progress, run
+from xflowrl.cli import jobs, resume
 progress._EVERY_S = 0.1
 jobs.main(run.optimize, resume.resumed)
 """

@@ -24,7 +24,8 @@ def refused(
 
     With `composed=False` the configuration is refused before a run folder is made.
     """
-    from xflowrl import jobs, run
+    from xflowrl import run
+    from xflowrl.cli import jobs
 
     def check(*arguments: str, composed: bool = True) -> str:
         monkeypatch.chdir(tmp_path)

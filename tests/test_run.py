@@ -45,7 +45,8 @@ def run_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """The command line, in this process: returns exit code, standard output and error."""
-    from xflowrl import jobs, run
+    from xflowrl import run
+    from xflowrl.cli import jobs
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(tmp_path)

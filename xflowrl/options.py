@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from xflowrl.spelling import did_you_mean
+from xflowrl.cli.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xflowrl.jobs import Job, JobFailed, main
-from xflowrl.resume import repeated
+from xflowrl.cli.jobs import Job, JobFailed, main
+from xflowrl.cli.resume import repeated
 from xflowrl.run import optimize
 
 # Of an entry of `results`: what the search and the proof came to, and not how long it took.

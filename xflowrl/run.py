@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xflowrl.jobs import Job, JobFailed, file_name, main, one_line
-from xflowrl.naming import comparable, graph_label, group_name
+from xflowrl.cli.jobs import Job, JobFailed, file_name, main, one_line
+from xflowrl.cli.naming import comparable, graph_label, group_name
+from xflowrl.cli.resume import claimed, resumed
 from xflowrl.options import distinct
 from xflowrl.progress import SearchFile
-from xflowrl.resume import claimed, resumed
 from xflowrl.shortage import memory_for
 
 if TYPE_CHECKING:

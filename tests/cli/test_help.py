@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from xflowrl.help import help_text, read_comments, unknown_key, unknown_option
+from xflowrl.cli.help import help_text, read_comments, unknown_key, unknown_option
+from xflowrl.cli.spelling import did_you_mean
 from xflowrl.options import conf_folder
-from xflowrl.spelling import did_you_mean
 
 GROUPS = sorted(
     path.name for path in conf_folder().iterdir() if path.is_dir() and path.name[0] != "_"

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
-from xflowrl.curves import AXES, Curves
 from xflowrl.outcome import Outcome
 from xflowrl.run_folder import read_metrics, write_json
 from xflowrl.shortage import space_for
+from xflowrl.tracking.curves import AXES, Curves
 
 if TYPE_CHECKING:
     from xflowrl.problem import Problem, Result

@@ -16,8 +16,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
+from xflowrl.cli.spelling import did_you_mean
 from xflowrl.options import conf_folder
-from xflowrl.spelling import did_you_mean
 
 _WIDTH = 100
 _MOST_KEYS = 8  # of one group in the short help

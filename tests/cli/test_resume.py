@@ -17,17 +17,17 @@ from unittest.mock import patch
 
 import pytest
 
+from xflowrl.cli.resume import claimed, repeated, resumed
 from xflowrl.rerun import differing
-from xflowrl.resume import claimed, repeated, resumed
 from xflowrl.run_folder import read_metrics, read_result, read_traces
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 QUICK = (
     *("measurement=roofline", "wandb.mode=disabled", "judge.measure=false", "judge.draws=1"),
     "budget.max_iterations=30",
 )
-COMMAND = "from xflowrl import jobs, resume, run; jobs.main(run.optimize, resume.resumed)"
+COMMAND = "from xflowrl import run; from xflowrl.cli import jobs, resume; jobs.main(run.optimize, resume.resumed)"
 
 # Ends as a kill does, where a function is called for the nth time.
 KILLED = """
@@ -53,7 +53,7 @@ def run(folder: Path, *arguments: str, before: str = "") -> subprocess.Completed
 
 
 def run_here(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    from xflowrl import jobs
+    from xflowrl.cli import jobs
     from xflowrl.run import optimize
 
     code, out, err = 0, StringIO(), StringIO()
@@ -74,7 +74,7 @@ def killed_at(place: tuple[str, str, str], call: int) -> str:
 
 SEARCHING = ("xflowrl.agents.attempt", "Attempt", "matches")
 JUDGING = ("xflowrl.judge", "Judge", "deliver")
-TRACKING = ("xflowrl.tracking", "Tracker", "finish")
+TRACKING = ("xflowrl.tracking.tracker", "Tracker", "finish")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_where_nothing_can_be_locked_a_run_goes_on(
 def test_the_claim_to_a_sweep_is_no_part_of_what_launchers_pickle(tmp_path: Path) -> None:
     from omegaconf import OmegaConf
 
-    from xflowrl.jobs import RefuseBadConfig
+    from xflowrl.cli.jobs import RefuseBadConfig
 
     callback, config = (
         RefuseBadConfig(),
@@ -220,7 +220,7 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     code = f"""
 import os, signal
 from pathlib import Path
-from xflowrl.resume import claimed
+from xflowrl.cli.resume import claimed
 with claimed(Path({str(tmp_path)!r}), ["seed=1"]):
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -16,7 +16,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from xflowrl.jobs import _check, _plain
+from xflowrl.cli.jobs import _check, _plain
 from xflowrl.options import conf_folder
 
 PRESETS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
@@ -150,8 +150,8 @@ def test_optuna_leads_a_sweep_by_the_best_cost(tmp_path: Path) -> None:
 def test_the_task_returns_the_best_cost_of_all_graphs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xflowrl import jobs
     from xflowrl import run as run_module
+    from xflowrl.cli import jobs
 
     monkeypatch.chdir(tmp_path)
     returned: list[float] = []
@@ -189,7 +189,7 @@ def test_a_recorded_configuration_runs_again(tmp_path: Path) -> None:
 def test_a_command_without_options_says_what_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from xflowrl import jobs
+    from xflowrl.cli import jobs
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["run"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from xflowrl.interrupts import EndNow, Interrupts
+from xflowrl.cli.interrupts import EndNow, Interrupts
 from xflowrl.run_folder import GraphRecord, read_result, read_traces
 
 # The command line, which halts where a function is called under a condition and says so by a file.
@@ -19,7 +19,8 @@ HALTING = """
 import sys, time
 from pathlib import Path
 from {module} import {name} as owner
-from xflowrl import jobs, run
+from xflowrl import run
+from xflowrl.cli import jobs
 
 original, calls = owner.{function}, 0
 

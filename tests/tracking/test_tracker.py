@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from xflowrl.curves import AXES
 from xflowrl.problem import Problem
 from xflowrl.run_folder import read_result
 from xflowrl.tracking import Label, Tracker, WandbSettings
+from xflowrl.tracking.curves import AXES
 
-SCHEMA_1 = Path(__file__).parent / "run_folder_schema_1"
+SCHEMA_1 = Path(__file__).parent.parent / "run_folder_schema_1"
 DISABLED = WandbSettings(mode="disabled")
 
 MakeProblem = Callable[..., Problem]

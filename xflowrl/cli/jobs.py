@@ -29,8 +29,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from xflowrl.interrupts import EndNow, Interrupts
-from xflowrl.naming import run_name
+from xflowrl.cli.interrupts import EndNow, Interrupts
+from xflowrl.cli.naming import run_name
+from xflowrl.cli.resume import CommandLine, claimed, quoted
+from xflowrl.cli.sweeps import SayJob, as_choices, jobs_of, use_combinations
 from xflowrl.options import (
     build,
     check,
@@ -39,9 +41,7 @@ from xflowrl.options import (
     make_problems,
     refuse_foreign,
 )
-from xflowrl.resume import CommandLine, claimed, quoted
 from xflowrl.shortage import is_no_memory, is_no_space
-from xflowrl.sweeps import SayJob, as_choices, jobs_of, use_combinations
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -193,7 +193,7 @@ def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLi
 
         _refuse_code(sys.argv[1:])
         if {"--help", "-h"} & set(sys.argv[1:]):
-            from xflowrl.help import help_text
+            from xflowrl.cli.help import help_text
 
             print(help_text(_verb(task), sys.argv[1:]))
             return
@@ -247,7 +247,7 @@ def one_line(error: BaseException) -> str:
 
 def _misspelt(error: BaseException) -> str:
     """What is wrong with an option that is not there; of another error nothing."""
-    from xflowrl.help import unknown_key, unknown_option
+    from xflowrl.cli.help import unknown_key, unknown_option
 
     text = " ".join(str(error).split())
     if found := re.match(r"Could not override '([^']+)'", text):
