@@ -27,7 +27,10 @@ QUICK = (
     *("measurement=roofline", "wandb.mode=disabled", "judge.measure=false", "judge.draws=1"),
     "budget.max_iterations=30",
 )
-COMMAND = "from xflowrl import run; from xflowrl.cli import jobs, resume; jobs.main(run.optimize, resume.resumed)"
+COMMAND = (
+    "from xflowrl import run; from xflowrl.cli import jobs, resume; "
+    "jobs.main(run.optimize, resume.resumed)"
+)
 
 # Ends as a kill does, where a function is called for the nth time.
 KILLED = """
