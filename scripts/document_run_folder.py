@@ -52,6 +52,8 @@ The first Ctrl-C or SIGTERM gives up what is in progress, and no more:
   finished are judged and written;
 - in a sweep, the jobs after it do not run.
 
+`resume=FOLDER` goes on with what was ended, by a kill too ([resume.md](resume.md)).
+
 The second one ends the process at once. Files are written whole or not at all, and `result.json`
 anew with every graph that is judged: it has all that was finished.
 

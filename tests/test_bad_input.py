@@ -24,7 +24,8 @@ def refused(
 
     With `composed=False` the configuration is refused before a run folder is made.
     """
-    from xflowrl import jobs, run
+    from xflowrl import run
+    from xflowrl.cli import jobs
 
     def check(*arguments: str, composed: bool = True) -> str:
         monkeypatch.chdir(tmp_path)
@@ -140,7 +141,7 @@ def test_unreachable_output_of_a_model_spec(refused: Check) -> None:
         ("no_such_key=1", "no_such_key"),
         ("agent.no_such_key=1", "agent.no_such_key"),
         ("+agent.no_such_key=1", "agent.no_such_key is no option of xflowrl.agents.greedy.Greedy"),
-        ("agent=no_such_agent", "Could not find 'agent/no_such_agent'"),
+        ("agent=no_such_agent", "agent=no_such_agent does not exist: give one of beam,"),
         ("budget.max_iterations=many", "budget.max_iterations is 'many' (str): give int or null"),
         ("budget.max_seconds=true", "budget.max_seconds is True (bool): give float or null"),
         ("seed=1.5", "seed is 1.5 (float): give int"),

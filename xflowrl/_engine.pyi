@@ -750,6 +750,14 @@ class BacktrackingSearch:
         """Matches whose cost was asked for."""
 
     @property
+    def seconds(self) -> float:
+        """The clock of the history. It stands still outside of `run`."""
+
+    @seconds.setter
+    def seconds(self, arg: float, /) -> None:
+        """Puts it forward, to count what goes on there too."""
+
+    @property
     def queue_length(self) -> int:
         """Graphs that wait to be expanded."""
 
@@ -760,7 +768,7 @@ class BacktrackingSearch:
 
     def take_history(self) -> list[tuple[int, float, float, float, int, int]]:
         """
-        Iterations since the last call: (iteration, seconds in run, cost of the graph expanded in ms, best cost in ms, candidates, queue length).
+        Iterations since the last call: (iteration, `seconds`, cost of the graph expanded in ms, best cost in ms, candidates, queue length).
 
         Thinned: all of the first, and of every doubling from then on as many again, and every improvement.
         """

@@ -240,6 +240,7 @@ def _made(
         model=problem.model.with_graph(state.graph),
         rules=problem.rules.select(names),
         budget=replace(problem.budget, max_iterations=None, max_seconds=left_s),
+        checkpoint=None,
     )
     (completed,) = Greedy().optimize([rest], lambda metrics, step: None)
     if completed.stop_reason == StopReason.INTERRUPTED:

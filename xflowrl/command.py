@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from xflowrl.interrupts import EndNow, Interrupts
+from xflowrl.cli.interrupts import EndNow, Interrupts
 
 _FILE = click.Path(path_type=Path, readable=False)  # whether it is, is said in one line below
 

@@ -24,6 +24,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from xflowrl.cli.spelling import did_you_mean
+
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
     from xflowrl.measurement import Objective
@@ -51,6 +53,7 @@ def load_option(group: str, name: str, options: Mapping[str, Any], *, seed: int)
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(option.stem for option in folder.glob("*.yaml")))
+        known += did_you_mean(name, known.split(", "))
         raise ValueError(f"{group} {name!r} does not exist: give one of {known}")
     root = OmegaConf.create({"seed": seed, group: OmegaConf.load(path)})
     config: Any = OmegaConf.to_container(root, resolve=True)
@@ -290,7 +293,8 @@ def check_value(name: str, value: object, annotation: Any) -> None:
         raise ValueError(f"{name} is {value!r}, which is not UTF-8; rename it") from None
     except (TypeError, ValidationError):
         kind = "null" if value is None else type(value).__name__
-        raise ValueError(f"{name} is {value!r} ({kind}): give {_describe(annotation)}") from None
+        wanted = _describe(annotation) + did_you_mean(str(value), map(str, get_args(annotation)))
+        raise ValueError(f"{name} is {value!r} ({kind}): give {wanted}") from None
 
 
 @cache
@@ -337,7 +341,7 @@ def _check_call(config: Mapping[str, Any], path: str) -> None:
         if key in named:
             check_value(f"{path}.{key}", value, parameters[key].annotation)
         elif not takes_any:
-            known = ", ".join(sorted(named)) or "none"
+            known = (", ".join(sorted(named)) or "none") + did_you_mean(key, named)
             raise ValueError(f"{path}.{key} is no option of {target}: its options are {known}")
     required = {name for name in named if parameters[name].default is inspect.Parameter.empty}
     missing = sorted(required - given.keys())

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xflowrl.jobs import Job, JobFailed, file_name, main, one_line
-from xflowrl.naming import comparable, graph_label, group_name
+from xflowrl.cli.jobs import Job, JobFailed, file_name, main, one_line
+from xflowrl.cli.naming import comparable, graph_label, group_name
+from xflowrl.cli.resume import claimed, resumed
 from xflowrl.options import distinct
+from xflowrl.progress import SearchFile
 from xflowrl.shortage import memory_for
 
 if TYPE_CHECKING:
@@ -22,8 +28,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def optimize(job: Job) -> None:
+def optimize(job: Job) -> float:
     """The task of this verb: optimizes the graphs, judges the results, writes the run folder.
+
+    A resumed one keeps what was judged, and goes on with the training and the searches it finds.
+
+    Returns the best cost in ms, of several graphs the sum: what a sweeper that leads a sweep makes
+    small.
 
     An interrupt gives up what is in progress and no more: a search ends with its best so far, a
     graph whose judging it falls into is recorded as undecided, a graph whose search had not begun
@@ -33,13 +44,39 @@ def optimize(job: Job) -> None:
         JobFailed: a file could not be read or delivered, which has been said.
         KeyboardInterrupt: before there is any result.
     """
+    with claimed(job.folder, job.overrides) as is_same:
+        # A job of a resumed sweep may have had other options: some sweepers draw them.
+        return _optimize(job, is_resumed=job.line.is_resumed and is_same)
+
+
+def _optimize(job: Job, *, is_resumed: bool) -> float:
     from xflowrl.console import ProgressBar, print_tables, printing
     from xflowrl.measurement import device_lock
     from xflowrl.run_folder import trace_record, write_record
     from xflowrl.tracking import Tracker
 
-    with Tracker(label(job), job.build("wandb")) as tracker:
-        judge, agent, problems = job.build("judge"), job.agent(), job.problems()
+    before = _recorded_before(job.folder) if is_resumed else None
+    if before is not None and before.finished:
+        if job.sweep is None:
+            print(f"run folder: {os.path.relpath(job.folder)} (finished before)", flush=True)
+        return sum(entry.cost_best_ms or 0.0 for entry in before.results)
+    with Tracker(label(job), job.build("wandb"), is_resumed=is_resumed) as tracker:
+        judge = job.build("judge")
+        kept = job.folder / "checkpoints"
+        goes_on = is_resumed and "resume" in job.config["agent"] and (kept / "resume.ckpt").exists()
+        agent = job.agent(resume=str(kept / "resume.ckpt")) if goes_on else job.agent()
+        files = (
+            SearchFile(
+                kept / f"search-{index}.json",
+                is_resumed=is_resumed,
+                keeps_result=judge.is_deferred,
+            )
+            for index in itertools.count()
+        )
+        problems = [
+            replace(problem, checkpoint=file)
+            for problem, file in zip(job.problems(), files, strict=False)
+        ]
         logger.info("graphs: %s", ", ".join(problem.name for problem in problems))
         tracker.begin(problems)
         progress = ProgressBar(problems, is_shown=job.sweep is None)
@@ -57,18 +94,35 @@ def optimize(job: Job) -> None:
                 if not results:
                     raise KeyboardInterrupt
             write_record(job.folder, trace_record(results))
-            record = _deliver(job, results, judge, problems, getattr(agent, "train_s", 0.0))
+            judged = {e.graph: e for e in before.results if e.is_final} if before else {}
+            train_s = getattr(agent, "train_s", 0.0)
+            is_searched = before is not None and not any(e.was_interrupted for e in before.results)
+            is_deferred = judge.is_deferred and not is_searched
+            record = _deliver(
+                job,
+                results,
+                None if is_deferred else judge,
+                problems,
+                train_s=train_s,
+                judged=judged,
+            )
             tracker.finish(results, record)
             tracker.failed(job.interrupts.exit_code)
             if job.sweep is None:
                 with printing():
                     print_tables(record.results)
+                    if is_deferred:
+                        place = os.path.relpath(job.folder)
+                        print(f"judge it: python -m xflowrl.run {shlex.quote('resume=' + place)}")
                     print(f"run folder: {os.path.relpath(job.folder)}", flush=True)
+        is_whole = not job.interrupts.exit_code
+        write_record(job.folder, replace(record, finished=is_whole and not is_deferred))
         if problems[0].rules.faithful:
             if job.sweep is None:
                 print("nothing is exported: with rules.faithful=true not all rules are sound")
-        elif job.refusals and not job.interrupts.exit_code:
+        elif job.refusals and is_whole:
             raise JobFailed
+    return sum(result.cost_best_ms for result in results)
 
 
 def label(job: Job) -> Label:
@@ -90,20 +144,46 @@ def label(job: Job) -> Label:
     )
 
 
+def _recorded_before(folder: Path) -> RunRecord | None:
+    from xflowrl.run_folder import read_result
+
+    return read_result(folder) if (folder / "result.json").exists() else None
+
+
 def _deliver(
-    job: Job, results: Sequence[Result], judge: Judge, problems: Sequence[Problem], train_s: float
+    job: Job,
+    results: Sequence[Result],
+    judge: Judge | None,
+    problems: Sequence[Problem],
+    *,
+    train_s: float,
+    judged: Mapping[str, GraphRecord],
 ) -> RunRecord:
     """Judges the results, writes the models and `result.json`, and returns its content.
 
     The record is written anew with every model, so that a process that dies leaves what it has.
+
+    Args:
+        judge: None leaves it to a later process.
+        judged: what an earlier process came to, by graph.
     """
     from xflowrl.problem import StopReason
-    from xflowrl.run_folder import graph_record, run_record, undecided, write_record
+    from xflowrl.run_folder import (
+        DEFERRED,
+        NOT_JUDGED,
+        graph_record,
+        run_record,
+        undecided,
+        write_record,
+    )
 
     labels = {name: job.choices[name] for name in ("agent", "rules", "measurement")}
     labels["seed"] = job.config["seed"]
-    not_judged = undecided("interrupted before it was judged")
-    entries = [graph_record(result, not_judged, labels=labels) for result in results]
+    waiting = undecided(NOT_JUDGED if judge is not None else DEFERRED)
+    entries = [
+        judged.get(result.graph) or graph_record(result, waiting, labels=labels)
+        for result in results
+    ]
 
     def record() -> RunRecord:
         made = run_record(entries, train_s=train_s, overrides=job.overrides)
@@ -113,10 +193,12 @@ def _deliver(
     record()
     files = model_files([result.graph for result in results])
     for index, (result, problem) in enumerate(zip(results, problems, strict=True)):
+        if result.graph in judged:
+            continue
         if problem.rules.faithful:
             reason = undecided("rules.faithful=true, not exported")
             entries[index] = graph_record(result, reason, labels=labels)
-        elif result.iterations or result.stop_reason != StopReason.INTERRUPTED:
+        elif judge and (result.iterations or result.stop_reason != StopReason.INTERRUPTED):
             with suppress(KeyboardInterrupt):
                 entries[index] = _judged(job, result, problem, judge, labels, files[index])
         entry = entries[index]
@@ -166,8 +248,13 @@ def model_files(graphs: Sequence[str]) -> list[str]:
     return [f"best-{name}.onnx" for name in names]
 
 
+def command() -> None:
+    """`xflowrl-run`, the same under a name that shells can complete."""
+    main(optimize)
+
+
 if __name__ == "__main__":
     # By its full name, so that there is one copy of this module, and jobs can be pickled.
     from xflowrl import run
 
-    main(run.optimize)
+    main(run.optimize, resumed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from xflowrl.problem import Improvement, Result, Step, Trace, peak_resident_bytes
 from xflowrl.provenance import git_commit, versions
 from xflowrl.schema_1 import from_schema_1
-from xflowrl.shortage import space_for
+from xflowrl.shortage import write_whole
 
 if TYPE_CHECKING:
     from xflowrl.judge import Judgement, Raced
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from xflowrl.verify import Verdict
 
 SCHEMA = 2
+NOT_JUDGED = "interrupted before it was judged"
+DEFERRED = "judged when the run is resumed (judge.when=deferred)"
 
 
 def _key(meaning: str, **default: Any) -> Any:
@@ -168,6 +169,17 @@ class GraphRecord:
     detail: str = _key("why the original was kept; empty if it was not", default="")
     raced: tuple[Candidate, ...] = _key("what raced for real, fastest first, below", default=())
 
+    @property
+    def is_final(self) -> bool:
+        """Whether neither its search nor its judging was cut short."""
+        is_judged = self.verified.detail not in (NOT_JUDGED, DEFERRED)
+        return is_judged and not self.was_interrupted
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether its search was cut short."""
+        return self.stop_reason == "interrupted"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
@@ -180,6 +192,7 @@ class RunRecord:
     versions: Mapping[str, str] = _key("of Python and of packages")
     git_commit: str | None = _key("of the source tree, `-dirty` if changed; null without one")
     overrides: tuple[str, ...] = _key("what the command line changed")
+    finished: bool = _key("the run came to its end; if not, `resume=` goes on", default=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +279,7 @@ def run_record(
         versions=versions(),
         git_commit=git_commit(),
         overrides=tuple(overrides),
+        finished=False,
     )
 
 
@@ -368,14 +382,7 @@ def _known(cost_ms: float) -> float | None:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Writes JSON whole or not at all; numbers JSON does not know (nan, inf) become null."""
-    text = json.dumps(_finite(record), indent=2, allow_nan=False)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with space_for(path):
-            partial.write_text(text + "\n", encoding="utf-8")
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, f"{json.dumps(_finite(record), indent=2, allow_nan=False)}\n".encode())
 
 
 def _finite(value: Any) -> Any:

@@ -43,6 +43,22 @@ def memory_for(file: Path) -> Iterator[None]:
         ) from None
 
 
+def write_whole(file: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, whenever the process is killed; makes its folder.
+
+    Raises:
+        ValueError: the disk is full; what was there before still is.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.part")  # a killed process leaves it for the next
+    try:
+        with space_for(file):
+            partial.write_bytes(content)
+            partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 @contextmanager
 def space_for(file: Path) -> Iterator[None]:
     """Within, a disk that is full is a ValueError that names the file to be written."""

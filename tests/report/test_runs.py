@@ -31,7 +31,7 @@ def test_a_failed_job_says_why(tmp_path: Path, make_run: MakeRun) -> None:
     failed = make_run(tmp_path / "0")
     (failed / "result.json").unlink()
     log = "[now][xflowrl.run][INFO] graphs\n[now][xflowrl.run][ERROR] error: before it\n"
-    log += '[now][xflowrl.jobs][ERROR] error: no model "x"\nmore\n'
+    log += '[now][xflowrl.cli.jobs][ERROR] error: no model "x"\nmore\n'
     (failed / "run.log").write_text(log)
     killed = make_run(tmp_path / "1")
     (killed / "result.json").unlink()

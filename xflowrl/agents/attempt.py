@@ -12,7 +12,18 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from xflowrl.problem import Improvement, Log, Meter, Problem, Result, Step, StopReason, Trace
+from xflowrl.problem import (
+    Improvement,
+    Log,
+    Meter,
+    Problem,
+    Progress,
+    Result,
+    Step,
+    StopReason,
+    Tally,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from xflowrl._engine import Match, State
@@ -33,13 +44,18 @@ class Attempt:
     Costs are asked for here: where they are latencies, a state's own cost is a guide alone, and
     asking may raise `Spent`, which ends the attempt.
 
+    One that is resumed makes the iterations again that were made before; see `Meter`.
+
     Attributes:
         noise_ms: a difference of costs that may be chance, or rounding alone.
+        before: how far it was when an earlier process ended.
+        drops: of the progress.
     """
 
     def __init__(self, problem: Problem, log: Log, *, initial: State | None = None) -> None:
         self.problem = problem
-        self.meter = Meter(problem.budget)
+        self.before = problem.checkpoint.before if problem.checkpoint else None
+        self.meter = Meter(problem.budget, before=self.before.spent if self.before else Tally())
         objective, model = problem.objective, problem.model
         with self.meter.measuring(objective):
             if initial is None:
@@ -49,6 +65,8 @@ class Attempt:
                 self.initial = initial
                 reference = objective.known_reference(model, initial)
         self.initial_cost_ms, self.noise_ms = reference.cost_ms, reference.noise_ms
+        if self.before:
+            self.noise_ms = self.before.noise_ms
         self.best, self.best_cost_ms = self.initial, self.initial_cost_ms
         self.origin = Trace(problem.model.graph.hash)
         self.best_trace = self.origin
@@ -56,6 +74,7 @@ class Attempt:
         self.improvements = [Improvement(0, 0.0, self.initial_cost_ms)]
         self.num_unexpanded: int | None = None
         self.num_dropped = 0
+        self.drops: list[tuple[int, int]] = []
         self.logged_at = 0  # iteration
         self._log = log
         self._stop_reason: StopReason | None = None
@@ -126,7 +145,9 @@ class Attempt:
         return True
 
     def improved(self, improvement: Improvement) -> None:
-        """Notes when a new best was found."""
+        """Notes when a new best was found; one that was found before, when it was then."""
+        known = self.before.improvements[len(self.improvements) :] if self.before else ()
+        improvement = known[0] if known else improvement
         self.meter.improved(improvement.iteration)
         self.improvements.append(improvement)
 
@@ -136,9 +157,25 @@ class Attempt:
         return self.is_over()
 
     def is_over(self) -> bool:
-        """True if a limit of the budget is reached."""
+        """True if a limit of the budget is reached. Between iterations: keeps the progress."""
+        if self.problem.checkpoint is not None and self.problem.checkpoint.is_due():
+            self.keep()
         self._stop_reason = self._stop_reason or self.meter.exceeded()
         return self._stop_reason is not None
+
+    def keep(self) -> None:
+        """Keeps the progress, if there is a place for it and it is more than was kept before."""
+        if self.problem.checkpoint is None or self.meter.num_to_repeat:
+            return
+        with self.meter.paused():
+            progress = Progress(
+                spent=self.meter.spent,
+                noise_ms=self.noise_ms,
+                best_cost_ms=self.best_cost_ms,
+                improvements=tuple(self.improvements),
+                drops=tuple(self.drops),
+            )
+            self.problem.checkpoint.save(progress)
 
     def log(self, **metrics: float) -> None:
         """Logs what was spent and found so far; `metrics` come on top, or in its place."""
@@ -219,18 +256,28 @@ def attempt_each(
     attempt: Attempt | None = None
     try:
         for problem in () if is_interrupted else problems:
+            checkpoint = problem.checkpoint
+            finished = checkpoint.result(problem) if checkpoint is not None else None
+            if finished is not None:
+                results.append(finished)
+                continue
             attempt = Attempt(problem, log)
             if not attempt.over():
                 try:
                     attempt_fn(attempt)
                 except Spent:
                     attempt.over()
-            results.append(attempt.result())
+            result = attempt.result()
+            if checkpoint is not None:
+                checkpoint.finish(result)
+            results.append(result)
     except KeyboardInterrupt:
         logger.warning("interrupted: %d of %d graphs are finished", len(results), len(problems))
     for problem in problems[len(results) :]:
         if attempt is None or attempt.problem is not problem:
             attempt = Attempt(problem, log, initial=problem.unpriced_state())
+        else:
+            attempt.keep()
         recall_fn(attempt)
         results.append(attempt.result(StopReason.INTERRUPTED))
     return results

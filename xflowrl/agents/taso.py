@@ -116,13 +116,22 @@ class Taso:
 def _run_slice(attempt: Attempt, search: BacktrackingSearch) -> bool:
     """Searches for a moment, within the budget; False if the queue is empty."""
     budget, meter = attempt.problem.budget, attempt.meter
+    search.seconds = meter.seconds  # the clock of a resumed attempt goes on
+    # What was dropped before is dropped again in the same iterations.
+    drops = _left_to_drop(attempt)[:1]
+    stops = [
+        budget.max_iterations,
+        meter.iterations + meter.num_to_repeat,
+        *(at for at, _ in drops),
+    ]
+    ahead = (stop - meter.iterations for stop in stops if stop is not None)
     seconds = _SLICE_S if budget.max_memory_mb is None else _SHORT_SLICE_S
     if budget.max_seconds is not None:
         seconds = min(seconds, budget.max_seconds - meter.seconds)
     if budget.max_wall_s is not None:
         seconds = min(seconds, budget.max_wall_s - meter.wall_s)
     return search.run(
-        iterations=_left(budget.max_iterations, meter.iterations),
+        iterations=min((left for left in ahead if left > 0), default=None),
         candidates=_left(budget.max_candidates, meter.candidates),
         idle_iterations=budget.patience,
         seconds=seconds,
@@ -161,19 +170,29 @@ def _note(attempt: Attempt, search: BacktrackingSearch) -> None:
         )
 
 
+def _left_to_drop(attempt: Attempt) -> tuple[tuple[int, int], ...]:
+    """The drops of an earlier process that are not made again yet."""
+    return attempt.before.drops[len(attempt.drops) :] if attempt.before else ()
+
+
 def _trace(origin: Trace, search: BacktrackingSearch) -> Trace:
     steps = (Step(rule, tuple(tensors), cost_ms) for rule, tensors, cost_ms in search.best_steps())
     return Trace(origin.graph_hash, tuple(steps))
 
 
 def _relieve(attempt: Attempt, search: BacktrackingSearch) -> None:
-    """Drops the worst of the queue while too much memory is held."""
-    meter, length, num_dropped = attempt.meter, search.queue_length, 0
-    while meter.is_short_of_memory() and search.queue_length > 1:
-        num_dropped += search.drop_dearest(0.5)
+    """Drops the worst of the queue while too much memory is held, and where it was before."""
+    meter, length, num_dropped, times = attempt.meter, search.queue_length, 0, 0
+    for iteration, times_before in _left_to_drop(attempt)[:1]:
+        if iteration == meter.iterations:
+            times = times_before
+            num_dropped = sum(search.drop_dearest(0.5) for _ in range(times))
+    while not meter.num_to_repeat and meter.is_short_of_memory() and search.queue_length > 1:
+        num_dropped, times = num_dropped + search.drop_dearest(0.5), times + 1
         meter.weigh()
     if num_dropped:
         attempt.num_dropped += num_dropped
+        attempt.drops.append((meter.iterations, times))
         logger.warning(
             "%s: iteration %d: more than %g MB held; the dearest %d of %d waiting graphs are "
             "dropped; raise budget.max_memory_mb to keep them",

@@ -22,7 +22,7 @@ from xflowrl.calibrate.timing import PairTimer
 from xflowrl.measurement.runtimes import open_runtime
 
 if TYPE_CHECKING:
-    from xflowrl.jobs import Job
+    from xflowrl.cli.jobs import Job
     from xflowrl.measurement.runtimes import Runtime
     from xflowrl.problem import Problem
 
@@ -33,7 +33,7 @@ TABLE = "calibration.csv"
 
 def calibrate(job: Job) -> None:
     """The task of this verb."""
-    from xflowrl.jobs import file_name
+    from xflowrl.cli.jobs import file_name
 
     sampling: Sampling = job.build("calibrate")
     judge = job.config["judge"]
@@ -115,6 +115,6 @@ def _row(
 if __name__ == "__main__":
     # By its full name, so that there is one copy of this module, and jobs can be pickled.
     from xflowrl.calibrate import __main__ as verb
-    from xflowrl.jobs import main
+    from xflowrl.cli.jobs import main
 
     main(verb.calibrate)

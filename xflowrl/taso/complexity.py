@@ -17,7 +17,7 @@ from xflowrl._engine import CostTable, Graph, RuleSet, State
 from xflowrl.taso.open_gemms import read_by
 
 if TYPE_CHECKING:
-    from xflowrl.jobs import Job
+    from xflowrl.cli.jobs import Job
 
 SCHEMA = 1
 _WAYS = ("taso", "valid", "distinct")
@@ -158,7 +158,7 @@ def count(job: Job) -> None:
 
 if __name__ == "__main__":
     # By its full name, so that there is one copy of this module, and jobs can be pickled.
-    from xflowrl.jobs import main
+    from xflowrl.cli.jobs import main
     from xflowrl.taso import complexity
 
     main(complexity.count)

@@ -229,3 +229,35 @@ def test_a_resumed_training_has_the_patience_it_is_given(
     )
     record = read(tmp_path / "checkpoints" / "resume.ckpt")["ppo"]
     assert len(first) + len(more) == record["improved_at"] + 6
+
+
+@pytest.mark.parametrize(
+    "limit", [{"train_patience": 2}, {"train_s": 0.0}, {"train_iterations": 3}]
+)
+def test_a_training_that_a_limit_ended_stays_ended(
+    relu_problem: MakeProblem, tmp_path: Path, limit: dict[str, Any]
+) -> None:
+    options: Any = {"train_iterations": 100, "folder": str(tmp_path)} | limit
+    options["learning"] = {"learning_rate": 0.0}
+    assert train(relu_problem(2), **options)
+    saved = tmp_path / "checkpoints" / "resume.ckpt"
+    before = read(tmp_path / "checkpoints" / "last.pt")["weights"]
+    assert train(relu_problem(2), resume=str(saved), **options) == []
+    after = read(tmp_path / "checkpoints" / "last.pt")["weights"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_every_iteration_is_kept_whole(
+    relu_problem: MakeProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    replace = Path.replace
+
+    def spy(file: Path, target: Path) -> Path:
+        assert file.parent == target.parent, "else it is no move but a copy, which a kill cuts off"
+        seen.append((target.name, torch.load(file, weights_only=True).get("epoch")))
+        return replace(file, target)
+
+    monkeypatch.setattr(Path, "replace", spy)
+    train(relu_problem(3), train_iterations=3, folder=str(tmp_path))
+    assert [epoch for name, epoch in seen if name == "resume.ckpt"] == [0, 1, 2]

@@ -57,7 +57,7 @@ class PPO:
         checkpoint: str | None = None,
         resume: str | None = None,
         folder: str | None = None,
-        checkpoint_every: int = 10,
+        checkpoint_every: int = 1,
         reward: str = "incremental",
         reward_weights: dict[str, float] | None = None,
         policy: PolicySettings | None = None,

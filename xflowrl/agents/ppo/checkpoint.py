@@ -12,7 +12,7 @@ import torch
 
 from xflowrl._engine import RuleSet, activation_names, operator_names
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
-from xflowrl.shortage import is_no_memory, space_for
+from xflowrl.shortage import is_no_memory, write_whole
 
 FORMAT = "xflowrl-ppo-1"
 _TOO_LARGE = "it needs more memory than this process may have; give it more"
@@ -31,15 +31,14 @@ def new_policy(settings: PolicySettings, rules: RuleSet) -> Policy:
 def save_policy(policy: Policy, rules: RuleSet, path: Path) -> None:
     """Writes a policy: tensors, strings and numbers, no code. Atomic."""
     record = describe_training(policy, rules) | {"weights": policy.state_dict()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished, content = path.with_name(path.name + ".part"), BytesIO()
+    save_whole(record, path)
+
+
+def save_whole(record: dict[str, Any], path: Path) -> None:
+    """Writes tensors and plain data, whole or not at all."""
+    content = BytesIO()
     torch.save(record, content)  # to a full disk it would raise what says nothing of that
-    try:
-        with space_for(path):
-            unfinished.write_bytes(content.getvalue())
-            unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, content.getvalue())
 
 
 def load_policy(path: str | Path, rules: RuleSet) -> Policy:

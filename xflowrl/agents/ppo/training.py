@@ -16,11 +16,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from xflowrl.agents.ppo import algorithm
-from xflowrl.agents.ppo.checkpoint import describe_training
+from xflowrl.agents.ppo.checkpoint import describe_training, save_whole
 from xflowrl.agents.ppo.distribution import ActionDistribution
 from xflowrl.agents.ppo.features import make_batch
 from xflowrl.agents.ppo.policy import Policy
@@ -163,12 +164,15 @@ class PPOModule(pl.LightningModule):
             "train/learning_rate": optimizer.param_groups[0]["lr"],
         }
         self._log_fn(metrics | self._best_costs(), self.iteration)
-        limited = {
+        self.log_dict(self.spent(), on_step=False, on_epoch=True, batch_size=1)
+
+    def spent(self) -> dict[str, float]:
+        """What limits may end: seconds without and with timing, iterations without progress."""
+        return {
             "seconds": self.seconds,
             "wall_s": self.seconds + self.measure_s,
             "idle_iterations": self.iteration - self.improved_at,
         }
-        self.log_dict(limited, on_step=False, on_epoch=True, batch_size=1)
 
     def _best_costs(self) -> dict[str, float]:
         is_one = len(self.best) == 1
@@ -239,6 +243,16 @@ class PPOModule(pl.LightningModule):
         self._envs_snapshot = saved["envs"]
 
 
+class _WholeFiles(TorchCheckpointIO):
+    """Writes checkpoints beside their place: Lightning may write to another file system first."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Writes one, whole or not at all."""
+        save_whole(checkpoint, Path(path))
+
+
 def train(
     module: PPOModule,
     options: Mapping[str, Any],
@@ -270,13 +284,21 @@ def train(
         if module.is_best:
             keep_best_fn()
 
+    limits = {
+        "seconds": max_s,
+        "wall_s": max_wall_s,
+        "idle_iterations": None if patience is None else patience - 1,
+    }
+
+    def stay_ended(trainer: pl.Trainer, module: PPOModule) -> None:
+        """A training that a limit ended does not make one more iteration."""
+        spent = module.spent()
+        trainer.should_stop = any(m is not None and spent[name] > m for name, m in limits.items())
+
     callbacks: list[pl.Callback] = [LambdaCallback(on_train_epoch_end=keep_best)]
-    if max_s is not None:
-        callbacks.append(end_above("seconds", max_s))
-    if max_wall_s is not None:
-        callbacks.append(end_above("wall_s", max_wall_s))
-    if patience is not None:
-        callbacks.append(end_above("idle_iterations", patience - 1))
+    if resume is not None:
+        callbacks.append(LambdaCallback(on_train_start=stay_ended))
+    callbacks += [end_above(name, limit) for name, limit in limits.items() if limit is not None]
     if folder is not None:
         every = {"every_n_epochs": checkpoint_every, "enable_version_counter": False}
         callbacks.append(ModelCheckpoint(folder, "resume", **every))
@@ -290,6 +312,7 @@ def train(
             enable_progress_bar=False,
             enable_model_summary=False,
             callbacks=callbacks,
+            plugins=[_WholeFiles()],
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ValueError(f"{given}: {' '.join(str(error).split())}") from None

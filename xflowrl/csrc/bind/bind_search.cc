@@ -334,6 +334,9 @@ void bind_backtracking(nb::module_& m) {
       .def_prop_ro("num_expanded", &Search::num_expanded,
                    "States whose matches were listed: iterations.")
       .def_prop_ro("num_candidates", &Search::num_candidates, "Matches whose cost was asked for.")
+      .def_prop_rw("seconds", &Search::seconds, &Search::set_seconds,
+                   nb::for_getter("The clock of the history. It stands still outside of `run`."),
+                   nb::for_setter("Puts it forward, to count what goes on there too."))
       .def_prop_ro("queue_length", &Search::queue_length, "Graphs that wait to be expanded.")
       .def(
           "take_improvements", [](Search& s) { return rows(s.take_improvements()); },
@@ -343,7 +346,7 @@ void bind_backtracking(nb::module_& m) {
       .def(
           "take_history", [](Search& s) { return rows(s.take_history()); },
           nb::sig("def take_history(self) -> list[tuple[int, float, float, float, int, int]]"),
-          "Iterations since the last call: (iteration, seconds in run, cost of the graph "
+          "Iterations since the last call: (iteration, `seconds`, cost of the graph "
           "expanded in ms, best cost in ms, candidates, queue length).\n\n"
           "Thinned: all of the first, and of every doubling from then on as many again, "
           "and every improvement.")

@@ -31,7 +31,7 @@ class BacktrackingSearch {
   // One line of the search's history.
   struct Row {
     int64_t iteration;
-    double seconds;  // spent in `run`
+    double seconds;  // by the search's clock
     double cost_ms;  // of the graph expanded
     double best_cost_ms;
     int64_t candidates, queue_length;
@@ -56,6 +56,9 @@ class BacktrackingSearch {
   double current_cost_ms() const { return current_cost_ms_; }
   int64_t num_expanded() const { return num_expanded_; }
   int64_t num_candidates() const { return num_candidates_; }
+  // The clock of the history, which stands still outside of `run`.
+  double seconds() const { return seconds_; }
+  void set_seconds(double seconds) { seconds_ = seconds; }
   int64_t queue_length() const { return static_cast<int64_t>(queue_.size()) + (prepared_ ? 1 : 0); }
   // Every improvement beyond rounding, and the history, thinned: its first iterations, and from
   // then on as many in every doubling. Handed out once.

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from xflowrl import jobs, run
-from xflowrl.sweeps import EndedJob, SayJob, as_choices, ended_jobs, jobs_of, time_left
+from xflowrl import run
+from xflowrl.cli import jobs
+from xflowrl.cli.sweeps import EndedJob, SayJob, as_choices, ended_jobs, jobs_of, time_left
 
 QUICK = ("graph=tiny", "measurement=roofline", "wandb.mode=disabled", "judge.measure=false")
 

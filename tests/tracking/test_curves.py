@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from xflowrl.curves import AXES, Curves
 from xflowrl.problem import Problem
+from xflowrl.tracking.curves import AXES, Curves
 
 
 def searching(stage: str, iteration: int, seconds: float, best_ms: float) -> dict[str, float]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
-from xflowrl.curves import AXES, Curves
 from xflowrl.outcome import Outcome
-from xflowrl.run_folder import write_json
+from xflowrl.run_folder import read_metrics, write_json
 from xflowrl.shortage import space_for
+from xflowrl.tracking.curves import AXES, Curves
 
 if TYPE_CHECKING:
     from xflowrl.problem import Problem, Result
@@ -76,10 +76,12 @@ class Tracker:
     The W&B run has failed if it is left by an exception, or after `failed`.
     """
 
-    def __init__(self, label: Label, settings: WandbSettings) -> None:
+    def __init__(self, label: Label, settings: WandbSettings, *, is_resumed: bool = False) -> None:
         self._label = label
         self._path = label.folder / "metrics.jsonl"
         self._file: TextIO | None = None
+        self._is_resumed = is_resumed
+        self._seen: set[tuple[str, int]] = set()
         self._curves = Curves(())
         self._exit_code = 0
         self._run: Any = None
@@ -108,10 +110,14 @@ class Tracker:
             self._run.finish(exit_code=self._exit_code or int(kind is not None))
 
     def begin(self, problems: Sequence[Problem]) -> None:
-        """Notes what is optimised, before anything is logged; `metrics.jsonl` begins."""
-        with space_for(self._path):
-            self._file = self._path.open("w", encoding="utf-8", buffering=1)
+        """Notes what is optimised, before anything is logged; `metrics.jsonl` begins or goes on."""
         self._curves = Curves([problem.name for problem in problems])
+        for row in _rows_before(self._path) if self._is_resumed else ():
+            self._seen.add(_place(row, int(row["step"] or 0)))
+            self._curves.axes(row)
+        with space_for(self._path):
+            mode: Literal["a", "w"] = "a" if self._is_resumed else "w"
+            self._file = self._path.open(mode, encoding="utf-8", buffering=1)
         if self._run is not None and problems:
             rules = problems[0].rules
             graphs = {p.name: {"num_nodes": len(p.model.graph)} for p in problems}
@@ -119,7 +125,12 @@ class Tracker:
             self._run.config.update({"graphs": graphs, "rule_set": ruled}, allow_val_change=True)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Writes a row: metrics by name, at an iteration of the agent's own."""
+        """Writes a row: metrics by name, at an iteration of the agent's own.
+
+        In a resumed run a row that was written before is left out.
+        """
+        if _place(metrics, step) in self._seen:
+            return
         assert self._file is not None, "log before begin"
         compared = self._curves.row(metrics)
         axes = {name: compared[name] for name in ("iteration", "seconds")}
@@ -179,6 +190,19 @@ class Tracker:
             artifact.add_file(os.path.relpath(file), name=file.name, policy="immutable")
         if artifact.manifest.entries:
             self._run.log_artifact(artifact)
+
+
+def _rows_before(path: Path) -> list[dict[str, float | None]]:
+    """The rows that are there; one that a kill cut off is taken away."""
+    if not path.exists():
+        return []
+    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    return list(read_metrics(path.parent))
+
+
+def _place(metrics: Mapping[str, float | None], step: int) -> tuple[str, int]:
+    """What a row is about: a training or a search, and the iteration."""
+    return next((n for n in metrics if "/" in n), "").rpartition("/")[0], step
 
 
 def _start_wandb(label: Label, settings: WandbSettings) -> Any:

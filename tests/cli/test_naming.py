@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from xflowrl.naming import comparable, graph_label, group_name, run_name
+from xflowrl.cli.naming import comparable, graph_label, group_name, run_name
 
 CHOICES = {"agent": "taso", "graph": "squeezenet", "rules": "core", "hydra/launcher": "basic"}
 CONFIG: dict[str, Any] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from xflowrl.interrupts import EndNow, Interrupts
+from xflowrl.cli.interrupts import EndNow, Interrupts
 from xflowrl.run_folder import GraphRecord, read_result, read_traces
 
 # The command line, which halts where a function is called under a condition and says so by a file.
@@ -19,7 +19,8 @@ HALTING = """
 import sys, time
 from pathlib import Path
 from {module} import {name} as owner
-from xflowrl import jobs, run
+from xflowrl import run
+from xflowrl.cli import jobs
 
 original, calls = owner.{function}, 0
 
@@ -74,14 +75,18 @@ class Process:
         return self._process.returncode, error
 
 
-def entries(folder: Path) -> dict[str, GraphRecord]:
-    """What the only run recorded; its files are whole, and those that the record names."""
+def entries(folder: Path, *kept: str) -> dict[str, GraphRecord]:
+    """What the only run recorded; its files are whole, and those that the record names.
+
+    Args:
+        kept: further files.
+    """
     (run,) = folder.glob("multirun/*/*/0")
     record = read_result(run)
     assert {entry.graph for entry in record.results} == read_traces(run).keys()
     models = {entry.best_onnx for entry in record.results if entry.best_onnx}
     others = {".hydra", "run.log", "metrics.jsonl", "result.json", "trace.json"}
-    assert {path.name for path in run.iterdir()} == models | others
+    assert {path.name for path in run.iterdir()} == models | others | {*kept}
     return {entry.graph: entry for entry in record.results}
 
 
@@ -125,7 +130,7 @@ def test_while_searching(tmp_path: Path, number: signal.Signals) -> None:
     code, error = process.ended()
     assert code == 128 + number
     assert error.splitlines() == ["interrupted: 1 of 3 graphs are finished", "interrupted"]
-    found = entries(tmp_path)
+    found = entries(tmp_path, "checkpoints")
     reasons = [entry.stop_reason for entry in found.values()]
     assert reasons == ["exhausted", "interrupted", "interrupted"]
     assert found["squeezenet"].iterations == 2

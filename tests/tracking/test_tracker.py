@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from xflowrl.curves import AXES
 from xflowrl.problem import Problem
 from xflowrl.run_folder import read_result
 from xflowrl.tracking import Label, Tracker, WandbSettings
+from xflowrl.tracking.curves import AXES
 
-SCHEMA_1 = Path(__file__).parent / "run_folder_schema_1"
+SCHEMA_1 = Path(__file__).parent.parent / "run_folder_schema_1"
 DISABLED = WandbSettings(mode="disabled")
 
 MakeProblem = Callable[..., Problem]
@@ -70,6 +70,42 @@ def records(sweep: Path, *, until: str = "exit") -> list[dict[str, Any]]:
 
 def of_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [record[kind] for record in found if record["type"] == kind]
+
+
+def test_a_resumed_run_writes_no_step_twice(label: Label, relu_problem: MakeProblem) -> None:
+    with Tracker(label, DISABLED) as tracker:
+        tracker.begin([relu_problem()])
+        for step in range(3):
+            seconds = {"train/env_steps": step, "train/seconds": 10.0 * step}
+            tracker.log({**seconds, "train/best_cost_ms": 1.0}, step)
+        tracker.log({"search/iteration": 1, "search/seconds": 4.0, "search/best_cost_ms": 1.0}, 1)
+    with (label.folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "search/itera')  # a kill
+    with Tracker(label, DISABLED, is_resumed=True) as tracker:
+        tracker.begin([relu_problem()])
+        tracker.log({"train/env_steps": 2, "train/seconds": 19.0, "train/best_cost_ms": 1.0}, 2)
+        tracker.log({"search/iteration": 1, "search/seconds": 3.0, "search/best_cost_ms": 1.0}, 1)
+        tracker.log({"search/iteration": 2, "search/seconds": 3.5, "search/best_cost_ms": 1.0}, 2)
+    (added,) = rows(label.folder)[4:]
+    # No clock goes back: that of the run is at the 20 and 4 seconds of before.
+    assert (added["step"], added["iteration"], added["seconds"]) == (2, 4, 24.0)
+
+
+def test_a_run_that_is_not_resumed_begins_anew(label: Label) -> None:
+    for _ in range(2):
+        with Tracker(label, DISABLED) as tracker:
+            tracker.begin([])
+            tracker.log({"search/seconds": 1.0}, 1)
+    assert len(rows(label.folder)) == 1
+
+
+def test_a_resumed_run_is_the_same_run_of_wandb(label: Label) -> None:
+    offline = WandbSettings(mode="offline")
+    for is_resumed in (False, True):
+        with Tracker(label, offline, is_resumed=is_resumed):
+            identity = json.loads((label.folder / "wandb.json").read_text())["id"]
+    files = {path.name for path in label.wandb_folder.glob("wandb/offline-run-*/run-*.wandb")}
+    assert files == {f"run-{identity}.wandb"}
 
 
 def test_rows_are_written_at_once(label: Label) -> None:

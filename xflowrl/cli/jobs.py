@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import logging
 import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
-from xflowrl.interrupts import EndNow, Interrupts
-from xflowrl.naming import run_name
+from xflowrl.cli.interrupts import EndNow, Interrupts
+from xflowrl.cli.naming import run_name
+from xflowrl.cli.resume import CommandLine, claimed, quoted
+from xflowrl.cli.sweeps import SayJob, as_choices, jobs_of, use_combinations
 from xflowrl.options import (
     build,
     check,
@@ -37,7 +42,6 @@ from xflowrl.options import (
     refuse_foreign,
 )
 from xflowrl.shortage import is_no_memory, is_no_space
-from xflowrl.sweeps import SayJob, as_choices, jobs_of, use_combinations
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -48,7 +52,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # The options that belong to no target, with their types.
-_PLAIN_OPTIONS = {"seed": int, "folder": str, "experiment": str | None}
+_PLAIN_OPTIONS = {"seed": int, "folder": str, "experiment": str | None, "resume": str | None}
+
+# The claim to a sweep's folder: no part of the callback, which launchers pickle.
+_sweep = ExitStack()
 
 # What a user can cause; anything else is a mistake of ours and shows its traceback.
 _USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, MemoryError)
@@ -67,6 +74,7 @@ class Job:
         choices: the option chosen in each group: `choices["agent"] == "greedy"`.
         overrides: what the command line changed.
         interrupts: what Ctrl-C and SIGTERM do.
+        line: what the command line was about.
         name: what it is called beside others, like `taso-squeezenet-i100-s0`.
         sweep: the folder of its sweep; None if it runs alone.
         refusals: what could not be read or delivered and why; the others are.
@@ -77,6 +85,7 @@ class Job:
     overrides: Sequence[str]
     folder: Path
     interrupts: Interrupts
+    line: CommandLine
     name: str = ""
     sweep: Path | None = None
     refusals: list[str] = field(default_factory=list)
@@ -120,9 +129,9 @@ class Job:
         budget: Budget = self.build("budget")
         return budget
 
-    def agent(self) -> Agent:
-        """The agent."""
-        agent: Agent = self.build("agent")
+    def agent(self, **changes: Any) -> Agent:
+        """The agent, with some of its options changed."""
+        agent: Agent = build({**self.config["agent"], **changes})
         return agent
 
     def problems(self) -> list[Problem]:
@@ -131,11 +140,12 @@ class Job:
         return make_problems(models, rules, objective, self.budget(), seed=self.seed)
 
 
-Task = Callable[[Job], None]
+# Returns what a sweeper that leads the sweep is to make small; None: nothing.
+Task = Callable[[Job], float | None]
 
 
 class RefuseBadConfig(Callback):
-    """Checks a single run's configuration before its folder is made."""
+    """Checks a single run's configuration before its folder is made, and claims that of a sweep."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Ends the process with one line if the configuration is bad."""
@@ -145,32 +155,62 @@ class RefuseBadConfig(Callback):
             # Hydra turns exceptions of callbacks into warnings, but lets an exit through.
             sys.exit(f"error: {one_line(error)}")
 
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Ends the process with one line if another one works at the sweep."""
+        try:
+            folder = Path(config.hydra.sweep.dir)
+            _sweep.enter_context(claimed(folder, (), file=".lock"))
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {one_line(error)}")
 
-def main(task: Task) -> None:
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Lets go of the folder."""
+        _sweep.close()
+
+
+def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLine) -> None:
     """Runs `task` for the command line's configuration; `-m` once for each of its combinations.
 
     What the user got wrong is one line on standard error and exit code 1. A failing job of a sweep
     does not stop the others. Ctrl-C and SIGTERM do: the exit code is then 130 or 143, whatever was
-    delivered, and the files of what was finished are there. A second one ends at once.
+    delivered, and the files of what was finished are there. A second one ends at once. Where jobs
+    run side by side those in progress are ended at once, and leave what they had written.
+
+    Args:
+        read_fn: what the arguments stand for.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
     logging.raiseExceptions = False  # a full disk loses lines of the log, and says so elsewhere
 
-    @functools.wraps(task)
-    def run_job(config: DictConfig) -> None:
-        _run_job(task, config)
-
+    interrupts = Interrupts()
     try:
+        line = read_fn(sys.argv[1:])
+        sys.argv[1:] = line.arguments
+
+        @functools.wraps(task)
+        def run_job(config: DictConfig) -> float | None:
+            return _run_job(task, config, line)
+
         _refuse_code(sys.argv[1:])
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            from xflowrl.cli.help import help_text
+
+            print(help_text(_verb(task), sys.argv[1:]))
+            return
+        sys.argv += _lacking(sys.argv[1:])
         use_combinations()
         if {"-m", "--multirun"} & set(sys.argv):
             sys.argv[1:] = as_choices(sys.argv[1:])
-        hydra.main(config_path=_config_path(), config_name="config", version_base="1.3")(run_job)()
+        hydra_main = hydra.main(
+            config_path=_config_path(), config_name="config", version_base="1.3"
+        )
+        with interrupts:  # between the jobs of a sweep, and where others run them
+            hydra_main(run_job)()
     except JobFailed:
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EndNow):
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(interrupts.exit_code or 130)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough of --help
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except _USER_ERRORS as error:
@@ -198,12 +238,25 @@ def one_line(error: BaseException) -> str:
         text = f"out of memory: {text}"
     if is_no_space(error):
         text += ": the run folder cannot be written; free some space, or set hydra.run.dir"
+    if isinstance(error, ConfigCompositionException):
+        text = _misspelt(error) or text
     for advice in ("Config search path:", "full_key:", "See https://", "To append to your config"):
         text = text.split(advice)[0]
-    text = " ".join(text.split()).removeprefix("In 'config': ")
-    if text.startswith("Could not override "):
-        return f"{text} There is no such key; --cfg job shows those there are"
-    return text
+    return " ".join(text.split()).removeprefix("In 'config': ")
+
+
+def _misspelt(error: BaseException) -> str:
+    """What is wrong with an option that is not there; of another error nothing."""
+    from xflowrl.cli.help import unknown_key, unknown_option
+
+    text = " ".join(str(error).split())
+    if found := re.match(r"Could not override '([^']+)'", text):
+        return unknown_key(found[1])
+    if found := re.search(
+        r"Could not find '([^']+)/([^']+)' Available options in '[^']*': (.*)", text
+    ):
+        return unknown_option(found[1], found[2], found[3].partition(" Config search")[0].split())
+    return ""
 
 
 def _refuse_code(arguments: Sequence[str]) -> None:
@@ -216,35 +269,40 @@ def _refuse_code(arguments: Sequence[str]) -> None:
 def _unreadable(override: str) -> str:
     """That an argument does not follow Hydra's grammar, and how it does: quoted."""
     name, _, value = override.partition("=")
-    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], value)
     if not override.isprintable():
         return f"Error parsing override {override!r}: rename what is no plain text"
-    quoted = shlex.quote(f'{name}="{escaped}"')
-    return f"Error parsing override {override}: quote what is no plain word, {quoted}"
+    remedy = shlex.quote(f"{name}={quoted(value)}")
+    return f"Error parsing override {override}: quote what is no plain word, {remedy}"
 
 
-def _run_job(task: Task, config: DictConfig) -> None:
+def _run_job(task: Task, config: DictConfig, line: CommandLine) -> float | None:
     settings = HydraConfig.get()
     folder = Path(settings.runtime.output_dir)
-    choices = dict(settings.runtime.choices)
+    choices = _choices(settings)
     overrides: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     about = {"choices": choices, "overrides": overrides, "folder": folder}
     known = _plain(config, resolve=False)
     if settings.mode == RunMode.RUN:
-        _run_task(task, config, {**about, "name": run_name(known, choices, overrides)})
-        return
+        name = run_name(known, choices, overrides)
+        return _run_task(task, config, line, {**about, "name": name})
     sweep = Path(settings.sweep.dir).absolute()
     name = run_name(known, choices, overrides, jobs_of(sweep))
     with SayJob(sweep, folder, int(settings.job.num), name):
-        _run_task(task, config, {**about, "name": name, "sweep": sweep})
+        return _run_task(task, config, line, {**about, "name": name, "sweep": sweep})
 
 
-def _run_task(task: Task, config: DictConfig, about: Mapping[str, Any]) -> None:
+def _run_task(
+    task: Task, config: DictConfig, line: CommandLine, about: Mapping[str, Any]
+) -> float | None:
     try:
         with Interrupts() as interrupts:
+            if line.recorded is not None:
+                config = _recorded_config(line.recorded, config)
             plain = _plain(config, resolve=True)
             _check(plain)
-            task(Job(config=plain, interrupts=interrupts, **about))
+            if len(sys.argv) == 1:
+                _announce(about["choices"])
+            value = task(Job(config=plain, interrupts=interrupts, line=line, **about))
     except JobFailed:
         pass  # said where it happened
     except _USER_ERRORS as error:
@@ -259,13 +317,29 @@ def _run_task(task: Task, config: DictConfig, about: Mapping[str, Any]) -> None:
             logger.exception("internal error")
     else:
         if not interrupts.exit_code:
-            return
+            return value
     if interrupts.exit_code:
         logger.error("interrupted")
         sys.exit(interrupts.exit_code)  # a sweep ends with the job it falls into
     if "sweep" not in about:
         sys.exit(1)  # Hydra would print a second line about an exception
     raise JobFailed
+
+
+def _recorded_config(folder: Path, composed: DictConfig) -> DictConfig:
+    """The configuration of an earlier run, whatever defaults are now; how it is logged may differ.
+
+    Raises:
+        ValueError: it is not there, or incomplete.
+    """
+    path = folder / ".hydra" / "config.yaml"
+    try:
+        config: Any = OmegaConf.merge(OmegaConf.load(path), {"wandb": composed.wandb})
+    except (OSError, YAMLError, OmegaConfBaseException):
+        raise ValueError(f"{path} is no configuration of a run: start it again") from None
+    if missing := composed.keys() - config.keys() - {"resume"}:
+        raise ValueError(f"{path} lacks {min(map(str, missing))}: start the run again")
+    return DictConfig(config)
 
 
 def _plain(config: DictConfig, *, resolve: bool) -> dict[str, Any]:
@@ -280,8 +354,40 @@ def _check(config: Mapping[str, Any]) -> None:
             check_value(name, value, _PLAIN_OPTIONS[name])
         elif not isinstance(value, dict):
             raise ValueError(f"{name} is {value!r}: it is a group, give {name}=OPTION")
+    if config.get("resume") is not None:
+        raise ValueError(f"resume={config['resume']}: python -m xflowrl.run alone can resume")
     refuse_foreign(config, "")
     check(config)
+
+
+def _announce(choices: Mapping[str, str]) -> None:
+    """Says what a command without any option is about to do."""
+    chosen = " ".join(f"{k}={v}" for k, v in sorted(choices.items()) if v and "/" not in k)
+    print(f"no option is given: {chosen}; --help explains, Ctrl-C ends", flush=True)
+
+
+def _lacking(arguments: Sequence[str]) -> list[str]:
+    """What `-cp FOLDER/.hydra -cn config` needs beside: Hydra's own settings are not in there."""
+    if not {"-cn", "--config-name"} & set(arguments):
+        return []
+    ours: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / "config.yaml"))
+    places = [f"hydra.{mode}.dir={ours['hydra'][mode]['dir']}" for mode in ("run", "sweep")]
+    quiet = "+hydra.job_logging.handlers.console.level=WARNING"
+    return [quiet, *(p for p in places if not any(a.startswith(p[:12]) for a in arguments))]
+
+
+def _choices(settings: Any) -> dict[str, str]:
+    """The chosen options; those of an earlier run whose `config.yaml` is run again."""
+    for source in settings.runtime.config_sources:
+        recorded = Path(source.path) / "hydra.yaml"
+        if source.provider == "main" and recorded.is_file():
+            return dict(OmegaConf.load(recorded).hydra.runtime.choices)
+    return dict(settings.runtime.choices)
+
+
+def _verb(task: Task) -> str:
+    """The first line of the task's module: the command, and what it does."""
+    return (inspect.getdoc(sys.modules[task.__module__]) or "").partition("\n")[0]
 
 
 def _config_path() -> str:
