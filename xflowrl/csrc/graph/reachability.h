@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "graph/graph.h"
@@ -18,10 +19,11 @@ class Reachability {
   // Is there a path of one edge or more? Both nodes are among those looked at.
   bool reaches(NodeId from, NodeId to) const { return test(below_, row(from), row(to)); }
   // Nodes of one operator that neither lead to `node` nor can be reached from it, `node` left out.
-  std::vector<NodeId> unrelated(NodeId node, OpIndex op) const;
+  std::vector<NodeId> unrelated(NodeId node, OpIndex op);
 
  private:
   using Bits = std::vector<uint64_t>;
+  const Bits& rows_of(OpIndex op);  // made when it is first asked for
   size_t row(NodeId id) const { return static_cast<size_t>(row_[static_cast<size_t>(id)]); }
   bool test(const Bits& bits, size_t from, size_t to) const {
     return bits[from * words_ + to / 64] >> (to % 64) & 1;
@@ -37,6 +39,7 @@ class Reachability {
   std::vector<int32_t> row_;   // per slot; -1: left out or free
   std::vector<NodeId> order_;  // per row, producers first
   Bits below_, above_;
+  std::map<OpIndex, Bits> rows_of_;
   size_t words_ = 0;
 };
 

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <limits>
 #include <optional>
 #include <stdexcept>
-#include <unordered_set>
 #include <utility>
 
 #include "graph/graph_edit.h"
@@ -60,13 +58,18 @@ std::vector<MatchPtr> in_order(std::vector<MatchPtr> found) {
   return found;
 }
 
-// Those of some matches that are not among others.
-std::vector<MatchPtr> missing_from(const std::vector<MatchPtr>& some,
-                                   const std::vector<MatchPtr>& others) {
+// Those of some matches that are not among others; both in order.
+std::vector<MatchPtr> missing_from(const std::vector<MatchPtr>& others,
+                                   const std::vector<MatchPtr>& some) {
   std::vector<MatchPtr> missing;
-  const std::unordered_set<MatchPtr> known(others.begin(), others.end());
-  std::ranges::copy_if(some, std::back_inserter(missing),
-                       [&](const MatchPtr& match) { return !known.contains(match); });
+  auto other = others.begin();
+  for (const MatchPtr& match : some) {
+    // Most are the very same, and their keys need not be looked at.
+    while (other != others.end() && *other != match && ByKey()(*other, match)) ++other;
+    auto same = other;
+    while (same != others.end() && *same != match && !ByKey()(match, *same)) ++same;
+    if (same == others.end() || *same != match) missing.push_back(match);
+  }
   return missing;
 }
 
@@ -317,7 +320,7 @@ Reachability State::reachability() const {
 // graph, and there may be as many as nodes squared. What the parent knew of them is in pairs_.
 void State::find_pairs() {
   if (setting_->disconnected.empty()) return;
-  const Reachability reach = reachability();
+  Reachability reach = reachability();
   Matcher matcher(*graph_, setting_->rules->is_commutative);
   matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
   std::vector<MatchPtr> found;
@@ -338,8 +341,8 @@ void State::find_pairs() {
   PathSearch paths(*graph_);
   std::erase_if(found, [&](const MatchPtr& match) { return !is_legal(*match, paths); });
   const std::vector<MatchPtr> known = std::exchange(pairs_, std::move(found));
-  for (const MatchPtr& pair : missing_from(known, pairs_)) matches_.remove(pair, false);
-  for (const MatchPtr& pair : missing_from(pairs_, known))
+  for (const MatchPtr& pair : missing_from(pairs_, known)) matches_.remove(pair, false);
+  for (const MatchPtr& pair : missing_from(known, pairs_))
     matches_.add(pair, MatchIndex::Freedom::kFree, false);
 }
 
