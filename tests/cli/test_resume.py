@@ -189,12 +189,15 @@ def test_a_job_of_a_preset_sweep_is_a_run(tmp_path: Path) -> None:
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     run(tmp_path, "graph=tiny", "agent=greedy", *QUICK, "hydra.run.dir=a")
     (tmp_path / "a" / "result.json").unlink()
-    with claimed(tmp_path / "a", []):
-        done = run(tmp_path, "resume=a")
-    assert done.returncode == 1
+    recorded = (tmp_path / "a" / ".hydra" / "config.yaml").read_text()
     message = f"error: {tmp_path}/a: process {os.getpid()} works there; wait until it has ended"
-    assert done.stderr.startswith(message)
-    assert not (tmp_path / "a" / "result.json").exists()
+    for again in (["resume=a"], ["graph=tiny", "agent=beam", *QUICK, "hydra.run.dir=a"]):
+        with claimed(tmp_path / "a", []):
+            done = run(tmp_path, *again)
+        assert done.returncode == 1
+        assert done.stderr.startswith(message)
+        assert not (tmp_path / "a" / "result.json").exists()
+        assert (tmp_path / "a" / ".hydra" / "config.yaml").read_text() == recorded
     run(tmp_path, "-m", "graph=tiny", "agent=greedy", *QUICK, "hydra.sweep.dir=s")
     with claimed(tmp_path / "s", [], file=".lock"):
         done = run(tmp_path, "resume=s")

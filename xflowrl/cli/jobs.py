@@ -31,7 +31,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from xflowrl.cli.interrupts import EndNow, Interrupts
 from xflowrl.cli.naming import run_name
-from xflowrl.cli.resume import CommandLine, claimed, quoted
+from xflowrl.cli.resume import CommandLine, claimed, quoted, refuse_claimed
 from xflowrl.cli.sweeps import SayJob, as_choices, jobs_of, use_combinations
 from xflowrl.options import (
     build,
@@ -148,10 +148,11 @@ class RefuseBadConfig(Callback):
     """Checks a single run's configuration before its folder is made, and claims that of a sweep."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Ends the process with one line if the configuration is bad."""
+        """Ends the process with one line if it is bad, or another one works in the folder."""
         try:
             _check(_plain(config, resolve=False))
-        except (ValueError, MemoryError) as error:
+            refuse_claimed(Path(config.hydra.run.dir).absolute())
+        except (ValueError, MemoryError, OSError) as error:
             # Hydra turns exceptions of callbacks into warnings, but lets an exit through.
             sys.exit(f"error: {one_line(error)}")
 
