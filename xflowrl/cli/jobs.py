@@ -31,7 +31,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from xflowrl.cli.interrupts import EndNow, Interrupts
 from xflowrl.cli.naming import run_name
-from xflowrl.cli.resume import CommandLine, claimed, quoted, refuse_claimed
+from xflowrl.cli.resume import CommandLine, claimed, quoted, refuse_claimed, with_folders
 from xflowrl.cli.sweeps import SayJob, as_choices, jobs_of, use_combinations
 from xflowrl.options import (
     build,
@@ -186,7 +186,7 @@ def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLi
     interrupts = Interrupts()
     try:
         line = read_fn(sys.argv[1:])
-        sys.argv[1:] = line.arguments
+        sys.argv[1:] = with_folders(line.arguments)
 
         @functools.wraps(task)
         def run_job(config: DictConfig) -> float | None:

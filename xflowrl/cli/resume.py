@@ -103,6 +103,15 @@ def repeated(arguments: Sequence[str]) -> CommandLine:
     return CommandLine([*given, "hydra.mode=RUN", *arguments[1:]], recorded=folder)
 
 
+def with_folders(arguments: Sequence[str]) -> list[str]:
+    """With the folder behind `-cp` as it is found from here; Hydra looks beside its own."""
+    given = list(arguments)
+    for before, (index, argument) in zip(given, enumerate(given[1:], 1), strict=False):
+        if before in ("-cp", "--config-path") and Path(argument).is_dir():
+            given[index] = str(Path(argument).absolute())
+    return given
+
+
 def _begun_run(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder; give that of a run")
