@@ -28,7 +28,7 @@ def sweep(
 
     def call(*arguments: str) -> tuple[int, list[str], list[str]]:
         monkeypatch.chdir(tmp_path)
-        options = ["-m", *QUICK, "hydra.sweep.dir=sweep", *arguments]
+        options = [*QUICK, "-m", "hydra.sweep.dir=sweep", *arguments]  # in any place
         monkeypatch.setattr(sys, "argv", ["xflowrl.run", *options])
         code = 0
         try:

@@ -31,7 +31,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from xflowrl.cli.interrupts import EndNow, Interrupts
 from xflowrl.cli.naming import run_name
-from xflowrl.cli.resume import CommandLine, claimed, quoted, refuse_claimed, with_folders
+from xflowrl.cli.resume import CommandLine, arranged, claimed, quoted, refuse_claimed
 from xflowrl.cli.sweeps import SayJob, as_choices, jobs_of, use_combinations
 from xflowrl.options import (
     build,
@@ -186,7 +186,7 @@ def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLi
     interrupts = Interrupts()
     try:
         line = read_fn(sys.argv[1:])
-        sys.argv[1:] = with_folders(line.arguments)
+        sys.argv[1:] = arranged(line.arguments)
 
         @functools.wraps(task)
         def run_job(config: DictConfig) -> float | None:
@@ -269,7 +269,9 @@ def _refuse_code(arguments: Sequence[str]) -> None:
 
 def _unreadable(override: str) -> str:
     """That an argument does not follow Hydra's grammar, and how it does: quoted."""
-    name, _, value = override.partition("=")
+    name, has_value, value = override.partition("=")
+    if not has_value:
+        return f"{override!r} is no option: give KEY=VALUE; --help shows what there is"
     if not override.isprintable():
         return f"Error parsing override {override!r}: rename what is no plain text"
     remedy = shlex.quote(f"{name}={quoted(value)}")

@@ -103,13 +103,17 @@ def repeated(arguments: Sequence[str]) -> CommandLine:
     return CommandLine([*given, "hydra.mode=RUN", *arguments[1:]], recorded=folder)
 
 
-def with_folders(arguments: Sequence[str]) -> list[str]:
-    """With the folder behind `-cp` as it is found from here; Hydra looks beside its own."""
+def arranged(arguments: Sequence[str]) -> list[str]:
+    """What Hydra reads as it is meant, `-m` and the folder behind `-cp` wherever they are.
+
+    Of options before and behind `-m` its parser takes the first alone; it looks for the folder
+    beside its own.
+    """
     given = list(arguments)
     for before, (index, argument) in zip(given, enumerate(given[1:], 1), strict=False):
         if before in ("-cp", "--config-path") and Path(argument).is_dir():
             given[index] = str(Path(argument).absolute())
-    return given
+    return sorted(given, key=lambda argument: argument not in ("-m", "--multirun"))
 
 
 def _begun_run(folder: Path) -> list[str]:
