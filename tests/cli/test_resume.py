@@ -108,6 +108,35 @@ def test_a_killed_run_comes_to_the_same(
     assert (once_more.returncode, once_more.stdout) == (0, "run folder: killed (finished before)\n")
 
 
+def test_what_is_deferred_is_judged_when_the_run_is_resumed(tmp_path: Path) -> None:
+    options = ("graph=networks", "graph.names=[squeezenet,nasrnn]", "agent=random_search", *QUICK)
+    run(tmp_path, *options, "hydra.run.dir=whole")
+    done = run(tmp_path, *options, "hydra.run.dir=later", "judge.when=deferred")
+    assert done.returncode == 0, done.stderr
+    assert "judge it: python -m xflowrl.run resume=later" in done.stdout
+    record = read_result(tmp_path / "later")
+    assert not record.finished
+    assert not any(entry.best_onnx or entry.is_final for entry in record.results)
+    assert all(entry.optimisation_s > 0 for entry in record.results)
+    killed = run(tmp_path, "resume=later", before=killed_at(JUDGING, 2))  # the second of two
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    no_search = "from xflowrl.agents.attempt import Attempt\nAttempt.matches = None"
+    again = run(tmp_path, "resume=later", before=no_search)
+    assert again.returncode == 0, again.stderr
+    assert [*differing(tmp_path / "whole", tmp_path / "later")] == []
+    for model in (tmp_path / "whole").glob("*.onnx"):
+        assert (tmp_path / "later" / model.name).read_bytes() == model.read_bytes()
+
+
+def test_a_sweep_is_judged_in_one_pass(tmp_path: Path) -> None:
+    options = ("-m", "graph=tiny", "agent=greedy,taso", "judge.when=deferred", *QUICK)
+    assert run(tmp_path, *options, "hydra.sweep.dir=s").returncode == 0
+    jobs = [tmp_path / "s" / number for number in "01"]
+    assert not any((job / "best.onnx").exists() for job in jobs)
+    assert run(tmp_path, "resume=s").returncode == 0
+    assert all(read_result(job).finished and (job / "best.onnx").exists() for job in jobs)
+
+
 def test_what_was_judged_is_kept(tmp_path: Path) -> None:
     options = ("graph=networks", "graph.names=[tiny,squeezenet]", "agent=greedy", *QUICK)
     run(tmp_path, *options, "hydra.run.dir=a", before=killed_at(JUDGING, 2))
