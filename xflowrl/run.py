@@ -249,12 +249,12 @@ def model_files(graphs: Sequence[str]) -> list[str]:
 
 
 def command() -> None:
-    """`xflowrl-run`, the same under a name that shells can complete."""
-    main(optimize)
+    """`python -m xflowrl.run`; also `xflowrl-run`, a name that shells can complete."""
+    main(optimize, resumed)
 
 
 if __name__ == "__main__":
     # By its full name, so that there is one copy of this module, and jobs can be pickled.
     from xflowrl import run
 
-    main(run.optimize, resumed)
+    run.command()

@@ -18,7 +18,9 @@ from unittest.mock import patch
 import pytest
 
 from xflowrl.cli.resume import claimed, repeated, resumed
+from xflowrl.cli.sweeps import ended_jobs
 from xflowrl.rerun import differing
+from xflowrl.run import command
 from xflowrl.run_folder import read_metrics, read_result, read_traces
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -175,12 +177,22 @@ def test_a_sweep_keeps_continues_and_starts(tmp_path: Path) -> None:
     folders = [tmp_path / "s" / str(number) for number in range(3)]
     assert [(folder / "result.json").exists() for folder in folders] == [True, True, False]
     made = (folders[0] / "result.json").stat().st_mtime_ns
+    (kept,) = ended_jobs(tmp_path / "s")
     done = run(tmp_path, "resume=s")
     assert done.returncode == 0, done.stderr
     assert (folders[0] / "result.json").stat().st_mtime_ns == made
+    lines = (tmp_path / "s" / "jobs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["job"] for line in lines] == [0, 1, 2]
+    assert ended_jobs(tmp_path / "s")[0] == kept
     assert [read_result(folder).finished for folder in folders] == [True] * 3
     agents = [read_result(folder).results[0].agent for folder in folders]
     assert agents == ["greedy", "beam", "taso"]
+
+
+def test_the_command_with_completion_resumes_too(tmp_path: Path) -> None:
+    refused = pytest.raises(SystemExit, match="there is no such folder")
+    with chdir(tmp_path), patch.object(sys, "argv", ["xflowrl-run", "resume=none"]), refused:
+        command()
 
 
 def test_a_job_of_a_sweep_with_other_options_starts_anew(tmp_path: Path) -> None:
@@ -206,12 +218,15 @@ def test_a_job_of_a_preset_sweep_is_a_run(tmp_path: Path) -> None:
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     run(tmp_path, "graph=tiny", "agent=greedy", *QUICK, "hydra.run.dir=a")
     (tmp_path / "a" / "result.json").unlink()
-    with claimed(tmp_path / "a", []):
-        done = run(tmp_path, "resume=a")
-    assert done.returncode == 1
+    recorded = (tmp_path / "a" / ".hydra" / "config.yaml").read_text()
     message = f"error: {tmp_path}/a: process {os.getpid()} works there; wait until it has ended"
-    assert done.stderr.startswith(message)
-    assert not (tmp_path / "a" / "result.json").exists()
+    for again in (["resume=a"], ["graph=tiny", "agent=beam", *QUICK, "hydra.run.dir=a"]):
+        with claimed(tmp_path / "a", []):
+            done = run(tmp_path, *again)
+        assert done.returncode == 1
+        assert done.stderr.startswith(message)
+        assert not (tmp_path / "a" / "result.json").exists()
+        assert (tmp_path / "a" / ".hydra" / "config.yaml").read_text() == recorded
     run(tmp_path, "-m", "graph=tiny", "agent=greedy", *QUICK, "hydra.sweep.dir=s")
     with claimed(tmp_path / "s", [], file=".lock"):
         done = run(tmp_path, "resume=s")
