@@ -638,6 +638,15 @@ class State:
         What each costs is known without building it, or NaN: see `is_priced`.
         """
 
+    def best(self, k: int, *, rounding_ms: float = 0.0) -> list[Match]:
+        """
+        The first k matches by cost difference, then by size difference, then as listed.
+
+        Differences up to `rounding_ms` count as none; unknown ones come last. Kept in order by `apply`:
+        linear in k, and where fewer lower the cost in those that leave it as it is.
+        Raises ValueError for a negative k.
+        """
+
     def find(self, rule: str, tensors: Sequence[str]) -> Match | None:
         """
         The match of a rule that binds tensors of these names, or None. Linear in matches.

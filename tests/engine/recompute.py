@@ -94,6 +94,7 @@ def assert_equals_scratch(
         assert math.isclose(kept, computed, rel_tol=RELATIVE_TOLERANCE), attribute
     assert state.cost.num_kernels == scratch.cost.num_kernels
     assert snapshot(state) == snapshot(scratch)
+    assert_ranked(state)
     kept_arrays, computed_arrays = state.observe(), scratch.observe()
     assert kept_arrays.keys() == computed_arrays.keys()
     scale = {"match_cost_ms": state.cost.ms}
@@ -102,6 +103,22 @@ def assert_equals_scratch(
         # Differences are sums of terms that may be as large as the graph's own cost.
         tolerance = RELATIVE_TOLERANCE * scale.get(name, 0.0)
         np.testing.assert_allclose(values, computed_arrays[name], 1e-12, tolerance, err_msg=name)
+
+
+def assert_ranked(state: _engine.State) -> None:
+    """Asserts that `best` is the list of matches, sorted."""
+
+    def rank(match: _engine.Match, rounding_ms: float) -> tuple[float, int]:
+        difference_ms = match.cost_difference_ms
+        return (difference_ms if abs(difference_ms) > rounding_ms else 0.0, match.size_difference)
+
+    matches = state.matches()
+    typical_ms = abs(matches[len(matches) // 2].cost_difference_ms) if matches else 0.0
+    for rounding_ms in (0.0, 1e-9 * state.cost.ms, typical_ms):
+        expected = [m.tensors for m in sorted(matches, key=lambda m: rank(m, rounding_ms))]
+        for k in (0, 1, 3, len(matches), len(matches) + 1):
+            best = state.best(k, rounding_ms=rounding_ms)
+            assert [match.tensors for match in best] == expected[:k]
 
 
 def assert_child_is_as_promised(parent: _engine.State, index: int, child: _engine.State) -> None:

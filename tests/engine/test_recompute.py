@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,6 +160,105 @@ def test_comparison_catches_a_wrong_state() -> None:
     with pytest.raises(AssertionError):
         assert_equals_scratch(start, fewer, roofline())
     assert snapshot(start) != snapshot(State(other, core(), roofline(), taso_hash=True))
+
+
+JOIN = (
+    "(rule join (Add ?x ?a) (Add ?x ?b) => (outs (Split (Add (Concat ?x ?x :axis 0)"
+    " (Concat ?a ?b :axis 0)) :axis 0 :split (list (dim ?a 0) (dim ?b 0)))))"
+)
+
+
+def reached_from(graph: Graph) -> dict[str, set[str]]:
+    """Every tensor, with all that can be computed from it alone or with others."""
+    reached: dict[str, set[str]] = {}
+    for node in reversed(graph.nodes()):
+        behind = {name for output in node.outputs for name in reached.get(output, {output})}
+        behind.update(node.outputs)
+        for name in node.inputs:
+            reached.setdefault(name, {name}).update(behind)
+    return reached
+
+
+def test_exactly_the_convex_places_are_listed() -> None:
+    """Against plain reachability, while rewrites move nodes up and down and make paths."""
+    rules = RuleSet.parse(
+        f"(rules toy)\n{JOIN}\n"
+        "(rule grow (Relu ?x) => (Relu (Relu (Relu ?x))))\n"
+        "(rule shrink (Relu (Relu ?x)) => (Relu ?x))"
+    )
+    num_blocked = num_joined = 0
+    for seed in range(8):
+        rng = random.Random(seed)
+        net = Sketch()
+        tensors = [net.input(2, 4) for _ in range(3)]
+        for _ in range(25):
+            x = rng.choice(tensors[-8:])
+            op_type = rng.choice(["Add", "Add", "Relu"])
+            operands = [x] if op_type == "Relu" else [x, rng.choice(tensors)]
+            tensors.append(net.node(op_type, *operands))
+        here = State(net.graph(*tensors[3:]), rules, roofline())
+        for _ in range(12):
+            reached = reached_from(here.graph)
+            adds = [node for node in here.graph.nodes() if node.op_type == "Add"]
+            listed = {tuple(m.tensors) for m in here.matches() if m.rule == "join"}
+            for first, second in itertools.permutations(adds, 2):
+                (x, a), (y, b) = first.inputs, second.inputs
+                if x != y:
+                    continue
+                (p,), (q,) = first.outputs, second.outputs
+                is_convex = b not in reached.get(p, {p}) and a not in reached.get(q, {q})
+                assert ((x, a, b, p, q) in listed) == is_convex, (x, a, b, p, q)
+                num_blocked += not is_convex
+                num_joined += is_convex
+            here = here.apply(rng.choice(here.matches()))
+            assert_valid(here.graph)
+    assert num_blocked > 30
+    assert num_joined > 100
+
+
+def relus(net: Sketch, x: str, count: int) -> str:
+    for _ in range(count):
+        x = net.node("Relu", x)
+    return x
+
+
+def joins(here: State, *places: str) -> list[int]:
+    """The indices of the matches of `join` at two nodes."""
+    return [i for i, match in enumerate(here.matches()) if match.tensors[-2:] == list(places)]
+
+
+@pytest.mark.parametrize("depths", [(0, 0), (8, 0), (0, 8)])
+def test_a_path_that_comes_from_afar_is_noticed(depths: tuple[int, int]) -> None:
+    """Two sums may be joined until others are, which lie between them; all are far apart."""
+    net = Sketch()
+    x, y = (relus(net, net.input(2, 4), depth) for depth in depths)
+    p = net.node("Add", x, net.input(2, 4), name="p")
+    r = net.node("Add", y, relus(net, p, 4), name="r")
+    s = net.node("Add", y, net.input(2, 4), name="s")
+    q = net.node("Add", x, relus(net, s, 4), name="q")
+    before = state(net.graph(r, q), JOIN)
+    assert joins(before, "p", "q")
+    assert joins(before, "q", "p")
+    after = before.apply(joins(before, "r", "s")[0])
+    assert not joins(after, "p", "q")
+    assert not joins(after, "q", "p")
+    assert len(after) == 0
+    assert_valid(after.graph)
+
+
+def test_a_path_that_goes_far_away_is_noticed() -> None:
+    drop = "(rule drop (Mul ?y ?z) => ?y :drops ?z)"
+    net = Sketch()
+    x = net.input(2, 4)
+    p = net.node("Add", x, net.input(2, 4), name="p")
+    through = relus(net, p, 4)
+    product = net.node("Mul", net.node("Tanh", net.input(2, 4)), through)
+    q = net.node("Add", x, relus(net, product, 4), name="q")
+    before = state(net.graph(through, q), JOIN, drop)
+    assert [match.rule for match in before.matches()] == ["drop"]
+    after = before.apply(0)
+    assert len(joins(after, "p", "q")) == len(joins(after, "q", "p")) == 1
+    assert_valid(after.apply(0).graph)
 
 
 def test_rule_that_needs_convexity_makes_no_cycle() -> None:

@@ -55,6 +55,19 @@ def test_what_comes_to_depend_on_constants_alone_is_constant_to_the_end() -> Non
     assert_equals_scratch(after, rules, costs)
 
 
+def test_a_rewritten_graph_is_asked_for_its_own_tensors() -> None:
+    net = Sketch()
+    inner = net.node("Relu", net.input(2, 4))
+    outer = net.node("Tanh", net.node("Relu", inner))
+    start = state(net.graph(outer), RELU_TWICE)
+    assert start.graph.tensor_type(inner).shape == (2, 4)  # looked up before it is gone
+    after = start.apply(0).graph
+    with pytest.raises(ValueError, match=f'has no tensor "{inner}"'):
+        after.tensor_type(inner)
+    for node in after.nodes():
+        assert after.tensor_type(node.outputs[0]) == node.output_types[0]
+
+
 def test_applying_a_match_twice_gives_equal_states() -> None:
     start = State(zoo.siblings(), load_core(), roofline())
     for index, match in enumerate(start.matches()):

@@ -108,6 +108,17 @@ class Attempt:
         self.meter.spend(iterations=1, candidates=len(matches))
         return matches
 
+    def cheapest(self, state: State) -> Match | None:
+        """The match of `state` that lowers the cost most, or at equal cost the nodes.
+
+        Counted as `matches`: the engine keeps all of them in order.
+        """
+        objective = self.problem.objective
+        with self.meter.measuring(objective):
+            state = objective.complete(state)
+        self.meter.spend(iterations=1, candidates=len(state))
+        return next(iter(state.best(1, rounding_ms=self.noise_ms)), None)
+
     def step(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
         """The state after `match`, with its trace; it is the new best if cheaper, or smaller."""
         after = state.apply(match)

@@ -38,8 +38,7 @@ def _descend(attempt: Attempt) -> None:
 
 
 def _cheapest(attempt: Attempt, state: State, trace: Trace) -> _Place | None:
-    matches = attempt.matches(state)
-    best = min(matches, key=lambda match: _rank(match, attempt.noise_ms), default=None)
+    best = attempt.cheapest(state)
     if best is None or not _rank(best, attempt.noise_ms) < (0.0, 0):
         return None
     return attempt.step(state, trace, best)

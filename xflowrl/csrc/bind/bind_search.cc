@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include "bind/bind.h"
 #include "search/backtracking.h"
@@ -43,17 +44,32 @@ std::vector<MatchView> match_views(const std::shared_ptr<State>& state) {
   return views;
 }
 
+std::vector<MatchView> best_views(const std::shared_ptr<State>& state, int64_t k,
+                                  double rounding_ms) {
+  if (k < 0) throw std::invalid_argument("k is " + std::to_string(k) + "; it must be 0 or more");
+  std::vector<MatchView> views;
+  for (MatchPtr& match : state->best(static_cast<size_t>(k), rounding_ms))
+    views.push_back({state, std::move(match)});
+  return views;
+}
+
 std::optional<MatchView> find_match(const std::shared_ptr<State>& state, const std::string& rule,
                                     const std::vector<std::string>& tensors) {
-  for (const MatchPtr& match : state->matches())
-    if (state->rule(match->rule).name == rule && tensor_names(*state->graph(), *match) == tensors)
-      return MatchView{state, match};
+  // Most are told apart by the rule or by the name of the node bound last.
+  const Graph& graph = *state->graph();
+  for (const MatchPtr& match : state->matches()) {
+    if (state->rule(match->rule).name != rule) continue;
+    NodeId last = kNoNode;
+    match->binding.for_each_node([&](NodeId id) { last = id; });
+    if (tensors.empty() || graph.tensor_name({last, 0}) != tensors.back()) continue;
+    if (tensor_names(graph, *match) == tensors) return MatchView{state, match};
+  }
   return std::nullopt;
 }
 
 template <class Get>
 auto column(const State& state, Get get) {
-  std::vector<decltype(get(*state.matches()[0]))> values;
+  std::vector<decltype(get(std::declval<const Match&>()))> values;
   values.reserve(state.matches().size());
   for (const MatchPtr& match : state.matches()) values.push_back(get(*match));
   return to_numpy(std::move(values));
@@ -206,6 +222,12 @@ void bind_state(nb::module_& m) {
            "All places where a rule applies, ordered by rule and then by creation of the "
            "nodes.\n\n"
            "What each costs is known without building it, or NaN: see `is_priced`.")
+      .def("best", &best_views, nb::arg("k"), nb::kw_only(), nb::arg("rounding_ms") = 0.0,
+           "The first k matches by cost difference, then by size difference, then as listed.\n\n"
+           "Differences up to `rounding_ms` count as none; unknown ones come last. Kept in order "
+           "by `apply`:\nlinear in k, and where fewer lower the cost in those that leave it as it "
+           "is.\n"
+           "Raises ValueError for a negative k.")
       .def("find", &find_match, nb::arg("rule"), nb::arg("tensors"),
            "The match of a rule that binds tensors of these names, or None. Linear in matches.")
       .def("observe", &observe, nb::sig("def observe(self) -> dict[str, numpy.ndarray]"),

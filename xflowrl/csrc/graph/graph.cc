@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <functional>
 #include <queue>
-#include <unordered_map>
 
 namespace xflowrl {
 namespace {
@@ -84,15 +83,19 @@ std::vector<std::string> Graph::made_names(int32_t since) const {
 }
 
 std::optional<TensorRef> Graph::find(std::string_view tensor_name) const {
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    const NodePtr& node = slots_[i].node;
-    if (!node) continue;
-    for (size_t k = 0; k < node->outputs.size(); ++k) {
-      if (name_of(node->outputs[k].name) == tensor_name)
-        return TensorRef{static_cast<NodeId>(i), static_cast<int32_t>(k)};
+  auto& tensors = by_name_->tensors;
+  std::call_once(by_name_->once, [&] {
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      const NodePtr& node = slots_[i].node;
+      if (!node) continue;
+      for (size_t k = 0; k < node->outputs.size(); ++k)
+        tensors.try_emplace(name_of(node->outputs[k].name),
+                            TensorRef{static_cast<NodeId>(i), static_cast<int32_t>(k)});
     }
-  }
-  return std::nullopt;
+  });
+  const auto found = tensors.find(std::string(tensor_name));
+  if (found == tensors.end()) return std::nullopt;
+  return found->second;
 }
 
 std::vector<Operand> Graph::operands(const Node& reader) const {

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "graph/attributes.h"
@@ -87,12 +89,15 @@ class Graph {
   }
   const TensorType& type(TensorRef t) const { return output(t).type; }
   bool is_constant(TensorRef t) const { return node(t.node).is_constant; }
+  // Above the levels of all it reads, and apart from that of no meaning: no path leads from a node
+  // to one of its own level or below.
+  int64_t level(NodeId id) const { return slots_[index(id)].level; }
   std::vector<Operand> operands(const Node& reader) const;
   std::string tensor_name(TensorRef t) const { return name_of(output(t).name); }
   std::string name_of(NameId id) const;
   // Made by rewrites on the way here, in order, without the first `since`.
   std::vector<std::string> made_names(int32_t since) const;
-  // Linear in the number of nodes; nothing if there is no such live tensor.
+  // Nothing if there is no such live tensor. The first time linear in the number of nodes.
   std::optional<TensorRef> find(std::string_view tensor_name) const;
 
   std::span<const NodeId> inputs() const { return inputs_; }
@@ -118,6 +123,12 @@ class Graph {
   struct Slot {
     NodePtr node;
     std::shared_ptr<const std::vector<Use>> uses;
+    int64_t level = 0;
+  };
+  // Made when it is first asked for, and then shared by copies.
+  struct TensorsByName {
+    std::once_flag once;
+    std::unordered_map<std::string, TensorRef> tensors;
   };
   static size_t index(NodeId id) { return static_cast<size_t>(id); }
 
@@ -136,6 +147,7 @@ class Graph {
   int num_nodes_ = 0;
   bool is_commutative_ = false;
   Hash128 hash_;
+  std::shared_ptr<TensorsByName> by_name_ = std::make_shared<TensorsByName>();
 };
 
 // Sets constness and signature from the operands.

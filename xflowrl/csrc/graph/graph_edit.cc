@@ -1,8 +1,14 @@
 #include "graph/graph_edit.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace xflowrl {
+namespace {
+
+constexpr int64_t kLevelStep = int64_t{1} << 32;
+
+}  // namespace
 
 GraphEdit GraphEdit::empty_like(const Graph& graph) {
   Graph empty;
@@ -73,9 +79,35 @@ NodeId GraphEdit::insert(Node node, std::optional<int32_t> created, bool derive_
   graph_.hash_ += node_contribution(node, ids, graph_.is_commutative_);
   count(node, 1);
   static const auto kNoUses = std::make_shared<const std::vector<Use>>();
-  graph_.slots_.mut(Graph::index(id)) = {std::make_shared<const Node>(std::move(node)), kNoUses};
+  const int64_t level = lowest_level(node);
+  graph_.slots_.mut(Graph::index(id)) = {std::make_shared<const Node>(std::move(node)), kNoUses,
+                                         level};
   touched_.push_back(id);
   return id;
+}
+
+int64_t GraphEdit::lowest_level(const Node& node) const {
+  int64_t level = 0;
+  for (const TensorRef& t : node.inputs) {
+    if (t.node != kNoNode) level = std::max(level, graph_.level(t.node) + kLevelStep);
+  }
+  return level;
+}
+
+// Lifts a node above one that it reads, and what reads it above it. Levels have room between them,
+// so that this ends after a few nodes.
+void GraphEdit::lift_above(NodeId below, NodeId id) {
+  std::vector<std::pair<NodeId, NodeId>> edges{{below, id}};
+  while (!edges.empty()) {
+    const auto [from, to] = edges.back();
+    edges.pop_back();
+    if (graph_.level(to) > graph_.level(from)) continue;
+    graph_.slots_.mut(Graph::index(to)).level = graph_.level(from) + 1;
+    touched_.push_back(to);
+    for (const Use& use : graph_.uses(to)) {
+      if (use.node != kNoNode) edges.emplace_back(to, use.node);
+    }
+  }
 }
 
 void GraphEdit::add_graph_output(TensorRef tensor, std::string name) {
@@ -115,6 +147,7 @@ void GraphEdit::redirect(TensorRef from, TensorRef to) {
     graph_.hash_ -= contribution(*slot.node);
     graph_.hash_ += contribution(copy);
     slot.node = std::make_shared<const Node>(std::move(copy));
+    lift_above(to.node, use.node);
     refresh(use.node);
   }
 }
@@ -155,6 +188,7 @@ void GraphEdit::remove_if_dead(NodeId id) {
     graph_.hash_ -= contribution(*node);
     count(*node, -1);
     graph_.slots_.mut(Graph::index(suspect)) = {};
+    touched_.push_back(suspect);
     graph_.free_slots_.push_back(suspect);
   }
 }
@@ -163,7 +197,6 @@ std::vector<NodeId> GraphEdit::touched() const {
   std::vector<NodeId> ids = touched_;
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-  std::erase_if(ids, [&](NodeId id) { return !graph_.is_live(id); });
   return ids;
 }
 

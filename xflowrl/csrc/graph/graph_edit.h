@@ -9,7 +9,9 @@ namespace xflowrl {
 
 class GraphEdit {
  public:
-  explicit GraphEdit(Graph graph) : graph_(std::move(graph)) {}
+  explicit GraphEdit(Graph graph) : graph_(std::move(graph)) {
+    graph_.by_name_ = std::make_shared<Graph::TensorsByName>();  // the old one is of the old graph
+  }
   // No nodes yet, but the name tables and counters of `graph`.
   static GraphEdit empty_like(const Graph& graph);
 
@@ -36,13 +38,15 @@ class GraphEdit {
   void remove_if_dead(NodeId id);
 
   const Graph& graph() const { return graph_; }
-  // Nodes that were added, rewired, or whose consumers or constness changed; live ones only.
+  // Nodes that were added, removed, rewired, or whose consumers, constness or level changed.
   std::vector<NodeId> touched() const;
   Graph finish() { return std::move(graph_); }
 
  private:
   NodeId insert(Node node, std::optional<int32_t> created, bool derive_all_ids);
   void refresh(NodeId id);
+  int64_t lowest_level(const Node& node) const;
+  void lift_above(NodeId below, NodeId id);
   void add_use(TensorRef tensor, Use use);
   void drop_use(TensorRef tensor, const Use& use);
   void count(const Node& node, int sign);

@@ -1,6 +1,7 @@
 #include "graph/reachability.h"
 
 #include <bit>
+#include <utility>
 
 namespace xflowrl {
 
@@ -44,19 +45,45 @@ Reachability::Reachability(const Graph& graph, bool with_constants)
   }
 }
 
-std::vector<NodeId> Reachability::unrelated(NodeId node, OpIndex op) const {
+const Reachability::Bits& Reachability::rows_of(OpIndex op) {
+  Bits& rows = rows_of_[op];
+  if (!rows.empty()) return rows;
+  rows.assign(words_, 0);
+  for (size_t i = 0; i < order_.size(); ++i) {
+    if (graph_.node(order_[i]).op == op) rows[i / 64] |= uint64_t{1} << (i % 64);
+  }
+  return rows;
+}
+
+std::vector<NodeId> Reachability::unrelated(NodeId node, OpIndex op) {
   std::vector<NodeId> found;
+  const Bits& rows = rows_of(op);
   const size_t i = row(node);
   for (size_t w = 0; w < words_; ++w) {
-    uint64_t free = ~(below_[i * words_ + w] | above_[i * words_ + w]);
+    uint64_t free = rows[w] & ~(below_[i * words_ + w] | above_[i * words_ + w]);
     if (w == i / 64) free &= ~(uint64_t{1} << (i % 64));
-    if (w + 1 == words_ && order_.size() % 64) free &= (uint64_t{1} << (order_.size() % 64)) - 1;
-    for (; free; free &= free - 1) {
-      const NodeId id = order_[w * 64 + static_cast<size_t>(std::countr_zero(free))];
-      if (graph_.node(id).op == op) found.push_back(id);
-    }
+    for (; free; free &= free - 1)
+      found.push_back(order_[w * 64 + static_cast<size_t>(std::countr_zero(free))]);
   }
   return found;
+}
+
+bool PathSearch::leads(NodeId from, NodeId to) {
+  if (graph_.level(from) >= graph_.level(to)) return false;
+  seen_in_.resize(graph_.num_slots(), 0);
+  ++search_;
+  open_ = {from};
+  while (!open_.empty()) {
+    const NodeId id = open_.back();
+    open_.pop_back();
+    for (const Use& use : graph_.uses(id)) {
+      if (use.node == to) return true;
+      if (use.node == kNoNode || graph_.level(use.node) >= graph_.level(to)) continue;
+      int32_t& seen_in = seen_in_[static_cast<size_t>(use.node)];
+      if (std::exchange(seen_in, search_) != search_) open_.push_back(use.node);
+    }
+  }
+  return false;
 }
 
 }  // namespace xflowrl

@@ -28,7 +28,7 @@ struct Plan {
 // fit, or a replaced tensor would change its type.
 const char* make_plan(const Graph& graph, const Rule& rule, const Binding& binding, Plan& plan);
 
-// Carries the plan out. `touched` receives the live nodes that changed (see GraphEdit::touched).
+// Carries the plan out. `touched` receives the nodes that changed (see GraphEdit::touched).
 Graph carry_out(const Graph& graph, const Plan& plan, std::vector<NodeId>& touched);
 
 }  // namespace xflowrl

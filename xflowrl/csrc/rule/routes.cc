@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <deque>
 #include <optional>
+#include <set>
+#include <utility>
 
 namespace xflowrl {
 namespace {
@@ -98,6 +100,41 @@ std::vector<Move> route(const Pattern& source, const std::vector<std::vector<Edg
   return moves;
 }
 
+// Tensors and optional ones share one storage, sequences have another.
+std::pair<int, int> key_of(const OperandPattern& o) {
+  return {o.kind == OperandPattern::Kind::kSequence, o.var};
+}
+
+bool is_variable(const OperandPattern& o) {
+  using Kind = OperandPattern::Kind;
+  return o.kind == Kind::kTensor || o.kind == Kind::kOptional || o.kind == Kind::kSequence;
+}
+
+// Adds the variables of what `node` reads, near and far. Of several nodes that one `each` stands
+// for, every one reads an element of its own.
+void list_read(const Pattern& source, int node, bool is_itself,
+               std::set<std::pair<int, int>>& read) {
+  for (const OperandPattern& o : source.nodes[at(node)].operands) {
+    if (o.kind == OperandPattern::Kind::kNode) list_read(source, o.node, false, read);
+    if (is_variable(o) && !(is_itself && source.nodes[at(node)].is_each)) read.insert(key_of(o));
+  }
+}
+
+// A tensor that a node reads, near or far, cannot be reached from it; every other might be.
+std::vector<Crossing> find_crossings(const Pattern& source) {
+  std::vector<Crossing> crossings;
+  for (int n = 0; n < static_cast<int>(source.nodes.size()); ++n) {
+    std::set<std::pair<int, int>> read;
+    list_read(source, n, true, read);
+    for (const NodePattern& node : source.nodes) {
+      for (const OperandPattern& o : node.operands) {
+        if (is_variable(o) && read.insert(key_of(o)).second) crossings.push_back({n, o});
+      }
+    }
+  }
+  return crossings;
+}
+
 }  // namespace
 
 const char* plan_routes(Rule& rule) {
@@ -131,14 +168,14 @@ const char* plan_routes(Rule& rule) {
   for (int n = 0; n < static_cast<int>(source.nodes.size()); ++n)
     rule.routes.push_back(route(source, graph, n, anchor));
   // A match grown from one root is closed but for that root: no path can leave and come back.
-  rule.needs_convexity = rule.entries.size() > 1;
+  bool needs_convexity = rule.entries.size() > 1;
   for (const TensorItem& item : source.tensors) {
     for (const NodePattern& node : source.nodes) {
       for (const OperandPattern& o : node.operands)
-        rule.needs_convexity |=
-            o.kind == OperandPattern::Kind::kNode && o.node == item.operand.node;
+        needs_convexity |= o.kind == OperandPattern::Kind::kNode && o.node == item.operand.node;
     }
   }
+  if (needs_convexity) rule.crossings = find_crossings(source);
   return nullptr;
 }
 

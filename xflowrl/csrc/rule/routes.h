@@ -5,7 +5,7 @@
 
 namespace xflowrl {
 
-// Fills in `entries`, `routes` and `needs_convexity`. Returns why the source cannot be matched, or
+// Fills in `entries`, `routes` and `crossings`. Returns why the source cannot be matched, or
 // nullptr.
 const char* plan_routes(Rule& rule);
 

@@ -86,6 +86,13 @@ struct Move {
   OpIndex op;  // of the node arrived at
 };
 
+// A source node and a variable that no operand of the node leads from: a path from the one to the
+// other would leave the match and come back.
+struct Crossing {
+  int node;
+  OperandPattern variable;  // kTensor, kOptional or kSequence
+};
+
 struct Rule {
   std::string name, text, filename;
   int line = 0;
@@ -96,7 +103,7 @@ struct Rule {
   std::vector<Guard> guards;
   std::vector<Climb> entries;             // entries[0] is the anchor, without a path
   std::vector<std::vector<Move>> routes;  // per source node: how to reach the anchor from it
-  bool needs_convexity = false;           // more than one entry, or a replaced inner tensor
+  std::vector<Crossing> crossings;        // what must not lead to what, or a cycle would be closed
   bool is_disconnected = false;           // has an entry that nothing bound leads to
   bool matches_constants = false;         // also where constants alone are computed, as TASO does
 };

@@ -91,7 +91,7 @@ bool BacktrackingSearch::prepare() {
   const Queued next = std::move(queue_.back());
   queue_.pop_back();
   prepared_ = Prepared{next.parent->visited, next.match,
-                       std::make_shared<const State>(next.parent->state.apply(*next.match))};
+                       std::make_shared<const State>(next.parent->state->apply(*next.match))};
   has_asked_ = false;
   return true;
 }
@@ -110,7 +110,7 @@ void BacktrackingSearch::expand() {
     best_ = visited;
     best_state_ = state;
   }
-  queue_candidates(*state, std::make_shared<const Expanded>(Expanded{visited, state->unlisted()}));
+  queue_candidates(*state, std::make_shared<const Expanded>(Expanded{visited, state}));
 }
 
 void BacktrackingSearch::note() {

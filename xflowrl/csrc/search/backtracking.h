@@ -73,11 +73,10 @@ class BacktrackingSearch {
     MatchPtr match;  // that led here from the parent
     double cost_ms;
   };
-  // A graph whose candidates wait. Its state, the larger part, goes with the last of them; they
-  // are its matches, so it does not list them.
+  // A graph whose candidates wait. Its state, the larger part, goes with the last of them.
   struct Expanded {
     std::shared_ptr<const Visited> visited;
-    State state;
+    std::shared_ptr<const State> state;
   };
   struct Queued {
     double cost_ms;

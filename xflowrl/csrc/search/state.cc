@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include "graph/graph_edit.h"
 #include "taso/taso_hash.h"
@@ -26,8 +28,6 @@ std::vector<int32_t> make_key(const Graph& graph, int rule, const Binding& bindi
 }
 
 bool is_unknown(const Cost& cost) { return std::isnan(cost.ms); }
-
-bool by_key(const MatchPtr& a, const MatchPtr& b) { return a->key < b->key; }
 
 // A commutative operator matched in both operand orders may give one result twice.
 void drop_twins(std::vector<MatchPtr>& matches) {
@@ -53,9 +53,24 @@ OpIndex anchor_op(const Rule& rule) { return rule.source.nodes[at(rule.entries[0
 
 // The matches found, ordered and without twins.
 std::vector<MatchPtr> in_order(std::vector<MatchPtr> found) {
-  std::sort(found.begin(), found.end(), by_key);
+  std::sort(found.begin(), found.end(), ByKey());
   drop_twins(found);
   return found;
+}
+
+// Those of some matches that are not among others; both in order.
+std::vector<MatchPtr> missing_from(const std::vector<MatchPtr>& others,
+                                   const std::vector<MatchPtr>& some) {
+  std::vector<MatchPtr> missing;
+  auto other = others.begin();
+  for (const MatchPtr& match : some) {
+    // Most are the very same, and their keys need not be looked at.
+    while (other != others.end() && *other != match && ByKey()(*other, match)) ++other;
+    auto same = other;
+    while (same != others.end() && *same != match && !ByKey()(match, *same)) ++same;
+    if (same == others.end() || *same != match) missing.push_back(match);
+  }
+  return missing;
 }
 
 }  // namespace
@@ -90,24 +105,18 @@ State::State(const Graph& graph, std::shared_ptr<const Setting> setting, const C
   if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(*graph_);
   if (setting_->with_taso_hash) taso_hash_ = xflowrl::taso_hash(*graph_);
   find_all();
-  std::unique_ptr<Reachability> reach;
-  find_pairs(reach);
-  list(reach);
+  find_pairs();
 }
 
 State State::apply(const Match& match) const {
-  State child;
-  child.setting_ = setting_;
+  State child = *this;
   std::vector<NodeId> touched;
   child.graph_ = std::make_shared<const Graph>(rewrite(match, touched));
-  child.cost_ = cost_;
   child.cost_ += match.delta.cost;
-  child.taso_hash_ = taso_hash_ + match.delta.taso_hash;
+  child.taso_hash_ += match.delta.taso_hash;
   if (is_unknown(child.cost_)) child.cost_ = setting_->costs->price(*child.graph_);
-  child.find_near(*this, touched);
-  std::unique_ptr<Reachability> reach;
-  child.find_pairs(reach);
-  child.list(reach);
+  child.find_near(touched);
+  child.find_pairs();
   return child;
 }
 
@@ -118,33 +127,26 @@ Graph State::rewrite(const Match& match, std::vector<NodeId>& touched) const {
 }
 
 bool State::is_priced() const {
-  return !is_unknown(cost_) && std::ranges::none_of(matches_, [](const MatchPtr& match) {
-    return is_unknown(match->delta.cost);
+  return !is_unknown(cost_) && std::ranges::all_of(matches_.unsettled(), [](const MatchPtr& m) {
+    return m->is_priced();
   });
 }
 
 State State::repriced() const {
   State state = *this;
-  if (is_priced()) return state;
   if (is_unknown(cost_)) state.cost_ = setting_->costs->price(*graph_);
-  for (auto* matches : {&state.bindings_, &state.pairs_}) {
-    for (MatchPtr& match : *matches) {
-      if (is_unknown(match->delta.cost)) match = make_match(match->rule, match->binding, nullptr);
-    }
+  PathSearch paths(*graph_);
+  for (const MatchPtr& match : matches_.unsettled()) {
+    if (match->is_priced() || rule(match->rule).is_disconnected) continue;
+    state.matches_.remove(match);
+    state.place(make_match(match->rule, match->binding, nullptr), paths);
   }
-  std::unique_ptr<Reachability> reach;
-  state.list(reach);
-  return state;
-}
-
-State State::unlisted() const {
-  State state;
-  state.graph_ = graph_;
-  state.setting_ = setting_;
-  state.cost_ = cost_;
-  state.taso_hash_ = taso_hash_;
-  state.bindings_ = bindings_;
-  state.pairs_ = pairs_;
+  for (MatchPtr& pair : state.pairs_) {
+    if (pair->is_priced()) continue;
+    state.matches_.remove(pair, false);
+    pair = make_match(pair->rule, pair->binding, nullptr);
+    state.matches_.add(pair, MatchIndex::Freedom::kFree, false);
+  }
   return state;
 }
 
@@ -187,42 +189,64 @@ void State::find_all() {
     if (!graph_->is_live(id) || graph_->node(id).op < 0) continue;
     for (int rule : setting_->by_anchor[at(graph_->node(id).op)]) anchors.push_back({rule, id});
   }
-  bindings_ = find_at(anchors, nullptr);
+  PathSearch paths(*graph_);
+  for (const MatchPtr& match : find_at(anchors, nullptr)) place(match, paths);
 }
 
-// Keeps the parent's bindings that have nothing to do with what changed and finds the others anew.
+// Keeps the parent's matches that have nothing to do with what changed and finds the others anew.
 // A match follows from its nodes and their neighbours, so neighbours of touched nodes count too.
-void State::find_near(const State& parent, const std::vector<NodeId>& touched) {
+void State::find_near(const std::vector<NodeId>& touched) {
   std::vector<char> near(graph_->num_slots(), 0);
-  std::vector<NodeId> marked;
+  std::vector<NodeId> marked, gone;
   const auto mark = [&](NodeId id) {
     if (id != kNoNode && !near[at(id)]) near[at(id)] = 1, marked.push_back(id);
   };
   for (NodeId id : touched) {
+    if (!graph_->is_live(id)) {
+      gone.push_back(id);
+      continue;
+    }
     mark(id);
     for (const Use& use : graph_->uses(id)) mark(use.node);
     for (const TensorRef& t : graph_->node(id).inputs) mark(t.node);
   }
-  const auto unchanged = [&](const std::vector<MatchPtr>& matches) {
-    std::vector<MatchPtr> kept;
-    kept.reserve(matches.size());
-    for (const MatchPtr& match : matches) {
-      bool changed = false;
-      match->binding.for_each_node(
-          [&](NodeId id) { changed |= near[at(id)] != 0 || !graph_->is_live(id); });
-      if (!changed) kept.push_back(match);
-    }
-    return kept;
-  };
-  std::vector<MatchPtr> kept = unchanged(parent.bindings_);
-  for (MatchPtr& match : kept) {
-    if (!match->delta.is_local || is_unknown(match->delta.cost))
-      match = make_match(match->rule, match->binding, nullptr);
+  for (const auto* nodes : {&marked, &gone}) {
+    for (const MatchPtr& match : matches_.at(*nodes)) matches_.remove(match);
   }
-  pairs_ = unchanged(parent.pairs_);
-  const std::vector<MatchPtr> found = find_at(anchors_near(marked), &near);
-  bindings_.resize(kept.size() + found.size());
-  std::merge(kept.begin(), kept.end(), found.begin(), found.end(), bindings_.begin(), by_key);
+  PathSearch paths(*graph_);
+  for (const MatchPtr& match : MatchList(matches_.unsettled())) {
+    if (rule(match->rule).is_disconnected) continue;
+    matches_.remove(match);
+    place(make_match(match->rule, match->binding, nullptr), paths);
+  }
+  check_paths(paths);
+  for (const MatchPtr& match : find_at(anchors_near(marked), &near)) place(match, paths);
+  std::erase_if(pairs_, [&](const MatchPtr& pair) {
+    bool changed = false;
+    pair->binding.for_each_node(
+        [&](NodeId id) { changed |= near[at(id)] != 0 || !graph_->is_live(id); });
+    if (changed) matches_.remove(pair, false);
+    return changed;
+  });
+}
+
+void State::place(const MatchPtr& match, PathSearch& paths) {
+  using Freedom = MatchIndex::Freedom;
+  const int num_searches = paths.num_searches();
+  const bool legal = is_legal(*match, paths);
+  const bool is_free = legal && paths.num_searches() == num_searches;
+  matches_.add(match, is_free ? Freedom::kFree : legal ? Freedom::kEntangled : Freedom::kBlocked);
+}
+
+// A path may have come or gone anywhere.
+void State::check_paths(PathSearch& paths) {
+  const MatchList entangled = matches_.entangled(), blocked = matches_.blocked();
+  for (const MatchPtr& match : entangled) {
+    if (!is_legal(*match, paths)) matches_.block(match);
+  }
+  for (const MatchPtr& match : blocked) {
+    if (is_legal(*match, paths)) matches_.unblock(match);
+  }
 }
 
 // Every match that binds a marked node has its anchor at the end of that pattern node's route.
@@ -266,31 +290,39 @@ std::vector<State::Anchor> State::anchors_near(const std::vector<NodeId>& marked
   return anchors;
 }
 
-bool State::is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const {
-  if (!rule(match.rule).needs_convexity) return true;
-  if (!reach) reach = reachability();
+bool State::is_legal(const Match& match, PathSearch& paths) const {
   const bool with_constants = setting_->rules->is_faithful;
-  bool legal = true;
-  match.binding.for_each_node([&](NodeId from) {
-    if (graph_->node(from).is_constant && !with_constants) return;
-    match.binding.for_each_tensor([&](TensorRef t) {
-      if (!graph_->is_constant(t) || with_constants) legal = legal && !reach->reaches(from, t.node);
-    });
+  const Binding& binding = match.binding;
+  const auto is_apart = [&](NodeId from, TensorRef to) {
+    return to.node == kNoNode || (graph_->is_constant(to) && !with_constants) ||
+           !paths.leads(from, to.node);
+  };
+  const auto is_clear = [&](NodeId from, const OperandPattern& variable) {
+    if (graph_->node(from).is_constant && !with_constants) return true;
+    if (variable.kind != OperandPattern::Kind::kSequence)
+      return is_apart(from, binding.tensors[at(variable.var)]);
+    return std::ranges::all_of(binding.sequences[at(variable.var)],
+                               [&](TensorRef t) { return is_apart(from, t); });
+  };
+  return std::ranges::all_of(rule(match.rule).crossings, [&](const Crossing& crossing) {
+    const NodeId node = binding.nodes[at(crossing.node)];
+    return (node == kNoNode || is_clear(node, crossing.variable)) &&
+           std::ranges::all_of(binding.each_nodes[at(crossing.node)],
+                               [&](NodeId id) { return is_clear(id, crossing.variable); });
   });
-  return legal;
 }
 
-std::unique_ptr<Reachability> State::reachability() const {
-  return std::make_unique<Reachability>(*graph_, setting_->rules->is_faithful);
+Reachability State::reachability() const {
+  return Reachability(*graph_, setting_->rules->is_faithful);
 }
 
 // Pairs of unrelated places are looked up in each state: which they are depends on all of the
 // graph, and there may be as many as nodes squared. What the parent knew of them is in pairs_.
-void State::find_pairs(std::unique_ptr<Reachability>& reach) {
+void State::find_pairs() {
   if (setting_->disconnected.empty()) return;
-  if (!reach) reach = reachability();
+  Reachability reach = reachability();
   Matcher matcher(*graph_, setting_->rules->is_commutative);
-  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach->unrelated(anchor, op); });
+  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
   std::vector<MatchPtr> found;
   for (int index : setting_->disconnected) {
     const OpIndex op = anchor_op(rule(index));
@@ -305,8 +337,13 @@ void State::find_pairs(std::unique_ptr<Reachability>& reach) {
       });
     }
   }
-  pairs_ = in_order(std::move(found));
-  std::erase_if(pairs_, [&](const MatchPtr& match) { return !is_legal(*match, reach); });
+  found = in_order(std::move(found));
+  PathSearch paths(*graph_);
+  std::erase_if(found, [&](const MatchPtr& match) { return !is_legal(*match, paths); });
+  const std::vector<MatchPtr> known = std::exchange(pairs_, std::move(found));
+  for (const MatchPtr& pair : missing_from(pairs_, known)) matches_.remove(pair, false);
+  for (const MatchPtr& pair : missing_from(known, pairs_))
+    matches_.add(pair, MatchIndex::Freedom::kFree, false);
 }
 
 // A pair that the parent knew; null if there is none that still holds.
@@ -314,27 +351,17 @@ MatchPtr State::known_pair(const std::vector<int32_t>& key) const {
   const auto at_key = std::lower_bound(
       pairs_.begin(), pairs_.end(), key,
       [](const MatchPtr& match, const std::vector<int32_t>& k) { return match->key < k; });
-  const bool holds = at_key != pairs_.end() && (*at_key)->key == key && (*at_key)->delta.is_local &&
-                     !is_unknown((*at_key)->delta.cost);
+  const bool holds = at_key != pairs_.end() && (*at_key)->key == key && (*at_key)->is_settled();
   return holds ? *at_key : nullptr;
-}
-
-void State::list(std::unique_ptr<Reachability>& reach) {
-  matches_.clear();
-  matches_.reserve(bindings_.size() + pairs_.size());
-  for (const MatchPtr& match : bindings_) {
-    if (is_legal(*match, reach)) matches_.push_back(match);
-  }
-  const auto middle = matches_.insert(matches_.end(), pairs_.begin(), pairs_.end());
-  std::inplace_merge(matches_.begin(), middle, matches_.end(), by_key);
 }
 
 Reasons State::explain(int rule_index) const {
   const Rule& explained = rule(rule_index);
   Reasons reasons;
-  std::unique_ptr<Reachability> reach;
+  PathSearch paths(*graph_);
+  std::optional<Reachability> reach;
   Matcher matcher(*graph_, setting_->rules->is_commutative, &reasons);
-  if (explained.is_disconnected) reach = reachability();
+  if (explained.is_disconnected) reach.emplace(reachability());
   matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach->unrelated(anchor, op); });
   const OpIndex op = anchor_op(explained);
   for (size_t i = 0; i < graph_->num_slots(); ++i) {
@@ -342,7 +369,7 @@ Reasons State::explain(int rule_index) const {
     if (!graph_->is_live(id) || graph_->node(id).op != op) continue;
     matcher.match(explained, id, [&](const Binding& binding) {
       const MatchPtr match = make_match(rule_index, binding, &reasons);
-      if (match && !is_legal(*match, reach)) ++reasons["a path leaves the match and comes back"];
+      if (match && !is_legal(*match, paths)) ++reasons["a path leaves the match and comes back"];
     });
   }
   return reasons;

@@ -8,7 +8,7 @@
 #include "graph/reachability.h"
 #include "rewrite/matcher.h"
 #include "rule/rule.h"
-#include "search/delta.h"
+#include "search/match_index.h"
 
 namespace xflowrl {
 
@@ -28,14 +28,6 @@ struct Setting {
           bool taso_hash);
 };
 
-// A rule bound to one place of a graph, and what applying it changes.
-struct Match {
-  int rule = 0;
-  Binding binding;
-  Delta delta;
-  std::vector<int32_t> key;  // rule and creation numbers of what it binds: the order of listing
-};
-using MatchPtr = std::shared_ptr<const Match>;
 // Names of the tensors that a match binds in its graph: variables, then each node's first output.
 std::vector<std::string> tensor_names(const Graph& graph, const Match& match);
 
@@ -56,8 +48,6 @@ class State {
   State repriced() const;
   // Are the cost and what each match changes known?
   bool is_priced() const;
-  // The same without the list of matches. Other states may be made from it.
-  State unlisted() const;
 
   // A repriced state has the very same graph; other states have graphs of their own.
   const std::shared_ptr<const Graph>& graph() const { return graph_; }
@@ -66,7 +56,11 @@ class State {
   const Cost& cost() const { return cost_; }
   uint64_t taso_hash() const { return taso_hash_; }
   // Ordered by rule, then by creation of the nodes. Costs are NaN where a signature is unknown.
-  const std::vector<MatchPtr>& matches() const { return matches_; }
+  const MatchList& matches() const { return matches_.listed(); }
+  // The first k of them by rank: see MatchIndex.
+  std::vector<MatchPtr> best(size_t k, double rounding_ms) const {
+    return matches_.best(k, rounding_ms);
+  }
   // Why places that begin to match rule number `rule` fail.
   Reasons explain(int rule) const;
 
@@ -80,25 +74,25 @@ class State {
   };
 
   void find_all();
-  void find_near(const State& parent, const std::vector<NodeId>& touched);
+  void find_near(const std::vector<NodeId>& touched);
+  void place(const MatchPtr& match, PathSearch& paths);
+  void check_paths(PathSearch& paths);
   std::vector<MatchPtr> find_at(const std::vector<Anchor>& anchors,
                                 const std::vector<char>* near) const;
   MatchPtr make_match(int rule, const Binding& binding, Reasons* reasons) const;
   std::vector<Anchor> anchors_near(const std::vector<NodeId>& marked) const;
-  void find_pairs(std::unique_ptr<Reachability>& reach);
+  void find_pairs();
   MatchPtr known_pair(const std::vector<int32_t>& key) const;
-  std::unique_ptr<Reachability> reachability() const;
-  // `reach` is made when it is first needed.
-  bool is_legal(const Match& match, std::unique_ptr<Reachability>& reach) const;
-  void list(std::unique_ptr<Reachability>& reach);
+  Reachability reachability() const;
+  // Convexity: would applying it close no cycle?
+  bool is_legal(const Match& match, PathSearch& paths) const;
 
   std::shared_ptr<const Graph> graph_;
   std::shared_ptr<const Setting> setting_;
   Cost cost_;
   uint64_t taso_hash_ = 0;
-  std::vector<MatchPtr> bindings_;  // of connected sources, by key; convexity not looked at
-  std::vector<MatchPtr> pairs_;     // legal ones of disconnected sources, by key
-  std::vector<MatchPtr> matches_;
+  MatchIndex matches_;
+  std::vector<MatchPtr> pairs_;  // those of disconnected sources, by key
 };
 
 }  // namespace xflowrl
