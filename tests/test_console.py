@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from xflowrl.console import ProgressBar, real_table, result_table, share_spent
+from xflowrl.console import (
+    ProgressBar,
+    SweptJob,
+    job_table,
+    print_jobs,
+    real_table,
+    result_table,
+    share_spent,
+)
 from xflowrl.problem import Budget, Problem
 from xflowrl.run_folder import GraphRecord, Quartiles, Real, Verified, read_result
 
@@ -72,6 +80,34 @@ def test_table_tells_what_went_wrong(
 ) -> None:
     assert shown not in render(entry)
     assert shown in render(replace(entry, **changes))
+
+
+def test_a_sweep_is_readable_in_80_columns(entry: GraphRecord) -> None:
+    record = replace(read_result(Path(__file__).parent / "run_folder_schema_1"), results=(entry,))
+    name = "ppo-squeezenet-i1000-s0-train_iterations3"
+    jobs = [SweptJob(name, record, 12.5, ""), SweptJob("b", None, 0.1, "error: it is " + "x" * 30)]
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(job_table(jobs, title="2 jobs", is_narrow=True))
+    text = console.export_text()
+    for part in ("cost ms", "seconds", "0.4", "0.3", "25.0%", "2.000", "12.5", "equal"):
+        assert part in text
+    assert "…" not in text
+    assert name in "".join(line[: line.find("  ")].strip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize(("error", "hint"), [("", ""), ("failed", "resume=sweep")])
+def test_a_sweep_that_is_not_whole_says_how_to_go_on(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: str,
+    hint: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    print_jobs([SweptJob("a", None, 1.0, error)], total=1, folder=tmp_path / "sweep")
+    said = capsys.readouterr().out
+    assert hint in said
+    assert ("to go on" in said) == bool(hint)
 
 
 def test_share_is_that_of_the_tightest_limit() -> None:

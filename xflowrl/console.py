@@ -241,14 +241,16 @@ class SweptJob(NamedTuple):
     error: str
 
 
-def job_table(jobs: Sequence[SweptJob], *, title: str) -> Table:
-    """What the jobs of a sweep came to, a row a job."""
+def job_table(jobs: Sequence[SweptJob], *, title: str, is_narrow: bool = False) -> Table:
+    """What the jobs of a sweep came to, a row a job; `is_narrow` has what fits in 80 columns."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("job")
-    for column in ("cost ms", "best ms", "saved", "speed-up", "noise", "train s", "search s"):
-        table.add_column(column, justify="right")
-    table.add_column("seconds", justify="right")
-    table.add_column("verdict")
+    table.pad_edge, table.collapse_padding = not is_narrow, is_narrow
+    table.add_column("job", overflow="fold")
+    columns = ["cost ms", "best ms", "saved", "speed-up"]
+    columns += ["seconds"] if is_narrow else ["noise", "train s", "search s", "seconds"]
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict", overflow="fold")
     for job in jobs:
         o = Outcome.of(job.record) if job.record is not None else None
         numbers = [
@@ -261,8 +263,8 @@ def job_table(jobs: Sequence[SweptJob], *, title: str) -> Table:
             (o.optimisation_s if o else None, "{:.2f}"),
         ]
         cells = [form.format(value) if value is not None else "-" for value, form in numbers]
-        verdict = Text(job.error) if job.error else Text(o.verified if o else "-")
-        table.add_row(job.name, *cells, f"{job.seconds:.1f}", verdict)
+        cells = [*cells[: len(columns) - 1], f"{job.seconds:.1f}"]
+        table.add_row(job.name, *cells, Text(job.error or (o.verified if o else "-")))
     return table
 
 
@@ -272,8 +274,12 @@ def print_jobs(jobs: Sequence[SweptJob], *, total: int | None, folder: Path) -> 
     counts = f"{len(jobs)}{f' of {total}' if total else ''} jobs"
     title = f"{counts}, {num_failed} failed" if num_failed else counts
     with printing():
-        _wide_console().print(job_table(jobs, title=title))
-        print(f"sweep folder: {os.path.relpath(folder)}", flush=True)
+        console = _wide_console()
+        console.print(job_table(jobs, title=title, is_narrow=console.width < 130))
+        where = os.path.relpath(folder)
+        print(f"sweep folder: {where}", flush=True)
+        if num_failed or len(jobs) < (total or 0):
+            print(f"to go on: python -m xflowrl.run resume={where}", flush=True)
 
 
 class StatusLine(_Shown, Watcher):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from xflowrl.candidates import Candidate, diverse
 from xflowrl.delivery import copy_file, move_file, work_name, workshop
@@ -101,6 +101,8 @@ class Judge:
     Args:
         draws: sets of weights and inputs that original and result are compared on.
         measure: race; without it what the search found is delivered if it is proven.
+        when: "now", at the end of a run; "deferred", when the run is resumed: timings of a sweep
+            are then made in one pass, after all of its searches.
         max_s: at most so long for the race.
         runtime: where they race.
         device: where it runs: "cpu" or "cuda".
@@ -113,6 +115,7 @@ class Judge:
         *,
         draws: int = 3,
         measure: bool = True,
+        when: Literal["now", "deferred"] = "now",
         max_s: float = 10.0,
         runtime: str = "onnxruntime",
         device: str = "cpu",
@@ -123,6 +126,7 @@ class Judge:
             raise ValueError(f"judge.draws is {draws}: give at least 1")
         self._draws = draws
         self._measure = measure
+        self.is_deferred = when == "deferred"
         self._max_s = max_s
         runtimes_on(device, group="judge")
         self._runtime = open_runtime(

@@ -34,13 +34,15 @@ class SearchFile:
 
     Args:
         is_resumed: go on with what is there; otherwise it is removed.
+        keeps_result: write what was found, however short a search it was.
 
     Raises:
         ValueError: what is there is no such file.
     """
 
-    def __init__(self, path: Path, *, is_resumed: bool) -> None:
+    def __init__(self, path: Path, *, is_resumed: bool, keeps_result: bool = False) -> None:
         self._path = path
+        self._keeps_result = keeps_result
         self._saved_s = time.monotonic()
         self._result: dict[str, Any] | None = None
         self.before: Progress | None = None
@@ -64,7 +66,7 @@ class SearchFile:
 
     def finish(self, result: Result) -> None:
         """Writes what was found, if finding it again would take long."""
-        if not self.is_due() and not self._path.exists():
+        if not (self._keeps_result or self.is_due() or self._path.exists()):
             return
         plain = {f.name: getattr(result, f.name) for f in fields(Result) if f.name not in _MODELS}
         self._write(progress=None, result=plain)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -63,11 +65,17 @@ def _optimize(job: Job, *, is_resumed: bool) -> float:
         kept = job.folder / "checkpoints"
         goes_on = is_resumed and "resume" in job.config["agent"] and (kept / "resume.ckpt").exists()
         agent = job.agent(resume=str(kept / "resume.ckpt")) if goes_on else job.agent()
-        problems = [
-            replace(
-                problem, checkpoint=SearchFile(kept / f"search-{i}.json", is_resumed=is_resumed)
+        files = (
+            SearchFile(
+                kept / f"search-{index}.json",
+                is_resumed=is_resumed,
+                keeps_result=judge.is_deferred,
             )
-            for i, problem in enumerate(job.problems())
+            for index in itertools.count()
+        )
+        problems = [
+            replace(problem, checkpoint=file)
+            for problem, file in zip(job.problems(), files, strict=False)
         ]
         logger.info("graphs: %s", ", ".join(problem.name for problem in problems))
         tracker.begin(problems)
@@ -88,15 +96,27 @@ def _optimize(job: Job, *, is_resumed: bool) -> float:
             write_record(job.folder, trace_record(results))
             judged = {e.graph: e for e in before.results if e.is_final} if before else {}
             train_s = getattr(agent, "train_s", 0.0)
-            record = _deliver(job, results, judge, problems, train_s=train_s, judged=judged)
+            is_searched = before is not None and not any(e.was_interrupted for e in before.results)
+            is_deferred = judge.is_deferred and not is_searched
+            record = _deliver(
+                job,
+                results,
+                None if is_deferred else judge,
+                problems,
+                train_s=train_s,
+                judged=judged,
+            )
             tracker.finish(results, record)
             tracker.failed(job.interrupts.exit_code)
             if job.sweep is None:
                 with printing():
                     print_tables(record.results)
+                    if is_deferred:
+                        place = os.path.relpath(job.folder)
+                        print(f"judge it: python -m xflowrl.run {shlex.quote('resume=' + place)}")
                     print(f"run folder: {os.path.relpath(job.folder)}", flush=True)
         is_whole = not job.interrupts.exit_code
-        write_record(job.folder, replace(record, finished=is_whole))
+        write_record(job.folder, replace(record, finished=is_whole and not is_deferred))
         if problems[0].rules.faithful:
             if job.sweep is None:
                 print("nothing is exported: with rules.faithful=true not all rules are sound")
@@ -133,7 +153,7 @@ def _recorded_before(folder: Path) -> RunRecord | None:
 def _deliver(
     job: Job,
     results: Sequence[Result],
-    judge: Judge,
+    judge: Judge | None,
     problems: Sequence[Problem],
     *,
     train_s: float,
@@ -144,15 +164,24 @@ def _deliver(
     The record is written anew with every model, so that a process that dies leaves what it has.
 
     Args:
+        judge: None leaves it to a later process.
         judged: what an earlier process came to, by graph.
     """
     from xflowrl.problem import StopReason
-    from xflowrl.run_folder import NOT_JUDGED, graph_record, run_record, undecided, write_record
+    from xflowrl.run_folder import (
+        DEFERRED,
+        NOT_JUDGED,
+        graph_record,
+        run_record,
+        undecided,
+        write_record,
+    )
 
     labels = {name: job.choices[name] for name in ("agent", "rules", "measurement")}
     labels["seed"] = job.config["seed"]
+    waiting = undecided(NOT_JUDGED if judge is not None else DEFERRED)
     entries = [
-        judged.get(result.graph) or graph_record(result, undecided(NOT_JUDGED), labels=labels)
+        judged.get(result.graph) or graph_record(result, waiting, labels=labels)
         for result in results
     ]
 
@@ -169,7 +198,7 @@ def _deliver(
         if problem.rules.faithful:
             reason = undecided("rules.faithful=true, not exported")
             entries[index] = graph_record(result, reason, labels=labels)
-        elif result.iterations or result.stop_reason != StopReason.INTERRUPTED:
+        elif judge and (result.iterations or result.stop_reason != StopReason.INTERRUPTED):
             with suppress(KeyboardInterrupt):
                 entries[index] = _judged(job, result, problem, judge, labels, files[index])
         entry = entries[index]
@@ -220,12 +249,12 @@ def model_files(graphs: Sequence[str]) -> list[str]:
 
 
 def command() -> None:
-    """`xflowrl-run`, the same under a name that shells can complete."""
-    main(optimize)
+    """`python -m xflowrl.run`; also `xflowrl-run`, a name that shells can complete."""
+    main(optimize, resumed)
 
 
 if __name__ == "__main__":
     # By its full name, so that there is one copy of this module, and jobs can be pickled.
     from xflowrl import run
 
-    main(run.optimize, resumed)
+    run.command()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 NOT_JUDGED = "interrupted before it was judged"
+DEFERRED = "judged when the run is resumed (judge.when=deferred)"
 
 
 def _key(meaning: str, **default: Any) -> Any:
@@ -171,7 +172,13 @@ class GraphRecord:
     @property
     def is_final(self) -> bool:
         """Whether neither its search nor its judging was cut short."""
-        return self.stop_reason != "interrupted" and self.verified.detail != NOT_JUDGED
+        is_judged = self.verified.detail not in (NOT_JUDGED, DEFERRED)
+        return is_judged and not self.was_interrupted
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether its search was cut short."""
+        return self.stop_reason == "interrupted"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,6 +111,12 @@ def test_an_unknown_preset_is_one_line(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def test_a_word_that_is_no_option_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "xflowrl.run", "help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stderr == "error: 'help' is no option: give KEY=VALUE; --help shows what there is\n"
+
+
 def test_completion_knows_groups_and_options(tmp_path: Path) -> None:
     line = "xflowrl-run agent=ta"
     done = subprocess.run(

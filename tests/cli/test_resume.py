@@ -18,7 +18,9 @@ from unittest.mock import patch
 import pytest
 
 from xflowrl.cli.resume import claimed, repeated, resumed
+from xflowrl.cli.sweeps import ended_jobs
 from xflowrl.rerun import differing
+from xflowrl.run import command
 from xflowrl.run_folder import read_metrics, read_result, read_traces
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -27,7 +29,10 @@ QUICK = (
     *("measurement=roofline", "wandb.mode=disabled", "judge.measure=false", "judge.draws=1"),
     "budget.max_iterations=30",
 )
-COMMAND = "from xflowrl import run; from xflowrl.cli import jobs, resume; jobs.main(run.optimize, resume.resumed)"
+COMMAND = (
+    "from xflowrl import run; from xflowrl.cli import jobs, resume; "
+    "jobs.main(run.optimize, resume.resumed)"
+)
 
 # Ends as a kill does, where a function is called for the nth time.
 KILLED = """
@@ -103,6 +108,35 @@ def test_a_killed_run_comes_to_the_same(
     assert (once_more.returncode, once_more.stdout) == (0, "run folder: killed (finished before)\n")
 
 
+def test_what_is_deferred_is_judged_when_the_run_is_resumed(tmp_path: Path) -> None:
+    options = ("graph=networks", "graph.names=[squeezenet,nasrnn]", "agent=random_search", *QUICK)
+    run(tmp_path, *options, "hydra.run.dir=whole")
+    done = run(tmp_path, *options, "hydra.run.dir=later", "judge.when=deferred")
+    assert done.returncode == 0, done.stderr
+    assert "judge it: python -m xflowrl.run resume=later" in done.stdout
+    record = read_result(tmp_path / "later")
+    assert not record.finished
+    assert not any(entry.best_onnx or entry.is_final for entry in record.results)
+    assert all(entry.optimisation_s > 0 for entry in record.results)
+    killed = run(tmp_path, "resume=later", before=killed_at(JUDGING, 2))  # the second of two
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    no_search = "from xflowrl.agents.attempt import Attempt\nAttempt.matches = None"
+    again = run(tmp_path, "resume=later", before=no_search)
+    assert again.returncode == 0, again.stderr
+    assert [*differing(tmp_path / "whole", tmp_path / "later")] == []
+    for model in (tmp_path / "whole").glob("*.onnx"):
+        assert (tmp_path / "later" / model.name).read_bytes() == model.read_bytes()
+
+
+def test_a_sweep_is_judged_in_one_pass(tmp_path: Path) -> None:
+    options = ("-m", "graph=tiny", "agent=greedy,taso", "judge.when=deferred", *QUICK)
+    assert run(tmp_path, *options, "hydra.sweep.dir=s").returncode == 0
+    jobs = [tmp_path / "s" / number for number in "01"]
+    assert not any((job / "best.onnx").exists() for job in jobs)
+    assert run(tmp_path, "resume=s").returncode == 0
+    assert all(read_result(job).finished and (job / "best.onnx").exists() for job in jobs)
+
+
 def test_what_was_judged_is_kept(tmp_path: Path) -> None:
     options = ("graph=networks", "graph.names=[tiny,squeezenet]", "agent=greedy", *QUICK)
     run(tmp_path, *options, "hydra.run.dir=a", before=killed_at(JUDGING, 2))
@@ -143,12 +177,22 @@ def test_a_sweep_keeps_continues_and_starts(tmp_path: Path) -> None:
     folders = [tmp_path / "s" / str(number) for number in range(3)]
     assert [(folder / "result.json").exists() for folder in folders] == [True, True, False]
     made = (folders[0] / "result.json").stat().st_mtime_ns
+    (kept,) = ended_jobs(tmp_path / "s")
     done = run(tmp_path, "resume=s")
     assert done.returncode == 0, done.stderr
     assert (folders[0] / "result.json").stat().st_mtime_ns == made
+    lines = (tmp_path / "s" / "jobs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["job"] for line in lines] == [0, 1, 2]
+    assert ended_jobs(tmp_path / "s")[0] == kept
     assert [read_result(folder).finished for folder in folders] == [True] * 3
     agents = [read_result(folder).results[0].agent for folder in folders]
     assert agents == ["greedy", "beam", "taso"]
+
+
+def test_the_command_with_completion_resumes_too(tmp_path: Path) -> None:
+    refused = pytest.raises(SystemExit, match="there is no such folder")
+    with chdir(tmp_path), patch.object(sys, "argv", ["xflowrl-run", "resume=none"]), refused:
+        command()
 
 
 def test_a_job_of_a_sweep_with_other_options_starts_anew(tmp_path: Path) -> None:
@@ -174,12 +218,15 @@ def test_a_job_of_a_preset_sweep_is_a_run(tmp_path: Path) -> None:
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     run(tmp_path, "graph=tiny", "agent=greedy", *QUICK, "hydra.run.dir=a")
     (tmp_path / "a" / "result.json").unlink()
-    with claimed(tmp_path / "a", []):
-        done = run(tmp_path, "resume=a")
-    assert done.returncode == 1
+    recorded = (tmp_path / "a" / ".hydra" / "config.yaml").read_text()
     message = f"error: {tmp_path}/a: process {os.getpid()} works there; wait until it has ended"
-    assert done.stderr.startswith(message)
-    assert not (tmp_path / "a" / "result.json").exists()
+    for again in (["resume=a"], ["graph=tiny", "agent=beam", *QUICK, "hydra.run.dir=a"]):
+        with claimed(tmp_path / "a", []):
+            done = run(tmp_path, *again)
+        assert done.returncode == 1
+        assert done.stderr.startswith(message)
+        assert not (tmp_path / "a" / "result.json").exists()
+        assert (tmp_path / "a" / ".hydra" / "config.yaml").read_text() == recorded
     run(tmp_path, "-m", "graph=tiny", "agent=greedy", *QUICK, "hydra.sweep.dir=s")
     with claimed(tmp_path / "s", [], file=".lock"):
         done = run(tmp_path, "resume=s")

@@ -28,7 +28,7 @@ def sweep(
 
     def call(*arguments: str) -> tuple[int, list[str], list[str]]:
         monkeypatch.chdir(tmp_path)
-        options = ["-m", *QUICK, "hydra.sweep.dir=sweep", *arguments]
+        options = [*QUICK, "-m", "hydra.sweep.dir=sweep", *arguments]  # in any place
         monkeypatch.setattr(sys, "argv", ["xflowrl.run", *options])
         code = 0
         try:
@@ -146,8 +146,8 @@ def test_the_time_left_is_that_of_the_jobs_that_ended(tmp_path: Path) -> None:
     lines = ended(0, 50.0) + ended(1, 150.0) + ended(1, 160.0) + ended(2, 200.0) + '{"job": 3, "na'
     (tmp_path / "jobs.jsonl").write_text(lines)
     assert [job.job for job in ended_jobs(tmp_path)] == [0, 1, 2]
-    assert time_left(tmp_path, 150.0) == ", ETA 75 s"  # 50 s for 2, and 3 are left
-    assert time_left(tmp_path, 1300.0) == ", ETA 30 min"
+    assert time_left(tmp_path, 150.0) == ", ETA 50 s"  # 50 s for 2, 1 is kept, and 2 are left
+    assert time_left(tmp_path, 1300.0) == ", ETA 20 min"
 
 
 def test_jobs_in_other_processes_are_jobs_of_the_sweep(sweep: Sweep, tmp_path: Path) -> None:

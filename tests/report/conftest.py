@@ -32,7 +32,7 @@ def make_run(real_run: Path) -> MakeRun:
     """Makes a copy of the real run: `make_run(folder, {"agent.alpha": 1.2}, seed=1, agent="beam")`.
 
     Options are replaced in the configuration, or taken out (`...`), all else in the one entry of
-    `result.json`; `train_s` and `metrics` are those of the run.
+    `result.json`; `train_s`, `finished` and `metrics` are those of the run.
     """
 
     def make(folder: Path, options: dict[str, Any] | None = None, /, **changes: Any) -> Path:
@@ -49,6 +49,7 @@ def make_run(real_run: Path) -> MakeRun:
         (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
         record = json.loads((folder / "result.json").read_text())
         record["train_s"] = changes.pop("train_s", 0.0)
+        record["finished"] = changes.pop("finished", True)
         metrics = changes.pop("metrics", None)
         if metrics is not None:
             text = "".join(json.dumps(row) + "\n" for row in metrics)

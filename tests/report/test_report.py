@@ -82,6 +82,14 @@ def panels(page_text: str) -> dict[str, Any]:
     return content
 
 
+def test_the_table_says_whether_a_run_came_to_its_end(tmp_path: Path, make_run: MakeRun) -> None:
+    for name, is_finished in (("0", True), ("1", False)):
+        make_run(tmp_path / "runs" / name, finished=is_finished)
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--formats", "svg"]) == 0
+    rows = read_rows(tmp_path / "out" / "summary.csv")
+    assert {row["run"]: row["status"] for row in rows} == {"0": "done", "1": "interrupted"}
+
+
 def test_the_table_has_what_the_results_have(sweep: Path, report: Path) -> None:
     rows = {row["run"]: row for row in read_rows(report / "summary.csv")}
     assert len(rows) == 14

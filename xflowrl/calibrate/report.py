@@ -73,7 +73,7 @@ def write_scatter(path: Path, rows: Sequence[Row]) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        _log.warning('no scatter is drawn: run pip install "xflowrl[dev]" for matplotlib')
+        _log.warning('no scatter is drawn: run pip install "xflowrl[report]" for matplotlib')
         return
     first, latencies = rows[0], Latencies.of(rows)
     figure = Figure(figsize=(5.5, 5), layout="constrained")

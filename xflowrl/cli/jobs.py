@@ -31,7 +31,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from xflowrl.cli.interrupts import EndNow, Interrupts
 from xflowrl.cli.naming import run_name
-from xflowrl.cli.resume import CommandLine, claimed, quoted
+from xflowrl.cli.resume import CommandLine, arranged, claimed, quoted, refuse_claimed
 from xflowrl.cli.sweeps import SayJob, as_choices, jobs_of, use_combinations
 from xflowrl.options import (
     build,
@@ -148,10 +148,11 @@ class RefuseBadConfig(Callback):
     """Checks a single run's configuration before its folder is made, and claims that of a sweep."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Ends the process with one line if the configuration is bad."""
+        """Ends the process with one line if it is bad, or another one works in the folder."""
         try:
             _check(_plain(config, resolve=False))
-        except (ValueError, MemoryError) as error:
+            refuse_claimed(Path(config.hydra.run.dir).absolute())
+        except (ValueError, MemoryError, OSError) as error:
             # Hydra turns exceptions of callbacks into warnings, but lets an exit through.
             sys.exit(f"error: {one_line(error)}")
 
@@ -185,7 +186,7 @@ def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLi
     interrupts = Interrupts()
     try:
         line = read_fn(sys.argv[1:])
-        sys.argv[1:] = line.arguments
+        sys.argv[1:] = arranged(line.arguments)
 
         @functools.wraps(task)
         def run_job(config: DictConfig) -> float | None:
@@ -268,7 +269,9 @@ def _refuse_code(arguments: Sequence[str]) -> None:
 
 def _unreadable(override: str) -> str:
     """That an argument does not follow Hydra's grammar, and how it does: quoted."""
-    name, _, value = override.partition("=")
+    name, has_value, value = override.partition("=")
+    if not has_value:
+        return f"{override!r} is no option: give KEY=VALUE; --help shows what there is"
     if not override.isprintable():
         return f"Error parsing override {override!r}: rename what is no plain text"
     remedy = shlex.quote(f"{name}={quoted(value)}")

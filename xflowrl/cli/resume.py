@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TextIO
 
 import yaml  # type: ignore[import-untyped]
 
@@ -102,6 +103,19 @@ def repeated(arguments: Sequence[str]) -> CommandLine:
     return CommandLine([*given, "hydra.mode=RUN", *arguments[1:]], recorded=folder)
 
 
+def arranged(arguments: Sequence[str]) -> list[str]:
+    """What Hydra reads as it is meant, `-m` and the folder behind `-cp` wherever they are.
+
+    Of options before and behind `-m` its parser takes the first alone; it looks for the folder
+    beside its own.
+    """
+    given = list(arguments)
+    for before, (index, argument) in zip(given, enumerate(given[1:], 1), strict=False):
+        if before in ("-cp", "--config-path") and Path(argument).is_dir():
+            given[index] = str(Path(argument).absolute())
+    return sorted(given, key=lambda argument: argument not in ("-m", "--multirun"))
+
+
 def _begun_run(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder; give that of a run")
@@ -149,22 +163,37 @@ def claimed(folder: Path, overrides: Sequence[str], *, file: str = ".hydra/lock"
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as lock:
-        lock.seek(0)
-        try:
-            before = json.loads(lock.read() or "{}")
-        except ValueError:
-            before = {}
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{folder}: process {before.get('pid', 'unknown')} works there; wait until it has "
-                f"ended, or end it"
-            ) from None
-        except OSError as error:  # there are network file systems that cannot
-            logger.warning("%s cannot be locked: %s; let no other process in", path, error.strerror)
+        before = _lock(lock, folder)
         with space_for(path):
             lock.truncate(0)
             lock.write(json.dumps({"pid": os.getpid(), "overrides": [*overrides]}))
             lock.flush()
         yield before.get("overrides", [*overrides]) == [*overrides]
+
+
+def refuse_claimed(folder: Path) -> None:
+    """Raises ValueError if another process works in the folder of a run; changes nothing there."""
+    path = folder / ".hydra" / "lock"
+    if path.exists():
+        with path.open("r+", encoding="utf-8") as lock:
+            _lock(lock, folder)
+
+
+def _lock(lock: TextIO, folder: Path) -> dict[str, Any]:
+    """Locks a file until it is closed, and returns what it says of the process before."""
+    lock.seek(0)
+    try:
+        before: dict[str, Any] = json.loads(lock.read() or "{}")
+    except ValueError:
+        before = {}
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(
+            f"{folder}: process {before.get('pid', 'unknown')} works there; wait until it has "
+            f"ended, or end it"
+        ) from None
+    except OSError as error:  # there are network file systems that cannot
+        where = lock.name
+        logger.warning("%s cannot be locked: %s; let no other process in", where, error.strerror)
+    return before

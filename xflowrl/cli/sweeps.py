@@ -185,6 +185,7 @@ class SayJob:
         self._errors: list[str] = []
         self._num_warnings = 0
         self._began_s = time.monotonic()
+        self._result_before = self._result_time()
 
     def __enter__(self) -> Self:
         self._handlers = [h for h in logging.root.handlers if type(h) is logging.StreamHandler]
@@ -214,14 +215,26 @@ class SayJob:
             seconds=time.monotonic() - self._began_s,
             ended=time.time(),
         )
-        path = self._sweep / "jobs.jsonl"
-        with space_for(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(ended)) + "\n")
+        if not self._is_kept(ended):
+            path = self._sweep / "jobs.jsonl"
+            with space_for(path), path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(ended)) + "\n")
         if ended.exit_code:
             more = f" (and {len(self._errors) - 1} more)" if len(self._errors) > 1 else ""
             print(f"{self._title()}: {ended.error or 'error'}{more}", file=sys.stderr, flush=True)
         elif (self._folder / "result.json").exists():
             print(f"{self._title()}: {outcome_line(read_result(self._folder))}", flush=True)
+
+    def _is_kept(self, ended: EndedJob) -> bool:
+        """Whether it ended well before the sweep was resumed: nothing ran, its line holds."""
+        if ended.exit_code or self._result_before is None:
+            return False
+        was_done = any(j.job == ended.job and not j.exit_code for j in ended_jobs(self._sweep))
+        return was_done and self._result_time() == self._result_before
+
+    def _result_time(self) -> int | None:
+        path = self._folder / "result.json"
+        return path.stat().st_mtime_ns if path.exists() else None
 
     def _title(self) -> str:
         total = len(jobs_of(self._sweep))
@@ -239,10 +252,13 @@ def time_left(sweep: Path, now: float) -> str:
     """`, ETA 3 min`: the time that the jobs which ended took, for those that have not."""
     plan = _plan(sweep)
     began, total = plan.get("began", now), len(plan.get("jobs", ()))
-    num_ended = sum(job.ended >= began for job in ended_jobs(sweep))
-    if not num_ended or total <= num_ended:
+    ended = ended_jobs(sweep)
+    num_ended = sum(job.ended >= began for job in ended)
+    num_kept = sum(job.ended < began and not job.exit_code for job in ended)  # of a resumed sweep
+    num_left = total - num_kept - num_ended
+    if not num_ended or num_left <= 0:
         return ""
-    left_s = (now - began) / num_ended * (total - num_ended)
+    left_s = (now - began) / num_ended * num_left
     return f", ETA {left_s:.0f} s" if left_s < 100 else f", ETA {left_s / 60:.0f} min"
 
 

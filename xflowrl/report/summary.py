@@ -31,15 +31,10 @@ def summary_rows(runs: Sequence[Run], found: Sequence[Entry]) -> list[dict[str, 
             rows[-1] |= {"seed": run.options.get("seed")}
             rows[-1] |= of_run[run.name]
         for entry in by_run.get(run.name, ()):
-            row = {"run": run.name, "status": _status(entry.record), **_row(entry)}
+            status = "done" if run.record and run.record.finished else "interrupted"
+            row = {"run": run.name, "status": status, **_row(entry)}
             rows.append(row | of_run[run.name])
     return _filled(rows)
-
-
-def _status(record: GraphRecord) -> str:
-    """Whether the search and the judging came to their ends."""
-    is_cut = record.stop_reason == "interrupted" or record.verified.detail.startswith("interrupted")
-    return "interrupted" if is_cut else "done"
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -26,7 +26,6 @@ function showView(host, views) {
   let view, box, bounds;
 
   views.forEach((one, index) => select.append(new Option(one.title, index)));
-  select.hidden = views.length < 2;
   select.addEventListener("change", () => open(views[select.value]));
   slider.addEventListener("input", () => step(follow.checked));
   host.querySelectorAll("[data-by]").forEach((button) => button.addEventListener("click", () => {
