@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "taso.prices": {"_engine", "measurement"},
     "env": {"_engine", "onnx_io", "measurement", "problem"},
     "agents": {"_engine", "problem", "env", "shortage"},
+    "agents.ppo.rank_process": {"measurement", "agents"},
     "taso.native": {"_engine", "onnx_io", "problem", "agents"},
     "costs": {"measurement"},
     "delivery": {"onnx_io", "shortage"},
@@ -144,7 +145,7 @@ MAY_IMPORT = {
 FENCES = {
     "torch": {"agents.ppo", "measurement.runtimes"},
     "torch_geometric": {"agents.ppo.policy"},
-    "pytorch_lightning": {"agents.ppo.training"},
+    "pytorch_lightning": {"agents.ppo.ranks", "agents.ppo.trainer", "agents.ppo.training"},
     "gymnasium": {"env"},
     "onnxruntime": {"measurement.runtimes", "onnx_io.folding"},
     "onnx": {"measurement.runtimes", "onnx_io", "proof", "soundness.reference"},

@@ -41,6 +41,16 @@ def sweep(
     return call
 
 
+@pytest.mark.slow  # processes take some seconds to start
+def test_trainings_by_two_processes_run_in_a_sweep(sweep: Sweep, tmp_path: Path) -> None:
+    training = ("agent.trainer.devices=2", "agent.train_iterations=2")
+    code, out, _ = sweep("agent=ppo", *training, "agent.num_samples=0,1")
+    assert code == 0, out
+    assert len(ended_jobs(tmp_path / "sweep")) == 2
+    files = [tmp_path / "sweep" / job / "checkpoints" / "last.pt" for job in "01"]
+    assert files[0].read_bytes() == files[1].read_bytes(), "the same training"
+
+
 def options_of(folder: Path, group: str) -> list[str]:
     """What the jobs of a sweep give to a group, a text a job."""
     return [" ".join(o for o in job if o.startswith(group)) for job in jobs_of(folder)]

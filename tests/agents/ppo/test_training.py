@@ -156,9 +156,8 @@ def test_training_in_bfloat16(relu_problem: MakeProblem, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("trainer", "message"),
     [
-        ({"devices": 2}, "'devices': 2.*one process on one device; give devices=1 strategy=auto"),
-        ({"strategy": "ddp"}, "'strategy': 'ddp', .*training is one process on one device"),
-        ({"strategy": "ddp_spawn"}, "'ddp_spawn'.*one process on one device"),
+        ({"strategy": "ddp_spawn"}, "'ddp_spawn'.*of one machine.*; give strategy=auto and num_no"),
+        ({"devices": 2, "num_nodes": 2}, "'num_nodes': 2.*processes of a training are of one mach"),
         ({"devices": 0}, "'devices': 0"),
         ({"strategy": "none"}, "invalid strategy name"),
         ({"accelerator": "abacus"}, "invalid accelerator name"),

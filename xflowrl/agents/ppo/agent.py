@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from xflowrl.env import VectorRewriteEnv, reward_from_name
 from xflowrl.problem import Budget, Log, Problem, Result
 
 if TYPE_CHECKING:
+    from xflowrl.agents.ppo.ranks import Seat
     from xflowrl.agents.ppo.training import Best, PPOModule
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class PPO:
 
     Training has limits of its own, apart from the budget of the problems, which covers inference:
     a greedy episode and `num_samples` sampled ones. The answer is the best graph seen in either;
-    Ctrl-C ends both.
+    Ctrl-C ends both. With several devices several processes train together (`PPOModule`).
     Deterministic in the seed, as long as `train_iterations` ends training and not `train_s`, and
     costs are prices.
 
@@ -115,6 +116,12 @@ class PPO:
             problems, log, attempt_fn, recall_fn=recall, is_interrupted=is_interrupted
         )
 
+    def train_beside(self, problems: Sequence[Problem], seat: Seat) -> None:
+        """Takes part in the training of another process, which logs and keeps what is found."""
+        torch.set_num_threads(self._num_threads)
+        module = self._module(self._initial_policy(problems[0]), problems, lambda *_: None)
+        self._train_module(module, seat, keep_best_fn=lambda: None)
+
     def _initial_policy(self, problem: Problem) -> Policy:
         if self._checkpoint is not None:
             return load_policy(self._checkpoint, problem.rules)
@@ -129,37 +136,15 @@ class PPO:
 
         Returns the best graph seen by id of problem, and whether Ctrl-C ended it.
         """
-        from xflowrl.agents.ppo.training import PPOModule, train  # Lightning takes seconds
+        from xflowrl.agents.ppo.ranks import FirstSeat  # Lightning takes seconds
 
-        learning, cut = self._learning, []
-        for problem in problems:
-            nodes = max(len(problem.model.graph), MIN_EPISODE_STEPS)
-            budget = Budget(max_iterations=learning.max_episode_steps or nodes)
-            cut.append(replace(problem, budget=budget))
-        envs = VectorRewriteEnv(cut, learning.num_envs, reward_fn=self._reward_fn)
-        module = PPOModule(
-            policy,
-            envs,
-            learning,
-            num_iterations=self._train_iterations,
-            bootstraps=not getattr(self._reward_fn, "pays_at_end", False),
-            log_fn=log,
-        )
+        module = self._module(policy, problems, log)
+        seat = FirstSeat(self, [replace(problem, checkpoint=None) for problem in problems])
         if self._resume is not None:
             check_resumable(self._resume, policy, problems[0].rules)
         is_interrupted = False
         try:
-            train(
-                module,
-                self._trainer,
-                max_s=self._max_train_s,
-                max_wall_s=self._max_train_wall_s,
-                patience=self._train_patience,
-                folder=self._folder,
-                checkpoint_every=self._checkpoint_every,
-                resume=self._resume,
-                keep_best_fn=lambda: self._save(module, "best.pt"),
-            )
+            self._train_module(module, seat, keep_best_fn=lambda: self._save(module, "best.pt"))
         except (KeyboardInterrupt, SystemExit):
             is_interrupted = True
             logger.warning("training interrupted after %d iterations", module.iteration)
@@ -169,6 +154,42 @@ class PPO:
             policy.load_state_dict(module.best_weights)
         best = {id(problem): best for problem, best in zip(problems, module.best, strict=True)}
         return best, is_interrupted
+
+    def _module(self, policy: Policy, problems: Sequence[Problem], log: Log) -> PPOModule:
+        from xflowrl.agents.ppo.training import PPOModule
+
+        learning, cut = self._learning, []
+        for problem in problems:
+            nodes = max(len(problem.model.graph), MIN_EPISODE_STEPS)
+            budget = Budget(max_iterations=learning.max_episode_steps or nodes)
+            cut.append(replace(problem, budget=budget))
+        envs = VectorRewriteEnv(cut, learning.num_envs, reward_fn=self._reward_fn)
+        return PPOModule(
+            policy,
+            envs,
+            learning,
+            num_iterations=self._train_iterations,
+            bootstraps=not getattr(self._reward_fn, "pays_at_end", False),
+            log_fn=log,
+        )
+
+    def _train_module(
+        self, module: PPOModule, seat: Seat, *, keep_best_fn: Callable[[], None]
+    ) -> None:
+        from xflowrl.agents.ppo.trainer import train
+
+        train(
+            module,
+            self._trainer,
+            seat,
+            max_s=self._max_train_s,
+            max_wall_s=self._max_train_wall_s,
+            patience=self._train_patience,
+            folder=self._folder,
+            checkpoint_every=self._checkpoint_every,
+            resume=self._resume,
+            keep_best_fn=keep_best_fn,
+        )
 
     def _save(self, module: PPOModule, name: str) -> None:
         if self._folder is not None:

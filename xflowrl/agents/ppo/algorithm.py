@@ -170,8 +170,12 @@ def update(
     generator: torch.Generator,
     entropy_weight: float,
     backward_fn: Callable[[torch.Tensor], None] = torch.Tensor.backward,
+    mean_fn: Callable[[torch.Tensor], torch.Tensor] = lambda numbers: numbers,
 ) -> list[dict[str, float]]:
     """Epochs over the rollout in random minibatches (detail 6).
+
+    Args:
+        mean_fn: over all processes that learn together, of numbers that each has its own of.
 
     Returns:
         For each minibatch what `loss` gave, and `gradient_norm`, that before clipping.
@@ -202,7 +206,7 @@ def update(
             # The norm of all weights together (detail 11).
             parts["gradient_norm"] = nn.utils.clip_grad_norm_(weights, settings.max_gradient_norm)
             optimizer.step()
-            numbers = torch.stack([part.detach() for part in parts.values()]).tolist()
+            numbers = mean_fn(torch.stack([part.detach() for part in parts.values()])).tolist()
             updates.append(dict(zip(parts, numbers, strict=True)))
             # Early stopping by KL, as in OpenAI Spinning Up's PPO.
             if settings.max_kl is not None and updates[-1]["approx_kl"] > settings.max_kl:

@@ -87,6 +87,11 @@ def check_resumable(path: str | Path, policy: Policy, rules: RuleSet) -> None:
         )
 
 
+def num_processes_of(path: str | Path) -> int:
+    """How many processes an unfinished training had."""
+    return 1 + len(_read(path, "agent.resume", "resume.ckpt")["ppo"].get("others", []))
+
+
 def read_record(path: str | Path) -> dict[str, Any]:
     """The content of a policy's file.
 

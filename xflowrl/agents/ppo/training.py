@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import logging
-import sys
+import hashlib
 import time
-import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint
-from pytorch_lightning.plugins.io import TorchCheckpointIO
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from xflowrl.agents.ppo import algorithm
-from xflowrl.agents.ppo.checkpoint import describe_training, save_whole
+from xflowrl.agents.ppo.checkpoint import describe_training
 from xflowrl.agents.ppo.distribution import ActionDistribution
 from xflowrl.agents.ppo.features import make_batch
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.agents.ppo.settings import LearningSettings
 from xflowrl.env import Position, VectorRewriteEnv, observe
 from xflowrl.problem import Log
-from xflowrl.shortage import space_for
 
 # A mean return or a cost counts as better from this share of the initial cost on: progress that
 # noise makes must not keep a training alive.
 _PROGRESS = 1e-3
+
+# Between the seeds of two processes of a training: no other run's seed is likely to be there.
+_SEEDS_APART = 1_000_003
+
+_POLL_S = 0.001  # between looks at whether the others have arrived
 
 # What a resume needs beside weights, optimiser, environments and random numbers.
 _RESUMED = (
@@ -49,8 +47,29 @@ class Best:
     actions: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What one process brings to an iteration that all must judge alike."""
+
+    rules: list[str]  # of the actions taken, "" for STOP
+    ended: list[tuple[str, float, int]]  # last rule, return and length of each ended episode
+    explained_variance: float
+    best: list[Best]
+    improved_at: int
+    seconds: float
+    measure_s: float
+
+
+T = TypeVar("T")
+
+
 class PPOModule(pl.LightningModule):
     """One training step is one iteration: a rollout, then several epochs of updates on it.
+
+    Several processes each roll out environments of their own, with seeds of their own. Minibatches,
+    advantages normalised within each, are as large as with one process; their gradients are
+    averaged. Whatever decides how training goes on is exchanged, so that all decide alike and have
+    the same weights; the clock is that of the first.
 
     Attributes:
         seconds: of training so far, without `measure_s`, those that timing operators took.
@@ -90,7 +109,7 @@ class PPOModule(pl.LightningModule):
         self.best = [Best(reference.cost_ms) for reference in self._references]
         self._bootstraps = bootstraps
         self._log_fn = log_fn
-        self._generator = torch.Generator().manual_seed(self.problems[0].seed)
+        self._generator = torch.Generator()
         self._envs_snapshot: dict[str, Any] | None = None
 
     def forward(self, positions: Sequence[Position]) -> tuple[ActionDistribution, torch.Tensor]:
@@ -110,11 +129,19 @@ class PPOModule(pl.LightningModule):
     def on_train_start(self) -> None:
         """Begins the episodes, or takes them up where a checkpoint left them."""
         if self._envs_snapshot is None:
-            self.envs.reset(seed=self.problems[0].seed)
+            seed = self.problems[0].seed + _SEEDS_APART * self.global_rank
+            self._generator.manual_seed(seed)
+            self.envs.reset(seed=seed)
             start = {"train/env_steps": 0, "train/seconds": 0.0, **self._best_costs()}
             self._log_fn(start, 0)
         else:
             self.envs.restore(self._envs_snapshot)
+
+    def on_train_end(self) -> None:
+        """Processes that drifted apart would have learned less than they say."""
+        weights = b"".join(w.cpu().numpy().tobytes() for w in self.policy.state_dict().values())
+        digests = self._of_all(hashlib.sha256(weights).hexdigest())
+        assert len(set(digests)) == 1, f"{len(digests)} processes with different weights"
 
     def training_step(self, batch: int, batch_idx: int) -> None:
         """One iteration."""
@@ -124,6 +151,7 @@ class PPOModule(pl.LightningModule):
         rollout = algorithm.collect(
             self, self.envs, settings=settings, generator=generator, note_fn=self._note_cheapest
         )
+        self._await_others()
         collect_s = time.perf_counter() - began_s
         next_values_TB = algorithm.next_values(self, rollout, bootstraps=self._bootstraps)
         advantages_TB = algorithm.advantages(
@@ -141,30 +169,71 @@ class PPOModule(pl.LightningModule):
             generator=generator,
             entropy_weight=algorithm.entropy_weight(settings, progress),
             backward_fn=self.manual_backward,
+            mean_fn=self._mean,
         )
         self.iteration += 1
-        self.num_env_steps += advantages_TB.size
-        metrics = _update_metrics(updates) | self._note_episodes(rollout.infos)
+        values_TB, returns_TB = rollout.values_TB, rollout.values_TB + advantages_TB
         # Timing operators is not counted, so that training ends at the same place with a warm and
         # with a cold op-cost database.
         measured_s = self._measured_s() - measured_s
-        seconds = time.perf_counter() - began_s - measured_s
+        findings = self._of_all(
+            Findings(
+                *_episodes(rollout.infos),
+                algorithm.explained_variance(values_TB, returns_TB),
+                best=self.best,
+                improved_at=self.improved_at,
+                seconds=time.perf_counter() - began_s - measured_s,
+                measure_s=measured_s,
+            )
+        )
+        seconds = findings[0].seconds
         self.seconds += seconds
-        self.measure_s += measured_s
-        values_TB, returns_TB = rollout.values_TB, rollout.values_TB + advantages_TB
+        self.measure_s += findings[0].measure_s
+        self.best = [
+            min(each, key=lambda best: best.cost_ms)
+            for each in zip(*[f.best for f in findings], strict=True)
+        ]
+        self.improved_at = max(each.improved_at for each in findings)
+        num_steps = advantages_TB.size * len(findings)
+        self.num_env_steps += num_steps
+        metrics = _update_metrics(updates) | self._note_episodes(findings)
+        variances = [each.explained_variance for each in findings]
         metrics |= {
-            "train/explained_variance": algorithm.explained_variance(values_TB, returns_TB),
+            "train/explained_variance": float(np.mean(variances)),
             "train/iteration": self.iteration,
             "train/max_iterations": self.num_iterations,
             "train/env_steps": self.num_env_steps,
             "train/seconds": self.seconds,
             "train/measure_s": self.measure_s,
-            "train/steps_per_s": advantages_TB.size / seconds,
-            "train/rollout_steps_per_s": advantages_TB.size / collect_s,
+            "train/steps_per_s": num_steps / seconds,
+            "train/rollout_steps_per_s": num_steps / collect_s,
             "train/learning_rate": optimizer.param_groups[0]["lr"],
         }
         self._log_fn(metrics | self._best_costs(), self.iteration)
-        self.log_dict(self.spent(), on_step=False, on_epoch=True, batch_size=1)
+        self.log_dict(self.spent(), on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+
+    def _of_all(self, value: T) -> list[T]:
+        """What every process has for a value, by rank."""
+        values: list[Any] = [value] * self.trainer.world_size
+        if len(values) > 1:
+            torch.distributed.all_gather_object(values, value)
+        return values
+
+    def _mean(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The mean over all processes."""
+        mean: torch.Tensor = self.trainer.strategy.reduce(numbers, reduce_op="mean")
+        return mean
+
+    def _await_others(self) -> None:
+        """Waits for the rollouts of all, and lets those who time operators have the device."""
+        if self.trainer.world_size == 1:
+            return
+        arrived = torch.distributed.barrier(async_op=True)
+        while not arrived.is_completed():
+            for problem in self.problems:
+                problem.objective.answer()
+            time.sleep(_POLL_S)
+        arrived.wait()
 
     def spent(self) -> dict[str, float]:
         """What limits may end: seconds without and with timing, iterations without progress."""
@@ -195,25 +264,24 @@ class PPOModule(pl.LightningModule):
                 if saved_ms > _PROGRESS * best.cost_ms:
                     self.improved_at = self.iteration + 1
 
-    def _note_episodes(self, infos_T: list[dict[str, Any]]) -> dict[str, float]:
+    def _note_episodes(self, findings: Sequence[Findings]) -> dict[str, float]:
         """Metrics of a rollout's actions and ended episodes.
 
         The weights are kept where the last episodes, two an environment, had the best mean return.
         """
-        taken = [info["rule"] for infos in infos_T for info in infos["env"]]
-        finals = [final for infos in infos_T for final in infos["final"]]
+        taken = [rule for each in findings for rule in each.rules]
+        ended = [episode for each in findings for episode in each.ended]
         metrics = {f"rules/{rule}": n / len(taken) for rule, n in sorted(Counter(taken).items())}
         metrics["train/share_stop"] = metrics.pop("rules/", 0.0)
-        ended = [(rule, final) for rule, final in zip(taken, finals, strict=True) if final]
-        returns = [final["episode_return"] for _, final in ended]
+        returns = [episode_return for _, episode_return, _ in ended]
         if ended:
             metrics |= {
                 "train/episode_return": float(np.mean(returns)),
-                "train/episode_length": float(np.mean([f["episode_length"] for _, f in ended])),
-                "train/episodes_stopped": float(np.mean([rule == "" for rule, _ in ended])),
+                "train/episode_length": float(np.mean([length for _, _, length in ended])),
+                "train/episodes_stopped": float(np.mean([rule == "" for rule, _, _ in ended])),
                 "train/episodes": len(ended),
             }
-        window = 2 * self.envs.num_envs
+        window = 2 * self.envs.num_envs * len(findings)
         self.recent_returns = (self.recent_returns + returns)[-window:]
         full = bool(ended) and len(self.recent_returns) == window
         mean = float(np.mean(self.recent_returns)) if full else -float("inf")
@@ -225,13 +293,16 @@ class PPOModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what a resume needs, as plain data."""
+        mine = {"generator": self._generator.get_state(), "envs": self.envs.snapshot()}
+        first, *others = self._of_all(mine)
         checkpoint["ppo"] = {
             **describe_training(self.policy, self.problems[0].rules),
             **{name: getattr(self, name) for name in _RESUMED},
             "best": [(best.cost_ms, list(best.actions)) for best in self.best],
-            "generator": self._generator.get_state(),
-            "envs": self.envs.snapshot(),
+            **first,
         }
+        if others:
+            checkpoint["ppo"]["others"] = others
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes that up again; the environments follow in `on_train_start`."""
@@ -239,107 +310,21 @@ class PPOModule(pl.LightningModule):
         for name in _RESUMED:
             setattr(self, name, saved[name])
         self.best = [Best(cost_ms, tuple(actions)) for cost_ms, actions in saved["best"]]
-        self._generator.set_state(saved["generator"])
-        self._envs_snapshot = saved["envs"]
+        mine = [saved, *saved.get("others", [])][self.global_rank]
+        self._generator.set_state(mine["generator"])
+        self._envs_snapshot = mine["envs"]
 
 
-class _WholeFiles(TorchCheckpointIO):
-    """Writes checkpoints beside their place: Lightning may write to another file system first."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        """Writes one, whole or not at all."""
-        save_whole(checkpoint, Path(path))
-
-
-def train(
-    module: PPOModule,
-    options: Mapping[str, Any],
-    *,
-    max_s: float | None,
-    max_wall_s: float | None,
-    patience: int | None,
-    folder: Path | None,
-    checkpoint_every: int,
-    resume: str | None,
-    keep_best_fn: Callable[[], None],
-) -> None:
-    """Trains until a limit is reached: iterations, seconds, or iterations without progress.
-
-    Args:
-        options: of Lightning's Trainer.
-        folder: where `resume.ckpt` is kept, every so many iterations; None: nowhere.
-        resume: such a file, of the training to go on with.
-        keep_best_fn: called after an iteration whose policy is the best so far.
-
-    Raises:
-        ValueError: an option that does not exist, or does not fit this training.
-    """
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    expected = ".*(many workers|Checkpoint directory|dirpath has changed|callbacks used to).*"
-    warnings.filterwarnings("ignore", expected)
-
-    def keep_best(trainer: pl.Trainer, module: PPOModule) -> None:
-        if module.is_best:
-            keep_best_fn()
-
-    limits = {
-        "seconds": max_s,
-        "wall_s": max_wall_s,
-        "idle_iterations": None if patience is None else patience - 1,
-    }
-
-    def stay_ended(trainer: pl.Trainer, module: PPOModule) -> None:
-        """A training that a limit ended does not make one more iteration."""
-        spent = module.spent()
-        trainer.should_stop = any(m is not None and spent[name] > m for name, m in limits.items())
-
-    callbacks: list[pl.Callback] = [LambdaCallback(on_train_epoch_end=keep_best)]
-    if resume is not None:
-        callbacks.append(LambdaCallback(on_train_start=stay_ended))
-    callbacks += [end_above(name, limit) for name, limit in limits.items() if limit is not None]
-    if folder is not None:
-        every = {"every_n_epochs": checkpoint_every, "enable_version_counter": False}
-        callbacks.append(ModelCheckpoint(folder, "resume", **every))
-    given = f"agent.trainer {dict(options)}"
-    try:
-        trainer = pl.Trainer(
-            **options,
-            max_epochs=module.num_iterations,
-            logger=False,
-            enable_checkpointing=folder is not None,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=callbacks,
-            plugins=[_WholeFiles()],
-        )
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise ValueError(f"{given}: {' '.join(str(error).split())}") from None
-    if trainer.strategy.launcher is not None:
-        # Processes of its own would roll out, count and stop each for itself.
-        raise ValueError(
-            f"{given}: training is one process on one device; give devices=1 strategy=auto, "
-            f"and use further devices for further runs"
-        )
-    if trainer.precision not in ("32-true", "bf16-mixed"):
-        # Gradients would be clipped while they are scaled, or inputs not be of weights' type.
-        raise ValueError(f"{given}: precision is 32-true or bf16-mixed here")
-    try:
-        with space_for((folder or Path()) / "resume.ckpt"):
-            trainer.fit(module, ckpt_path=resume, weights_only=True)
-    except MisconfigurationException as error:  # an option that fits no manual optimisation
-        raise ValueError(f"{given}: {error}") from None
-
-
-def end_above(name: str, limit: float) -> EarlyStopping:
-    """Ends training after the iteration in which a number that the module logs exceeds `limit`.
-
-    Lightning's `Timer` counts the timing of operators too; `EarlyStopping`'s own patience knows one
-    quantity, and a resume takes the saved patience for the given one. So the module counts, and of
-    `EarlyStopping` only the threshold is used.
-    """
-    return EarlyStopping(name, mode="max", stopping_threshold=limit, patience=sys.maxsize)
+def _episodes(infos_T: list[dict[str, Any]]) -> tuple[list[str], list[tuple[str, float, int]]]:
+    """The rules taken in a rollout, and of its ended episodes last rule, return and length."""
+    taken = [info["rule"] for infos in infos_T for info in infos["env"]]
+    finals = [final for infos in infos_T for final in infos["final"]]
+    ended = [
+        (rule, final["episode_return"], final["episode_length"])
+        for rule, final in zip(taken, finals, strict=True)
+        if final
+    ]
+    return taken, ended
 
 
 def _update_metrics(updates: list[dict[str, float]]) -> dict[str, float]:
