@@ -77,7 +77,7 @@ def killed_at(place: tuple[str, str, str], call: int) -> str:
     return KILLED.format(module=module, name=name, function=function, call=call)
 
 
-SEARCHING = ("xflowrl.agents.attempt", "Attempt", "matches")
+SEARCHING = ("xflowrl.agents.attempt", "Attempt", "cheapest")
 JUDGING = ("xflowrl.judge", "Judge", "deliver")
 TRACKING = ("xflowrl.tracking.tracker", "Tracker", "finish")
 
