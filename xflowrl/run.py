@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import shlex
@@ -65,17 +64,10 @@ def _optimize(job: Job, *, is_resumed: bool) -> float:
         kept = job.folder / "checkpoints"
         goes_on = is_resumed and "resume" in job.config["agent"] and (kept / "resume.ckpt").exists()
         agent = job.agent(resume=str(kept / "resume.ckpt")) if goes_on else job.agent()
-        files = (
-            SearchFile(
-                kept / f"search-{index}.json",
-                is_resumed=is_resumed,
-                keeps_result=judge.is_deferred,
-            )
-            for index in itertools.count()
-        )
+        options = {"is_resumed": is_resumed, "keeps_result": judge.is_deferred}
         problems = [
-            replace(problem, checkpoint=file)
-            for problem, file in zip(job.problems(), files, strict=False)
+            replace(problem, checkpoint=SearchFile(kept / f"search-{index}.json", **options))
+            for index, problem in enumerate(job.problems())
         ]
         logger.info("graphs: %s", ", ".join(problem.name for problem in problems))
         tracker.begin(problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean, median
 
 import numpy as np
@@ -20,6 +21,7 @@ from xflowrl.report.figure import (
     num_runs,
 )
 from xflowrl.report.statistics import (
+    Interval,
     bootstrap,
     interquartile_mean,
     mean_interval,
@@ -45,16 +47,8 @@ def costs(found: Sequence[Entry]) -> Figure | Missing:
         bars = []
         for label, repeated in group(same, lambda e: e.label).items():
             interval = mean_interval([e.best_ms for e in repeated])
-            bars.append(
-                Bar(
-                    name=label,
-                    agent=repeated[0].agent,
-                    value=interval.value,
-                    low=interval.low,
-                    high=interval.high,
-                    text=f"{interval.value / initial_ms - 1:+.1%}",
-                )
-            )
+            text = f"{interval.value / initial_ms - 1:+.1%}"
+            bars.append(_interval_bar(label, repeated[0].agent, interval, text))
             counts.append(len(repeated))
         original = Bar(name="original", agent="original", value=initial_ms)
         best, is_cut = _best(bars), is_cut or len(bars) > MAX_SERIES
@@ -138,17 +132,9 @@ def optimisation_times(found: Sequence[Entry]) -> Figure | Missing:
         for label, repeated in group(same, lambda e: e.label).items():
             interval = mean_interval([max(e.record.optimisation_s, 1e-6) for e in repeated])
             train_s = fmean(e.train_s for e in repeated)
-            bars.append(
-                Bar(
-                    name=label,
-                    agent=repeated[0].agent,
-                    value=interval.value,
-                    low=interval.low,
-                    high=interval.high,
-                    on_top=train_s,
-                    text=f"{interval.value:.3g} s" + (f" + {train_s:.3g} s" if train_s else ""),
-                )
-            )
+            text = f"{interval.value:.3g} s" + (f" + {train_s:.3g} s" if train_s else "")
+            bar = _interval_bar(label, repeated[0].agent, interval, text)
+            bars.append(replace(bar, on_top=train_s))
             counts.append(len(repeated))
         best, is_cut = _best(bars), is_cut or len(bars) > MAX_SERIES
         panels.append(Panel(title=problem, x="time, s", bars=best, x_scale="log"))
@@ -232,16 +218,8 @@ def aggregates(found: Sequence[Entry]) -> Figure | Missing:
     bars, lines = [], []
     for setting, each in tasks.items():
         interval = bootstrap(each, interquartile_mean)
-        bars.append(
-            Bar(
-                name=setting,
-                agent=agents[setting],
-                value=interval.value,
-                low=interval.low,
-                high=interval.high,
-                text=f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})",
-            )
-        )
+        text = f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+        bars.append(_interval_bar(setting, agents[setting], interval, text))
         share, low, high = performance_profile(each, thresholds)
         lines.append(
             Line(
@@ -287,6 +265,17 @@ def _scores(found: Sequence[Entry]) -> dict[str, dict[str, list[float]]]:
             score = entry.saved / best if best > 0 else 1.0
             scores.setdefault(entry.setting, {}).setdefault(problem, []).append(score)
     return scores
+
+
+def _interval_bar(name: str, agent: str, interval: Interval, text: str) -> Bar:
+    return Bar(
+        name=name,
+        agent=agent,
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        text=text,
+    )
 
 
 def _best(bars: Sequence[Bar], sign: int = 1) -> list[Bar]:
