@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from xflowrl.judge import Judge
+from xflowrl.measurement import Objective
 from xflowrl.options import build_option, make_problems
 from xflowrl.problem import Budget
 from xflowrl.provenance import versions
@@ -108,15 +109,11 @@ def read_rows(path: Path) -> list[Row]:
 def run(network: str, name: str, seed: int, options: argparse.Namespace) -> Row:
     """One search, and the final timing of what it found."""
     way = WAYS[name]
-    deployed = {key: getattr(options, key) for key in ("device", "runtime", "precision")}
-    measurement, settings = way.measurement, settings_of(way.measurement, options)
-    if options.prices and measurement == "estimated":
-        measurement = "roofline"
     training = {"train_wall_s": options.train_seconds, "learning": SMALL_ROLLOUTS}
     (problem,) = make_problems(
         [build_option("graph", network, seed=seed)],
         build_option("rules", "core"),
-        build_option("measurement", measurement, settings),
+        objective_of(way.measurement, options),
         Budget(
             max_iterations=None,
             max_wall_s=way.search_share * options.seconds,
@@ -126,7 +123,7 @@ def run(network: str, name: str, seed: int, options: argparse.Namespace) -> Row:
     )
     agent = build_option("agent", way.agent, training if way.agent == "ppo" else {}, seed=seed)
     judge_s = (1 - way.search_share) * options.seconds or options.final_seconds
-    judge = Judge(max_s=judge_s, **deployed)
+    judge = Judge(max_s=judge_s, **deployed(options))
     began_s = time.monotonic()
     (result,) = agent.optimize([problem], lambda metrics, step: None)
     search_s, ended_s = result.optimisation_s + result.measure_s, time.monotonic()
@@ -173,17 +170,24 @@ def prices_of(options: argparse.Namespace) -> str:
     return options.prices or "operators"
 
 
-def settings_of(measurement: str, options: argparse.Namespace) -> Row:
-    """Of the objective."""
+def deployed(options: argparse.Namespace) -> Row:
+    """Where a file is deployed, which decides."""
+    return {key: getattr(options, key) for key in ("device", "runtime", "precision")}
+
+
+def objective_of(measurement: str, options: argparse.Namespace) -> Objective:
+    """What graphs cost in a search."""
+    settings: Row = {"database": None}
     if measurement == "real":
-        deployed = {key: getattr(options, key) for key in ("device", "runtime", "precision")}
-        return {"database": None, **deployed}
-    if options.prices:
-        prices = {"prices": options.prices}
-        return prices if measurement == "estimated" else {"guide": "roofline", **prices}
-    if options.device != "cpu":  # operators alone are timed where nothing compiles them
-        return {"database": None, "device": options.device, "runtime": "torch"}
-    return {"database": None}
+        settings |= deployed(options)
+    elif options.prices and measurement == "estimated":
+        measurement, settings = "roofline", {"prices": options.prices}
+    elif options.prices:
+        settings |= {"guide": "roofline", "prices": options.prices}
+    elif options.device != "cpu":  # operators alone are timed where nothing compiles them
+        settings |= {"device": options.device, "runtime": "torch"}
+    objective: Objective = build_option("measurement", measurement, settings)
+    return objective
 
 
 def table(rows: list[Row]) -> str:
