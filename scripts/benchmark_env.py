@@ -21,7 +21,7 @@ import torch
 
 from xflowrl.agents.ppo.agent import PPO
 from xflowrl.agents.ppo.checkpoint import new_policy
-from xflowrl.agents.ppo.features import make_batch
+from xflowrl.agents.ppo.gallery import make_batch
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
 from xflowrl.env import Observation, RewriteEnv
 from xflowrl.options import build_option, make_problems
@@ -63,7 +63,7 @@ def environment(problem: Problem, num_steps: int) -> list[Row]:
         num_matches += env.num_matches
         action = int(rng.integers(max(env.num_matches, 1)))
         observation, _, terminated, truncated, _ = env.step(action)
-        make_batch([observation])
+        make_batch([observation], num_layers=2)
         if terminated or truncated:
             observation, _ = env.reset()
     seconds = time.perf_counter() - before
@@ -106,7 +106,8 @@ def forward_ms(policy: Policy, observation: Observation) -> float:
     for _ in range(REPEATS):
         began = time.perf_counter()
         with torch.no_grad():
-            policy(make_batch([observation]).to(device))[1].cpu()
+            batch = make_batch([observation], num_layers=policy.settings.num_layers)
+            policy(batch.to(device))[1].cpu()
         samples.append(1000 * (time.perf_counter() - began))
     return float(np.median(samples))
 

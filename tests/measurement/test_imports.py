@@ -7,7 +7,7 @@ import sys
 
 BLOCK = """
 import sys
-for name in ("hydra", "omegaconf", "wandb", "gymnasium", "pytorch_lightning", "torch_geometric"):
+for name in ("hydra", "omegaconf", "wandb", "gymnasium", "pytorch_lightning"):
     sys.modules[name] = None
 """
 LIGHT = """

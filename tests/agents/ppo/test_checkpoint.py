@@ -10,7 +10,7 @@ import torch
 
 from xflowrl._engine import RuleSet, activation_names, operator_names
 from xflowrl.agents.ppo.checkpoint import load_policy, new_policy, save_policy
-from xflowrl.agents.ppo.features import make_batch
+from xflowrl.agents.ppo.gallery import make_batch
 from xflowrl.agents.ppo.policy import PolicySettings
 from xflowrl.env import RewriteEnv
 from xflowrl.problem import Problem
@@ -30,7 +30,7 @@ def test_a_saved_policy_acts_the_same(relu_problem: MakeProblem, tmp_path: Path)
     save_policy(policy, problem.rules, tmp_path / "some" / "best.pt")
     loaded = load_policy(tmp_path / "some" / "best.pt", problem.rules)
     assert loaded.settings == policy.settings
-    batch = make_batch([RewriteEnv(problem).reset()[0]])
+    batch = make_batch([RewriteEnv(problem).reset()[0]], num_layers=2)
     assert torch.equal(policy(batch)[0].log_probs_A, loaded(batch)[0].log_probs_A)
     assert [path.name for path in (tmp_path / "some").iterdir()] == ["best.pt"]
 

@@ -54,13 +54,13 @@ def test_a_checkpoint_is_of_no_device(relu_problem: MakeProblem, tmp_path: Path)
 
 def test_the_same_distribution_as_on_the_cpu(relu_problem: MakeProblem) -> None:
     from xflowrl.agents.ppo.checkpoint import new_policy
-    from xflowrl.agents.ppo.features import make_batch
+    from xflowrl.agents.ppo.gallery import make_batch
     from xflowrl.env import Position, observe
 
     problem = relu_problem(6)
     state = problem.initial_state()
     policy = new_policy(SMALL, problem.rules)
-    batch = make_batch([observe(Position(state, state))])
+    batch = make_batch([observe(Position(state, state))], num_layers=2)
     actions = torch.arange(len(state) + 1)
     with torch.no_grad():
         on_cpu = torch.stack([policy(batch)[0].log_prob(action.view(1)) for action in actions])

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from xflowrl._engine import activation_names, operator_names
-from xflowrl.agents.ppo.features import make_batch
+from xflowrl.agents.ppo import gallery
+from xflowrl.agents.ppo.batch import GraphBatch
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
 from xflowrl.agents.ppo.rule_features import rule_features
 from xflowrl.env import Observation, RewriteEnv
@@ -35,6 +36,10 @@ def observations(problem: Problem) -> list[Observation]:
     for _ in range(5):
         seen.append(env.step(int(rng.integers(env.num_matches)))[0])
     return seen
+
+
+def make_batch(observations: list[Observation]) -> GraphBatch:
+    return gallery.make_batch(observations, num_layers=2)
 
 
 def policy(problem: Problem, *, untrained: bool = False, **settings: object) -> Policy:
@@ -110,9 +115,10 @@ def test_untrained_rules_are_equally_likely(
     batch = make_batch(observations[:1])
     actions, _ = net(batch)
     probabilities = actions.log_probs_A.exp().detach()
-    stop = 2.0 / (2.0 + len(batch.match_rule))  # as likely as two matches
+    stop = 2.0 / (2.0 + int(batch.num_matches[0]))  # as likely as two matches
     assert float(probabilities[-1]) == pytest.approx(stop, rel=0.1)
-    by_rule = torch.zeros(len(batch.group_rule)).index_add(0, batch.match_group, probabilities[:-1])
+    group_M = batch.choice_group[batch.match_choice]
+    by_rule = torch.zeros(len(batch.group_rule)).index_add(0, group_M, probabilities[:-1])
     # The last layers are scaled by 0.01, not 0.
     assert by_rule.tolist() == pytest.approx([(1 - stop) / len(by_rule)] * len(by_rule), rel=0.1)
 

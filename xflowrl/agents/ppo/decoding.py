@@ -10,7 +10,7 @@ import torch
 
 from xflowrl._engine import Match, State
 from xflowrl.agents.attempt import Attempt
-from xflowrl.agents.ppo.features import make_batch
+from xflowrl.agents.ppo.gallery import make_batch
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.env import Observation, Position, observe
 from xflowrl.problem import Step, Trace
@@ -134,7 +134,8 @@ def _choose(
     others follow by their likelihood.
     """
     device = next(policy.parameters()).device
-    distribution, _ = policy(make_batch([observation]).to(device))
+    batch = make_batch([observation], num_layers=policy.settings.num_layers)
+    distribution, _ = policy(batch.to(device))
     actions = distribution.mode() if generator is None else distribution.sample(generator)
     first = int(actions[0])
     if first == len(observation["match_rule"]):

@@ -1,17 +1,15 @@
-"""Observations -> tensors: what the policy reads, one table with units.
+"""Observations -> numbers: what the policy reads, one table with units.
 
-Legend: G graphs, N nodes, E edges, M matches, K groups (matches of one rule in one graph),
-P pairs of a match and a node it binds, F features.
+Legend: N nodes, E edges, M matches, G graphs, F features.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from xflowrl.env import GRAPH_COLUMNS, OBSERVATION_COLUMNS, Observation
 
@@ -126,71 +124,7 @@ def num_features(table: Sequence[Feature]) -> int:
     return sum(feature.width for feature in table)
 
 
-@dataclass(frozen=True, kw_only=True)
-class GraphBatch:
-    """G observations as one disjoint union, in PyG's layout: rows of graph g come before g + 1's.
-
-    Everything is i64, features f32. A group is all matches of one rule in one graph.
-    """
-
-    node_op: torch.Tensor  # [N]
-    node_activation: torch.Tensor  # [N]
-    node_features: torch.Tensor  # [N, F]
-    node_graph: torch.Tensor  # [N]
-    edge_index: torch.Tensor  # [2, E] producer, consumer
-    edge_operand: torch.Tensor  # [E] below MAX_OPERANDS
-    edge_features: torch.Tensor  # [E, F]
-    match_rule: torch.Tensor  # [M]
-    match_features: torch.Tensor  # [M, F]
-    match_graph: torch.Tensor  # [M]
-    match_group: torch.Tensor  # [M]
-    pair_match: torch.Tensor  # [P]
-    pair_node: torch.Tensor  # [P]
-    group_rule: torch.Tensor  # [K]
-    group_graph: torch.Tensor  # [K]
-    graph_features: torch.Tensor  # [G, F]
-    num_matches: torch.Tensor  # [G]
-
-    @property
-    def num_graphs(self) -> int:
-        """G."""
-        return len(self.num_matches)
-
-    def to(self, device: torch.device) -> GraphBatch:
-        """The batch on another device."""
-        return GraphBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
-
-
-def make_batch(observations: Sequence[Observation]) -> GraphBatch:
-    """The tensors of G observations. Linear in their size, no loop over nodes or matches."""
-    columns = _merge(observations)
-    groups = _groups(columns)
-    indices = {
-        "node_op": columns["node_op"],
-        "node_activation": columns["node_activation"],
-        "node_graph": columns["node_graph"],
-        "edge_index": np.stack([columns["edge_src"], columns["edge_dst"]]),
-        "edge_operand": np.minimum(columns["edge_operand"], MAX_OPERANDS - 1),
-        "match_rule": columns["match_rule"],
-        "match_graph": columns["match_graph"],
-        "pair_match": np.repeat(np.arange(len(columns["match_rule"])), columns["match_num_nodes"]),
-        "pair_node": columns["match_node"],
-        "num_matches": columns["num_matches"],
-        **groups,
-    }
-    features = {
-        "node_features": _matrix(NODE_FEATURES, columns),
-        "edge_features": _matrix(EDGE_FEATURES, columns),
-        "match_features": _matrix(MATCH_FEATURES, columns),
-        "graph_features": _matrix(GRAPH_FEATURES, columns),
-    }
-    return GraphBatch(
-        **{name: torch.from_numpy(a.astype(np.int64, copy=False)) for name, a in indices.items()},
-        **{name: torch.from_numpy(a) for name, a in features.items()},
-    )
-
-
-def _merge(observations: Sequence[Observation]) -> Columns:
+def merge(observations: Sequence[Observation]) -> Columns:
     """All observations below one another; rows that name nodes are shifted to their graph's."""
     columns = {
         name: _concatenate([o[name] for o in observations])
@@ -221,24 +155,12 @@ def _concatenate(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
 
 
-def _groups(columns: Columns) -> Columns:
-    rule, graph = columns["match_rule"].astype(np.int64), columns["match_graph"]
-    # Matches come ordered by rule, so that one group is one run.
-    begins = np.ones(len(rule), bool)
-    begins[1:] = (rule[1:] != rule[:-1]) | (graph[1:] != graph[:-1])
-    return {
-        "match_group": np.cumsum(begins) - 1,
-        "group_rule": rule[begins],
-        "group_graph": graph[begins],
-    }
-
-
-def _matrix(table: Sequence[Feature], columns: Columns) -> np.ndarray:
-    """f32[rows, F]."""
+def matrix(table: Sequence[Feature], columns: Columns) -> np.ndarray:
+    """The features that a table describes, f32[rows, F]."""
     values = [feature.column_fn(columns) for feature in table]
-    matrix = np.empty((len(values[0]), num_features(table)), np.float32)
+    made = np.empty((len(values[0]), num_features(table)), np.float32)
     at = 0
     for feature, value in zip(table, values, strict=True):
-        matrix[:, at : at + feature.width] = value.reshape(len(value), feature.width)
+        made[:, at : at + feature.width] = value.reshape(len(value), feature.width)
         at += feature.width
-    return matrix
+    return made

@@ -1,7 +1,7 @@
 """The policy: scores every match of a graph from one pass over the graph.
 
-Legend: G graphs, N nodes, E edges, M matches, K groups (matches of one rule in one graph),
-P pairs of a match and a node it binds, F features, H hidden size, R rules.
+Legend: G graphs, M matches, K groups (matches of one rule in one graph), C choices (matches of one
+kind in one graph), U kinds of nodes, V kinds of matches, X kinds of edges, H hidden size, R rules.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch_geometric.nn import MessagePassing
 
 from xflowrl.agents.ppo import distribution
+from xflowrl.agents.ppo.batch import GraphBatch, Level
 from xflowrl.agents.ppo.distribution import ActionDistribution
 from xflowrl.agents.ppo.features import (
     EDGE_FEATURES,
@@ -22,7 +22,6 @@ from xflowrl.agents.ppo.features import (
     MATCH_FEATURES,
     MAX_OPERANDS,
     NODE_FEATURES,
-    GraphBatch,
     num_features,
 )
 from xflowrl.agents.ppo.rule_features import RuleEncoder
@@ -56,7 +55,7 @@ class PolicySettings:
             raise ValueError(f"agent.policy.initial_stop is {self.initial_stop}: give a number > 0")
 
 
-class EdgeConvolution(MessagePassing):
+class EdgeConvolution(nn.Module):
     """Sums relu(neighbour + edge) over producers and over consumers, apart (Hu et al. 2020, GINE).
 
     A node's operands and its users mean different things, so each direction has its own weights;
@@ -64,26 +63,21 @@ class EdgeConvolution(MessagePassing):
     """
 
     def __init__(self, hidden_size: int) -> None:
-        super().__init__(aggr="sum")
+        super().__init__()
         self.norm = nn.LayerNorm(hidden_size)
         self.update_node = nn.Sequential(
             nn.Linear(3 * hidden_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size)
         )
 
-    def forward(
-        self, h_NH: torch.Tensor, edge_index: torch.Tensor, e_EH: torch.Tensor
-    ) -> torch.Tensor:
-        """[N, H] -> [N, H]."""
-        x_NH = self.norm(h_NH)
-        from_producers = self.propagate(edge_index, x=x_NH, e=e_EH)
-        from_consumers = self.propagate(edge_index.flip(0), x=x_NH, e=e_EH)
-        both_N3H = torch.cat([x_NH, from_producers, from_consumers], dim=1)
-        updated_NH: torch.Tensor = h_NH + self.update_node(both_N3H)
-        return updated_NH
-
-    def message(self, x_j: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-        """What goes over an edge, [E, H]."""
-        return (x_j + e).relu()
+    def forward(self, h_UH: torch.Tensor, level: Level, e_XH: torch.Tensor) -> torch.Tensor:
+        """Kinds of one level -> those of the next, [U, H]."""
+        x_UH = self.norm(h_UH)
+        messages_EH = _rows(x_UH, level.edge_from) + _rows(e_XH, level.edge_kind)
+        both_U2H = _sum(messages_EH.relu(), level.edge_slot, 2 * len(level.own))
+        both_U2H = both_U2H.view(len(level.own), -1)
+        x_U3H = torch.cat([_rows(x_UH, level.own), both_U2H], dim=1)
+        updated_UH: torch.Tensor = _rows(h_UH, level.own) + self.update_node(x_U3H)
+        return updated_UH
 
 
 class Policy(nn.Module):
@@ -131,35 +125,34 @@ class Policy(nn.Module):
 
     def forward(self, batch: GraphBatch) -> tuple[ActionDistribution, torch.Tensor]:
         """The distribution over actions, and the values [G]; f32 under every precision."""
-        h_NH = self.encode(batch)
-        g_GH = self.graph(
-            torch.cat(
-                [batch.graph_features, _mean(h_NH, batch.node_graph, batch.num_graphs)], dim=1
-            )
+        num_graphs, num_groups = batch.num_graphs, len(batch.group_rule)
+        h_UH = self.encode(batch)
+        nodes_GH = _sum(
+            _rows(h_UH, batch.kind_node) * batch.kind_share, batch.kind_graph, num_graphs
         )
-        num_matches, num_groups = len(batch.match_rule), len(batch.group_rule)
-        matched_MH = _mean(h_NH[batch.pair_node], batch.pair_match, num_matches)
-        m_MH = (
-            self.match(torch.cat([batch.match_features, matched_MH], dim=1))
-            + self.rule(batch.match_rule)
-            + g_GH[batch.match_graph]
+        g_GH = self.graph(torch.cat([batch.graph_features, nodes_GH], dim=1))
+        m_CH = (
+            _rows(self._kinds_of_matches(h_UH, batch), batch.choice_match)
+            + _rows(g_GH, batch.choice_graph)
         ).relu()
-        scores_M = self.match_score(m_MH).squeeze(1).float()
-        pooled_GH = _mean(m_MH, batch.match_graph, batch.num_graphs)
-        context_G = torch.cat([g_GH, pooled_GH], dim=1)
+        scores_M = self.match_score(m_CH).squeeze(1).float()[batch.match_choice]
+        total_KH = _sum(m_CH * batch.choice_count, batch.choice_group, num_groups)
+        total_GH = _sum(total_KH, batch.group_graph, num_graphs)
+        context_G = torch.cat([g_GH, total_GH / batch.num_matches.clamp_min(1).unsqueeze(1)], dim=1)
         if self.settings.head == "flat":
             log_go_on_M, rank_M = distribution.flat(scores_M, batch.match_graph, batch.num_graphs)
         else:
-            mean_KH = _mean(m_MH, batch.match_group, num_groups)
-            rows_MH = batch.match_group.unsqueeze(1).expand_as(m_MH)
-            top_KH = m_MH.new_zeros(num_groups, m_MH.shape[1]).scatter_reduce(
-                0, rows_MH, m_MH, "amax"
+            rows_CH = batch.choice_group.unsqueeze(1).expand_as(m_CH)
+            top_KH = m_CH.new_zeros(num_groups, m_CH.shape[1]).scatter_reduce(
+                0, rows_CH, m_CH, "amax"
             )
             log_go_on_M, rank_M = distribution.hierarchical(
-                self.rule_score(torch.cat([mean_KH, top_KH], dim=1)).squeeze(1).float(),
+                self.rule_score(torch.cat([total_KH / batch.group_count, top_KH], dim=1))
+                .squeeze(1)
+                .float(),
                 scores_M,
                 group_graph_K=batch.group_graph,
-                match_group_M=batch.match_group,
+                match_group_M=batch.choice_group[batch.match_choice],
                 num_graphs=batch.num_graphs,
             )
         actions = distribution.action_distribution(
@@ -176,17 +169,26 @@ class Policy(nn.Module):
         return math.log(self.settings.initial_stop) - batch.num_matches.clamp_min(1).log()
 
     def encode(self, batch: GraphBatch) -> torch.Tensor:
-        """Node embeddings [N, H]."""
-        h_NH = (
+        """Embeddings of kinds of nodes, [U, H]."""
+        h_UH = (
             self.operator(batch.node_op)
             + self.activation(batch.node_activation)
             + self.node(batch.node_features)
         )
-        e_EH = self.operand(batch.edge_operand) + self.edge(batch.edge_features)
-        for layer in self.layers:
-            h_NH = layer(h_NH, batch.edge_index, e_EH)
-        normed_NH: torch.Tensor = self.norm(h_NH)
-        return normed_NH
+        e_XH = self.operand(batch.edge_operand) + self.edge(batch.edge_features)
+        for layer, level in zip(self.layers, batch.levels, strict=True):
+            h_UH = layer(h_UH, level, e_XH)
+        normed_UH: torch.Tensor = self.norm(h_UH)
+        return normed_UH
+
+    def _kinds_of_matches(self, h_UH: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
+        """What they bind, what they change and their rule, [V, H]."""
+        matched_VH = _sum(
+            _rows(h_UH, batch.pair_node) * batch.pair_share, batch.pair_match, len(batch.match_rule)
+        )
+        changes_VH = self.match(torch.cat([batch.match_features, matched_VH], dim=1))
+        kinds_VH: torch.Tensor = changes_VH + self.rule(batch.match_rule)
+        return kinds_VH
 
 
 def _mlp(inputs: int, hidden: int, *, gain: float) -> nn.Sequential:
@@ -196,8 +198,11 @@ def _mlp(inputs: int, hidden: int, *, gain: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), last)
 
 
-def _mean(x_RH: torch.Tensor, segment_R: torch.Tensor, num_segments: int) -> torch.Tensor:
-    """Mean of the rows of each segment, [segments, H]; 0 where there are none."""
-    total = x_RH.new_zeros(num_segments, x_RH.shape[1]).index_add(0, segment_R, x_RH)
-    count = torch.bincount(segment_R, minlength=num_segments).clamp_min(1)
-    return total / count.unsqueeze(1)
+def _rows(x_RH: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Rows by their index; its gradient is faster than that of `x_RH[at]`."""
+    return x_RH.index_select(0, at)
+
+
+def _sum(x_RH: torch.Tensor, segment_R: torch.Tensor, num_segments: int) -> torch.Tensor:
+    """Sum of the rows of each segment, [segments, H]."""
+    return x_RH.new_zeros(num_segments, x_RH.shape[1]).index_add(0, segment_R, x_RH)

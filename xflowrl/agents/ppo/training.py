@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from xflowrl.agents.ppo import algorithm
 from xflowrl.agents.ppo.checkpoint import describe_training
 from xflowrl.agents.ppo.distribution import ActionDistribution
-from xflowrl.agents.ppo.features import make_batch
+from xflowrl.agents.ppo.gallery import Gallery, Sight
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.agents.ppo.settings import LearningSettings
 from xflowrl.env import Position, VectorRewriteEnv, observe
@@ -111,12 +111,22 @@ class PPOModule(pl.LightningModule):
         self._log_fn = log_fn
         self._generator = torch.Generator()
         self._envs_snapshot: dict[str, Any] | None = None
+        self._look_anew()
 
     def forward(self, positions: Sequence[Position]) -> tuple[ActionDistribution, torch.Tensor]:
         """The policy at some positions, on this module's device."""
-        batch = make_batch([observe(position) for position in positions]).to(self.device)
-        answer: tuple[ActionDistribution, torch.Tensor] = self.policy(batch)
+        if new := list(dict.fromkeys(p for p in positions if p not in self._sights)):
+            known = {env.position: env.observation for env in self.envs.envs}
+            observations = [known.get(position) or observe(position) for position in new]
+            self._sights |= zip(new, self._gallery.add(observations), strict=True)
+        batch = self._gallery.batch([self._sights[position] for position in positions])
+        answer: tuple[ActionDistribution, torch.Tensor] = self.policy(batch.to(self.device))
         return answer
+
+    def _look_anew(self) -> None:
+        """Forgets what positions looked like."""
+        self._gallery = Gallery(self.policy.settings.num_layers)
+        self._sights: dict[Position, Sight] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with epsilon 1e-5 (Huang et al. 2022, core detail 3)."""
@@ -146,6 +156,7 @@ class PPOModule(pl.LightningModule):
     def training_step(self, batch: int, batch_idx: int) -> None:
         """One iteration."""
         began_s, measured_s = time.perf_counter(), self._measured_s()
+        self._look_anew()
         settings, generator = self.settings, self._generator
         progress = self.iteration / self.num_iterations
         rollout = algorithm.collect(

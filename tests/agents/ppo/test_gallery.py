@@ -1,0 +1,142 @@
+"""Nodes and matches that look alike, seen once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from xflowrl.agents.ppo import looks
+from xflowrl.agents.ppo.batch import GraphBatch
+from xflowrl.agents.ppo.checkpoint import new_policy
+from xflowrl.agents.ppo.gallery import Gallery, make_batch
+from xflowrl.agents.ppo.policy import PolicySettings
+from xflowrl.env import Observation, RewriteEnv
+from xflowrl.problem import Problem
+
+MakeProblem = Callable[..., Problem]
+
+
+@pytest.fixture
+def relus(relu_problem: MakeProblem) -> list[Observation]:
+    """Of 9 relus with 8 matches, of 2 with one, of 1 with none, and of 4 with 3."""
+    return [RewriteEnv(relu_problem(n)).reset()[0] for n in (9, 2, 1, 4)]
+
+
+@pytest.fixture(scope="module")
+def squeezenet() -> Problem:
+    from xflowrl.graphs.squeezenet import squeezenet
+    from xflowrl.measurement import roofline
+    from xflowrl.rules import load_core
+
+    return Problem(model=squeezenet(), rules=load_core(), objective=roofline())
+
+
+@pytest.fixture(scope="module")
+def walk(squeezenet: Problem) -> list[Observation]:
+    """SqueezeNet after 0, 1, ..., 11 random rewrites."""
+    env, rng = RewriteEnv(squeezenet), np.random.default_rng(0)
+    seen = [env.reset()[0]]
+    for _ in range(11):
+        seen.append(env.step(int(rng.integers(env.num_matches)))[0])
+    return seen
+
+
+def test_what_looks_alike_is_there_once(relus: list[Observation]) -> None:
+    batch = make_batch(relus[:1], num_layers=2)
+    # By themselves there are the input, relus, and the output; one edge away, the relus next to
+    # input and output are told apart, then those next to these.
+    assert len(batch.node_op) == 3
+    assert [len(level.own) for level in batch.levels] == [5, 7]
+    shares = sorted(round(10 * share) for share in batch.kind_share.flatten().tolist())
+    assert shares == [1, 1, 1, 1, 1, 1, 4]
+    # Pairs of neighbours, of which those three that lie within are alike.
+    assert sorted(batch.choice_count.flatten().tolist()) == [1, 1, 1, 1, 1, 3]
+    assert batch.match_choice.bincount().tolist() == batch.choice_count.flatten().tolist()
+
+
+def test_deeper_encoders_see_more(relus: list[Observation]) -> None:
+    kinds = [len(make_batch(relus[:1], num_layers=n).kind_node) for n in (0, 1, 2, 3, 9)]
+    assert kinds == [3, 5, 7, 9, 10]
+
+
+def test_graphs_stay_apart(relus: list[Observation]) -> None:
+    batch = make_batch(relus, num_layers=2)
+    assert batch.num_graphs == 4
+    assert batch.num_matches.tolist() == [8, 1, 0, 3]
+    assert batch.match_graph.tolist() == [0] * 8 + [1] + [3] * 3
+    assert (batch.choice_graph[batch.match_choice] == batch.match_graph).all()
+    assert batch.group_graph.tolist() == [0, 1, 3]
+    assert batch.group_graph[batch.choice_group].equal(batch.choice_graph)
+    assert batch.group_count.flatten().tolist() == [8, 1, 3]
+    total = torch.zeros(4, 1).index_add(0, batch.kind_graph, batch.kind_share)
+    torch.testing.assert_close(total, torch.ones(4, 1))
+
+
+def test_rows_are_those_of_the_matches(squeezenet: Problem, walk: list[Observation]) -> None:
+    batch = make_batch(walk, num_layers=2)
+    rules = torch.from_numpy(np.concatenate([o["match_rule"] for o in walk]).astype(np.int64))
+    kinds = batch.choice_match[batch.match_choice]
+    assert batch.match_rule[kinds].equal(rules)
+    assert batch.group_rule[batch.choice_group[batch.match_choice]].equal(rules)
+    sizes = torch.from_numpy(np.concatenate([np.diff(o["match_node_ptr"]) for o in walk]))
+    assert batch.pair_match.bincount()[kinds].equal(sizes.long())
+
+
+def test_alike_or_apart_the_policy_answers_the_same(
+    squeezenet: Problem, walk: list[Observation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compared with colours that are all different, under which every node is a kind of its own."""
+    net = new_policy(PolicySettings(hidden_size=16), squeezenet.rules)
+
+    def answer(batch: GraphBatch) -> list[torch.Tensor]:
+        net.zero_grad()
+        actions, values = net(batch)
+        (actions.entropy().sum() + values.square().sum()).backward()
+        gradients = [weight.grad for weight in net.parameters()]
+        return [actions.log_probs_A, values, *(g.clone() for g in gradients if g is not None)]
+
+    batch = make_batch(walk, num_layers=2)
+    folded = answer(batch)
+    count = iter(range(10**9))
+    plain = looks._colours
+
+    def all_different(features: np.ndarray, ints: list[np.ndarray]) -> np.ndarray:
+        return plain(features, [*ints, np.array([next(count) for _ in features])])
+
+    monkeypatch.setattr(looks, "_colours", all_different)
+    unfolded = make_batch(walk, num_layers=2)
+    assert len(unfolded.node_op) > 3 * len(batch.node_op)
+    # f32 sums in another order
+    torch.testing.assert_close(answer(unfolded), folded, rtol=1e-3, atol=1e-4)
+
+
+def test_a_rewrite_adds_what_is_new_around_it(walk: list[Observation]) -> None:
+    seen = Gallery(2)
+    first = seen.add(walk[:1])
+    before = len(seen._ids[-1])
+    assert seen.add(walk[:1])[0].kind_node.tolist() == first[0].kind_node.tolist()
+    assert len(seen._ids[-1]) == before
+    seen.add(walk[1:2])
+    assert before < len(seen._ids[-1]) < before + before // 2
+
+
+def test_what_was_seen_before_does_not_matter(squeezenet: Problem, walk: list[Observation]) -> None:
+    net = new_policy(PolicySettings(hidden_size=16), squeezenet.rules)
+    seen = Gallery(2)
+    sights = [seen.add([observation])[0] for observation in walk]
+    one_by_one, _ = net(seen.batch(sights[7:9]))
+    alone, _ = net(make_batch(walk[7:9], num_layers=2))
+    torch.testing.assert_close(one_by_one.log_probs_A, alone.log_probs_A, rtol=1e-4, atol=1e-5)
+
+
+def test_indices_are_integers(relus: list[Observation]) -> None:
+    batch = make_batch(relus, num_layers=2).to(torch.device("cpu"))
+    assert isinstance(batch, GraphBatch)
+    tensors = vars(batch) | {f"level {i}": t for i, t in enumerate(vars(batch.levels[0]).values())}
+    del tensors["levels"]
+    floats = ("features", "share", "count")
+    for name, tensor in tensors.items():
+        assert tensor.dtype == (torch.float32 if name.endswith(floats) else torch.int64), name

@@ -1,0 +1,220 @@
+"""Graphs as a policy sees them: nodes and matches that look alike are kept, and encoded, once.
+
+An encoder of L layers tells two nodes apart only by what lies within L edges of them, which colour
+refinement finds out (Weisfeiler and Leman 1968; Morris et al. 2019). The states of a rollout are
+rewrites of one another, and networks repeat their cells, so that a handful of kinds stands for all
+their nodes. The policy's answers, and their gradients, are the same but for the order of sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from xflowrl.agents.ppo.batch import GraphBatch, Level
+from xflowrl.agents.ppo.features import GRAPH_FEATURES, matrix, merge
+from xflowrl.agents.ppo.growing import Lists, Rows, firsts
+from xflowrl.agents.ppo.looks import Looks
+from xflowrl.env import Observation
+
+_LEVEL = ("own", "edge_from", "edge_kind", "edge_slot")
+
+
+def make_batch(observations: Sequence[Observation], *, num_layers: int) -> GraphBatch:
+    """The tensors of G observations, for an encoder of so many layers."""
+    gallery = Gallery(num_layers)
+    return gallery.batch(gallery.add(observations))
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One state, in the kinds of a gallery; see `GraphBatch` for the letters, here of one graph."""
+
+    kind_node: np.ndarray  # [D] ascending by colour
+    kind_share: np.ndarray  # [D]
+    choice_match: np.ndarray  # [C] ascending by rule
+    choice_group: np.ndarray  # [C]
+    choice_count: np.ndarray  # [C]
+    match_choice: np.ndarray  # [M]
+    group_rule: np.ndarray  # [K]
+    group_count: np.ndarray  # [K]
+    graph_features: np.ndarray  # [F]
+
+
+class Gallery:
+    """The kinds of nodes, edges and matches that some states have, as far as one has looked.
+
+    Kinds are told apart by 64-bit hashes. It only grows; sights are valid as long as it lives.
+
+    Args:
+        num_layers: of the encoder that is to tell nodes apart.
+    """
+
+    def __init__(self, num_layers: int) -> None:
+        self._ids: list[dict[int, int]] = [{} for _ in range(num_layers + 1)]  # by level and colour
+        self._edge_ids: dict[int, int] = {}
+        self._match_ids: dict[int, int] = {}
+        self._node_rows = Rows()
+        self._edge_rows = Rows()
+        self._match_rows = Rows()
+        self._pairs = Lists()
+        self._own = [Rows() for _ in range(num_layers)]
+        self._edges = [Lists() for _ in range(num_layers)]
+
+    # Looking -----------------------------------------------------------------------------------
+
+    def add(self, observations: Sequence[Observation]) -> list[Sight]:
+        """Looks at some states; linear in their size."""
+        looks = Looks(merge(observations), len(self._ids) - 1)
+        columns, colours = looks.columns, looks.node_colours[-1]
+        graph_features = matrix(GRAPH_FEATURES, columns)
+        sights, new_nodes, new_matches = [], [], []
+        first_node = first_match = 0
+        for observation, features in zip(observations, graph_features, strict=True):
+            end_node = first_node + len(observation["node_op"])
+            end_match = first_match + len(observation["match_rule"])
+            kinds, at, counts = np.unique(
+                colours[first_node:end_node], return_index=True, return_counts=True
+            )
+            nodes, new = _name(self._ids[-1], kinds)
+            new_nodes.append(first_node + at[new])
+            kinds, at, match_choice, choice_counts = np.unique(
+                looks.match_colours[first_match:end_match],
+                return_index=True,
+                return_inverse=True,
+                return_counts=True,
+            )
+            matches, new = _name(self._match_ids, kinds)
+            new_matches.append(first_match + at[new])
+            rules = observation["match_rule"][at].astype(np.int64)
+            by_rule = np.argsort(rules, kind="stable")
+            place = np.empty_like(by_rule)
+            place[by_rule] = np.arange(len(by_rule))
+            begins = np.diff(rules[by_rule], prepend=-1) > 0
+            group = np.cumsum(begins) - 1
+            sights.append(
+                Sight(
+                    kind_node=nodes,
+                    kind_share=counts / len(observation["node_op"]),
+                    choice_match=matches[by_rule],
+                    choice_group=group,
+                    choice_count=choice_counts[by_rule],
+                    match_choice=place[match_choice],
+                    group_rule=rules[by_rule][begins],
+                    group_count=np.bincount(group, choice_counts[by_rule]),
+                    graph_features=features,
+                )
+            )
+            first_node, first_match = end_node, end_match
+        self._edge_rows.extend(looks.edges(np.zeros(0, np.int64)))  # for encoders without layers
+        self._keep_nodes(looks, len(self._own), np.concatenate(new_nodes))
+        self._keep_matches(looks, np.concatenate(new_matches))
+        return sights
+
+    def _keep_nodes(self, looks: Looks, level: int, nodes: np.ndarray) -> None:
+        """Keeps nodes of kinds just named, and on the levels below what they are made of."""
+        if level == 0:
+            self._node_rows.extend(looks.nodes(nodes))
+            return
+        slots, neighbours, edges, counts = looks.around(nodes)
+        needed = np.concatenate([nodes, neighbours])
+        ids, new = _name(self._ids[level - 1], looks.node_colours[level - 1][needed])
+        self._keep_nodes(looks, level - 1, needed[new])
+        edge_ids, new_edges = _name(self._edge_ids, looks.edge_colours[edges])
+        self._edge_rows.extend(looks.edges(edges[new_edges]))
+        self._own[level - 1].extend([ids[: len(nodes)]])
+        self._edges[level - 1].extend(counts, [slots, ids[len(nodes) :], edge_ids])
+
+    def _keep_matches(self, looks: Looks, matches: np.ndarray) -> None:
+        pairs, counts = looks.pairs(matches)
+        nodes, _ = _name(self._ids[-1], looks.node_colours[-1][looks.columns["match_node"][pairs]])
+        self._match_rows.extend(looks.matches(matches))
+        self._pairs.extend(counts, [nodes])
+
+    # Showing -----------------------------------------------------------------------------------
+
+    def batch(self, sights: Sequence[Sight]) -> GraphBatch:
+        """The tensors of some states: of what these consist of, and nothing else."""
+        kind_node, num_kinds = _join([s.kind_node for s in sights])
+        choice_match, num_choices = _join([s.choice_match for s in sights])
+        group_rule, num_groups = _join([s.group_rule for s in sights])
+        match_choice, num_matches = _join([s.match_choice for s in sights])
+        graphs = np.arange(len(sights))
+        matches, match_row = _present(choice_match, len(self._match_ids))
+        match_rule, match_features = self._match_rows.at(matches)
+        pair_match, (pair_node,), num_pairs = self._pairs.of(matches)
+        nodes, node_row = _present(kind_node, len(self._ids[-1]))
+        levels: list[Level] = []
+        below, below_row = nodes, node_row
+        for level in reversed(range(len(self._own))):
+            (own,) = self._own[level].at(below)
+            edge_of, (slots, neighbours, edges), _ = self._edges[level].of(below)
+            below, below_row = _present(np.concatenate([own, neighbours]), len(self._ids[level]))
+            made = below_row[own], below_row[neighbours], edges, 2 * edge_of + slots
+            levels.insert(0, Level(**dict(zip(_LEVEL, map(torch.from_numpy, made), strict=True))))
+        node_op, node_activation, node_features = self._node_rows.at(below)
+        edge_operand, edge_features = self._edge_rows.at(slice(None))
+        indices = {
+            "node_op": node_op,
+            "node_activation": node_activation,
+            "edge_operand": edge_operand,
+            "kind_node": node_row[kind_node],
+            "kind_graph": np.repeat(graphs, num_kinds),
+            "match_rule": match_rule,
+            "pair_match": pair_match,
+            "pair_node": node_row[pair_node],
+            "choice_match": match_row[choice_match],
+            "choice_graph": np.repeat(graphs, num_choices),
+            "choice_group": _shifted([s.choice_group for s in sights], num_groups, num_choices),
+            "match_choice": match_choice + np.repeat(firsts(num_choices), num_matches),
+            "match_graph": np.repeat(graphs, num_matches),
+            "group_rule": group_rule,
+            "group_graph": np.repeat(graphs, num_groups),
+            "num_matches": num_matches,
+        }
+        columns = {
+            "kind_share": np.concatenate([s.kind_share for s in sights]),
+            "pair_share": np.repeat(1 / np.maximum(num_pairs, 1), num_pairs),
+            "choice_count": np.concatenate([s.choice_count for s in sights]),
+            "group_count": np.concatenate([s.group_count for s in sights]),
+        }
+        features = {
+            "node_features": node_features,
+            "edge_features": edge_features,
+            "match_features": match_features,
+            "graph_features": np.stack([s.graph_features for s in sights]),
+            **{name: column.astype(np.float32)[:, None] for name, column in columns.items()},
+        }
+        tensors = {name: torch.from_numpy(array) for name, array in (indices | features).items()}
+        return GraphBatch(levels=tuple(levels), **tensors)
+
+
+def _name(ids: dict[int, int], colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of colours, and where those that are new stand first, in the order of their ids."""
+    listed, new = colours.tolist(), []
+    for at, colour in enumerate(listed):
+        if colour not in ids:
+            ids[colour] = len(ids)
+            new.append(at)
+    return np.array([ids[c] for c in listed], np.int64), np.array(new, np.int64)
+
+
+def _present(kinds: np.ndarray, num_kinds: int) -> tuple[np.ndarray, np.ndarray]:
+    """The kinds that occur, ascending, and the row of each of them there."""
+    occurs = np.zeros(num_kinds, bool)
+    occurs[kinds] = True
+    return np.flatnonzero(occurs), np.cumsum(occurs) - 1
+
+
+def _join(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """One after the other, and how long each is."""
+    return np.concatenate(parts), np.array([len(part) for part in parts])
+
+
+def _shifted(parts: Sequence[np.ndarray], by: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """One after the other, each shifted by what those before it point into."""
+    shifted: np.ndarray = np.concatenate(parts) + np.repeat(firsts(by), lengths)
+    return shifted
