@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -33,9 +34,9 @@ def make_batch(observations: Sequence[Observation], *, num_layers: int) -> Graph
 class Sight:
     """One state, in the kinds of a gallery; see `GraphBatch` for the letters, here of one graph."""
 
-    kind_node: np.ndarray  # [D] ascending by colour
+    kind_node: np.ndarray  # [D]
     kind_share: np.ndarray  # [D]
-    choice_match: np.ndarray  # [C] ascending by rule
+    choice_match: np.ndarray  # [C]
     choice_group: np.ndarray  # [C]
     choice_count: np.ndarray  # [C]
     match_choice: np.ndarray  # [M]
@@ -69,50 +70,25 @@ class Gallery:
     def add(self, observations: Sequence[Observation]) -> list[Sight]:
         """Looks at some states; linear in their size."""
         looks = Looks(merge(observations), len(self._ids) - 1)
-        columns, colours = looks.columns, looks.node_colours[-1]
-        graph_features = matrix(GRAPH_FEATURES, columns)
-        sights, new_nodes, new_matches = [], [], []
-        first_node = first_match = 0
-        for observation, features in zip(observations, graph_features, strict=True):
-            end_node = first_node + len(observation["node_op"])
-            end_match = first_match + len(observation["match_rule"])
-            kinds, at, counts = np.unique(
-                colours[first_node:end_node], return_index=True, return_counts=True
-            )
-            nodes, new = _name(self._ids[-1], kinds)
-            new_nodes.append(first_node + at[new])
-            kinds, at, match_choice, choice_counts = np.unique(
-                looks.match_colours[first_match:end_match],
-                return_index=True,
-                return_inverse=True,
-                return_counts=True,
-            )
-            matches, new = _name(self._match_ids, kinds)
-            new_matches.append(first_match + at[new])
-            rules = observation["match_rule"][at].astype(np.int64)
-            by_rule = np.argsort(rules, kind="stable")
-            place = np.empty_like(by_rule)
-            place[by_rule] = np.arange(len(by_rule))
-            begins = np.diff(rules[by_rule], prepend=-1) > 0
-            group = np.cumsum(begins) - 1
-            sights.append(
-                Sight(
-                    kind_node=nodes,
-                    kind_share=counts / len(observation["node_op"]),
-                    choice_match=matches[by_rule],
-                    choice_group=group,
-                    choice_count=choice_counts[by_rule],
-                    match_choice=place[match_choice],
-                    group_rule=rules[by_rule][begins],
-                    group_count=np.bincount(group, choice_counts[by_rule]),
-                    graph_features=features,
-                )
-            )
-            first_node, first_match = end_node, end_match
+        columns, num_graphs = looks.columns, len(observations)
+        nodes = _Alike(looks.node_colours[-1], columns["node_graph"], num_graphs)
+        matches = _Alike(looks.match_colours, columns["match_graph"], num_graphs)
+        node_ids, new_nodes = _name(self._ids[-1], nodes.colours)
+        match_ids, new_matches = _name(self._match_ids, matches.colours)
         self._edge_rows.extend(looks.edges(np.zeros(0, np.int64)))  # for encoders without layers
-        self._keep_nodes(looks, len(self._own), np.concatenate(new_nodes))
-        self._keep_matches(looks, np.concatenate(new_matches))
-        return sights
+        self._keep_nodes(looks, len(self._own), nodes.examples[new_nodes])
+        self._keep_matches(looks, matches.examples[new_matches])
+        rules = columns["match_rule"][matches.examples].astype(np.int64)
+        groups = _Alike(rules[matches.kind], matches.graph, num_graphs)
+        num_nodes = np.bincount(columns["node_graph"], minlength=num_graphs)
+        columns_of_sights = (
+            *nodes.by_graph(node_ids[nodes.kind], nodes.count / num_nodes[nodes.graph]),
+            *matches.by_graph(match_ids[matches.kind], groups.place, matches.count),
+            *_by_graph(columns["num_matches"], matches.place),
+            *groups.by_graph(groups.colours[groups.kind], np.bincount(groups.row, matches.count)),
+            matrix(GRAPH_FEATURES, columns),
+        )
+        return [Sight(*sight) for sight in zip(*columns_of_sights, strict=True)]
 
     def _keep_nodes(self, looks: Looks, level: int, nodes: np.ndarray) -> None:
         """Keeps nodes of kinds just named, and on the levels below what they are made of."""
@@ -190,6 +166,42 @@ class Gallery:
         }
         tensors = {name: torch.from_numpy(array) for name, array in (indices | features).items()}
         return GraphBatch(levels=tuple(levels), **tensors)
+
+
+class _Alike:
+    """The things of each of several graphs, those of one colour together.
+
+    Attributes:
+        colours: that occur, ascending.
+        examples: a thing of each colour.
+        kind: index into `colours`, of each row: the things of one colour in one graph; by graph.
+        graph: of each row.
+        count: things in each row.
+        row: of each thing.
+        place: of each thing, its row among those of its graph.
+    """
+
+    def __init__(self, colours: np.ndarray, graph: np.ndarray, num_graphs: int) -> None:
+        found = np.unique(colours, return_index=True, return_inverse=True)
+        self.colours, self.examples, kind = found
+        num_kinds = len(self.colours)
+        key = graph * num_kinds + kind
+        counts = np.bincount(key, minlength=num_graphs * num_kinds)
+        rows = np.flatnonzero(counts)
+        self.count = counts[rows]
+        self.graph, self.kind = np.divmod(rows, max(num_kinds, 1))
+        self.row = (np.cumsum(counts > 0) - 1)[key]
+        self._num_rows = np.bincount(self.graph, minlength=num_graphs)
+        self.place = self.row - firsts(self._num_rows)[graph]
+
+    def by_graph(self, *columns: np.ndarray) -> list[list[np.ndarray]]:
+        """Columns of the rows, cut into graphs."""
+        return _by_graph(self._num_rows, *columns)
+
+
+def _by_graph(num_rows: np.ndarray, *columns: np.ndarray) -> list[list[np.ndarray]]:
+    bounds = list(pairwise([0, *np.cumsum(num_rows).tolist()]))
+    return [[column[first:end] for first, end in bounds] for column in columns]
 
 
 def _name(ids: dict[int, int], colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -130,7 +130,9 @@ class PPOModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam with epsilon 1e-5 (Huang et al. 2022, core detail 3)."""
-        return torch.optim.Adam(self.policy.parameters(), lr=self.settings.learning_rate, eps=1e-5)
+        return torch.optim.Adam(
+            self.policy.parameters(), lr=self.settings.learning_rate, eps=1e-5, fused=True
+        )
 
     def train_dataloader(self) -> DataLoader[int]:
         """One batch an epoch: an epoch is an iteration, so that checkpoints fall between them."""
