@@ -55,9 +55,10 @@ class PPO:
         train_wall_s: float | None = None,
         train_patience: int | None = 15,
         num_samples: int = 4,
-        matches_at_once: int = 1,
-        likely_share: float = 0.5,
-        descends: bool = False,
+        side_by_side: int = 8,
+        matches_at_once: int | None = None,
+        likely_share: float = 0.1,
+        descends: bool = True,
         checkpoint: str | None = None,
         resume: str | None = None,
         folder: str | None = None,
@@ -84,6 +85,7 @@ class PPO:
         self._train_patience = train_patience
         self._decoding = DecodingSettings(
             num_samples=num_samples,
+            side_by_side=side_by_side,
             matches_at_once=matches_at_once,
             likely_share=likely_share,
             descends=descends,

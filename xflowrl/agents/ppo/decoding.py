@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 
-from xflowrl._engine import Match, State
+from xflowrl._engine import Match
 from xflowrl.agents.attempt import Attempt
-from xflowrl.agents.ppo.gallery import make_batch
+from xflowrl.agents.ppo.distribution import gumbel
+from xflowrl.agents.ppo.gallery import Gallery
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.env import Observation, Position, observe
-from xflowrl.problem import Step, Trace
+from xflowrl.problem import Step
+
+_EQUAL = 0.999  # of likelihoods in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,25 +25,29 @@ class DecodingSettings:
     """How a trained policy is used.
 
     Attributes:
-        num_samples: sampled episodes after the greedy one, within the budget.
-        matches_at_once: taken after one look at a graph, if they do not touch one another; 1: the
-            policy sees the graph again after every rewrite, as in training.
+        num_samples: sampled episodes after the greedy ones, within the budget.
+        side_by_side: episodes that share a pass of the network.
+        matches_at_once: taken after one look at a graph, if they do not touch one another; None:
+            any number, 1: the policy looks again after every rewrite, as in training.
         likely_share: rules and matches at least so many times as likely as the likeliest are taken
             along with it.
-        descends: whether an episode ends with the matches that lower the cost, the best first.
+        descends: an episode ends with the matches that lower the cost, the best first.
     """
 
     num_samples: int = 4
-    matches_at_once: int = 1
-    likely_share: float = 0.5
-    descends: bool = False
+    side_by_side: int = 8
+    matches_at_once: int | None = None
+    likely_share: float = 0.1
+    descends: bool = True
 
     def __post_init__(self) -> None:
-        if self.num_samples < 0 or self.matches_at_once < 1 or not 0 < self.likely_share <= 1:
+        for name, least in (("num_samples", 0), ("side_by_side", 1), ("matches_at_once", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"agent.{name} is {value}: give at least {least}")
+        if not 0 < self.likely_share <= 1:
             raise ValueError(
-                f"agent: num_samples {self.num_samples}, matches_at_once {self.matches_at_once}, "
-                f"likely_share {self.likely_share}: give at least 0, at least 1, and a number "
-                f"above 0 up to 1"
+                f"agent.likely_share is {self.likely_share}: give a number above 0, up to 1"
             )
 
 
@@ -54,62 +62,91 @@ def take_again(attempt: Attempt, actions: tuple[int, ...]) -> None:
 
 
 def decode(attempt: Attempt, policy: Policy, settings: DecodingSettings) -> None:
-    """One greedy episode, then sampled ones, until the budget is spent.
+    """Greedy episodes, then sampled ones, until the budget is spent.
 
-    An iteration is a state whose matches are listed. A greedy episode ends where it comes to a
-    graph or an observation again: from there on it would go round for ever.
+    The first greedy episode takes all that is likely at every look. It is alone, to be there soon;
+    the others go side by side: a greedy one that takes only what is exactly as likely as the
+    likeliest, as alike parts of a network are, and sampled ones that take something in between.
+
+    An iteration is a look at a state whose matches are listed.
     """
+    gallery = Gallery(policy.settings.num_layers)
+    waiting = _episodes(attempt, settings)
+    running = [next(waiting)]
+    while running:
+        observations = [episode.observe(attempt) for episode in running]
+        chosen = _choose(policy, gallery, observations, running, settings)
+        for episode, actions in zip(running, chosen, strict=True):
+            episode.go_on(attempt, actions)
+            if attempt.over() or (
+                episode.is_over and settings.descends and episode.descend(attempt)
+            ):
+                return
+        running = [episode for episode in running if not episode.is_over]
+        running += islice(waiting, settings.side_by_side - len(running))
+
+
+def _episodes(attempt: Attempt, settings: DecodingSettings) -> Iterator[_Episode]:
     generator = torch.Generator().manual_seed(attempt.problem.seed)
-    for episode in range(1 + settings.num_samples):
-        if _episode(attempt, policy, settings, generator if episode else None):
-            return
+    yield _Episode(attempt, settings.likely_share)
+    if settings.matches_at_once != 1:
+        yield _Episode(attempt, 1.0)
+    for _ in range(settings.num_samples):
+        exponent = float(torch.rand((), generator=generator))
+        yield _Episode(attempt, settings.likely_share**exponent, generator)
 
 
-def _episode(
-    attempt: Attempt, policy: Policy, settings: DecodingSettings, generator: torch.Generator | None
-) -> bool:
-    """One episode, greedy without a generator; True if a limit of the budget is reached."""
-    state, trace = attempt.initial, attempt.origin
-    seen: set[str | int] = {state.hash}
-    while True:
-        matches = attempt.matches(state)
-        priced = attempt.problem.objective.complete(state)
+class _Episode:
+    """A walk from the original graph; a greedy one without a generator.
+
+    A greedy one is over where it comes to a graph or an observation again: from there on it would
+    go round for ever.
+    """
+
+    def __init__(
+        self, attempt: Attempt, likely_share: float, generator: torch.Generator | None = None
+    ) -> None:
+        self.is_over = False
+        self.likely_share = likely_share
+        self.generator = generator
+        self._state, self._trace = attempt.initial, attempt.origin
+        self._seen: set[str | int] = set()
+
+    def observe(self, attempt: Attempt) -> Observation:
+        """What the policy sees here."""
+        objective = attempt.problem.objective
+        with attempt.meter.measuring(objective):
+            priced = objective.complete(self._state)
         observation = observe(Position(priced, attempt.initial))
-        sight = _digest(observation)
-        again = generator is None and sight in seen
-        chosen = [] if not matches or again else _choose(policy, observation, settings, generator)
-        if chosen:
-            state, trace = _take(attempt, state, trace, [matches[action] for action in chosen])
-        if attempt.over():
-            return True
-        if not chosen or (generator is None and state.hash in seen):
-            return settings.descends and _descend(attempt, state, trace)
-        seen |= {state.hash, sight}
+        if self.generator is None:
+            here: set[str | int] = {self._state.hash, _digest(observation)}
+            self.is_over = not here.isdisjoint(self._seen)
+            self._seen |= here
+        return observation
 
+    def go_on(self, attempt: Attempt, actions: Sequence[int]) -> None:
+        """Takes some matches of the state, by index, those that are still there; ends for none."""
+        matches = attempt.matches(self._state)
+        self.is_over = self.is_over or not actions
+        for count, action in enumerate(() if self.is_over else actions):
+            match: Match | None = matches[action]
+            if count > 0:
+                state = attempt.problem.objective.complete(self._state)
+                match = state.find(matches[action].rule, matches[action].tensors)
+            if match is not None:
+                self._state, self._trace = attempt.step(self._state, self._trace, match)
 
-def _take(
-    attempt: Attempt, state: State, trace: Trace, matches: Sequence[Match]
-) -> tuple[State, Trace]:
-    """Takes matches of one state one after the other, those that are still there."""
-    state, trace = attempt.step(state, trace, matches[0])
-    for match in matches[1:]:
-        there = attempt.problem.objective.complete(state).find(match.rule, match.tensors)
-        if there is not None:
-            state, trace = attempt.step(state, trace, there)
-    return state, trace
-
-
-def _descend(attempt: Attempt, state: State, trace: Trace) -> bool:
-    """Takes the match that saves most until none does; True if a limit is reached."""
-    while True:
-        match = attempt.cheapest(state)
-        saves = match is not None and match.cost_difference_ms < -attempt.noise_ms
-        if match is not None and saves:
-            state, trace = attempt.step(state, trace, match)
-        if attempt.over():
-            return True
-        if not saves:
-            return False
+    def descend(self, attempt: Attempt) -> bool:
+        """Takes the match that saves most until none does; True if a limit is reached."""
+        while True:
+            match = attempt.cheapest(self._state)
+            saves = match is not None and match.cost_difference_ms < -attempt.noise_ms
+            if match is not None and saves:
+                self._state, self._trace = attempt.step(self._state, self._trace, match)
+            if attempt.over():
+                return True
+            if not saves:
+                return False
 
 
 def _digest(observation: Observation) -> int:
@@ -124,27 +161,36 @@ def _digest(observation: Observation) -> int:
 @torch.inference_mode()
 def _choose(
     policy: Policy,
-    observation: Observation,
+    gallery: Gallery,
+    observations: Sequence[Observation],
+    episodes: Sequence[_Episode],
     settings: DecodingSettings,
-    generator: torch.Generator | None,
-) -> list[int]:
-    """Indices of matches that do not touch one another; none for STOP.
+) -> list[list[int]]:
+    """For each episode indices of matches that do not touch one another; none for STOP.
 
     The first is what the policy would do next, the mode without a generator and else a draw. The
-    others follow by their likelihood.
+    others follow by their likelihood, in which there is as much chance as in a draw.
     """
     device = next(policy.parameters()).device
-    batch = make_batch([observation], num_layers=policy.settings.num_layers)
-    distribution, _ = policy(batch.to(device))
-    actions = distribution.mode() if generator is None else distribution.sample(generator)
-    first = int(actions[0])
-    if first == len(observation["match_rule"]):
-        return []
-    if settings.matches_at_once == 1:
-        return [first]
-    log_probs = distribution.log_probs_A[:-1].cpu().numpy()
-    likely = _likely(observation["match_rule"], log_probs, settings.likely_share)
-    return list(_apart(observation, [first, *likely], settings.matches_at_once))
+    distribution, _ = policy(gallery.batch(gallery.add(observations)).to(device))
+    modes = distribution.mode().tolist()
+    chosen: list[list[int]] = []
+    for graph, log_probs in enumerate(
+        distribution.log_probs_A.cpu().split(distribution.num_actions)
+    ):
+        generator, first = episodes[graph].generator, modes[graph]
+        if generator is not None:
+            log_probs = log_probs + gumbel(log_probs.shape, generator)
+            first = int(log_probs.argmax())
+        if first == len(log_probs) - 1:
+            chosen.append([])
+            continue
+        likely: list[int] = []
+        if settings.matches_at_once != 1:
+            rules = observations[graph]["match_rule"]
+            likely = _likely(rules, log_probs[:-1].numpy(), episodes[graph].likely_share)
+        chosen.append([*_apart(observations[graph], [first, *likely], settings.matches_at_once)])
+    return chosen
 
 
 def _likely(rules: np.ndarray, log_probs: np.ndarray, share: float) -> list[int]:
@@ -153,6 +199,7 @@ def _likely(rules: np.ndarray, log_probs: np.ndarray, share: float) -> list[int]
     num_rules = int(rules.max()) + 1
     of_rule, best_of_rule = np.bincount(rules, probs, num_rules), np.zeros(num_rules)
     np.maximum.at(best_of_rule, rules, probs)
+    share *= _EQUAL
     is_likely = (of_rule[rules] >= share * of_rule.max()) & (probs >= share * best_of_rule[rules])
     candidates = np.flatnonzero(is_likely)
     order = np.lexsort((candidates, -probs[candidates], -of_rule[rules[candidates]]))
@@ -160,13 +207,14 @@ def _likely(rules: np.ndarray, log_probs: np.ndarray, share: float) -> list[int]
     return likely
 
 
-def _apart(observation: Observation, matches: Sequence[int], most: int) -> Iterator[int]:
-    """The matches, in their order, that bind no node that one before them binds."""
+def _apart(observation: Observation, matches: Sequence[int], most: int | None) -> Iterator[int]:
+    """The first matches, in their order, that bind no node that one before them binds."""
     ptr, nodes = observation["match_node_ptr"], observation["match_node"]
     bound = np.zeros(len(observation["node_op"]), bool)
+    left = len(matches) if most is None else most
     for match in matches:
         of_match = nodes[ptr[match] : ptr[match + 1]]
-        if most > 0 and not bound[of_match].any():
+        if left > 0 and not bound[of_match].any():
             bound[of_match] = True
-            most -= 1
+            left -= 1
             yield match
