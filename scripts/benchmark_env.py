@@ -4,8 +4,9 @@
 
 Prints, for SqueezeNet and nasbench_3x3 under rules=core and measurement=roofline: environment
 steps/s with random valid actions, observation and feature tensors included; growth of resident
-memory over all steps; training steps/s (rollout, updates); and the time of one forward pass of the
-policy on a state of about a thousand matches.
+memory over all steps. Then training steps/s, on a random network too, on the wall and by the
+processor's time, which others on the machine disturb less. At last where the time of one look of
+the policy at a random network goes, after each of a few rewrites.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from __future__ import annotations
 import argparse
 import platform
 import time
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 
 from xflowrl.agents.ppo.agent import PPO
 from xflowrl.agents.ppo.checkpoint import new_policy
-from xflowrl.agents.ppo.gallery import make_batch
-from xflowrl.agents.ppo.policy import Policy, PolicySettings
-from xflowrl.env import Observation, RewriteEnv
+from xflowrl.agents.ppo.gallery import Gallery, make_batch
+from xflowrl.agents.ppo.policy import PolicySettings
+from xflowrl.agents.ppo.settings import LearningSettings
+from xflowrl.env import Position, RewriteEnv, observe
 from xflowrl.options import build_option, make_problems
 from xflowrl.problem import Budget, Problem, resident_bytes
 from xflowrl.report import write_csv
@@ -32,6 +36,8 @@ MAX_EPISODE_STEPS = 300
 REPEATS = 20
 
 Row = dict[str, str]
+A = TypeVar("A")
+T = TypeVar("T")
 
 
 def row(graph: str, what: str, value: float, unit: str) -> Row:
@@ -80,11 +86,13 @@ def training(
 ) -> list[Row]:
     """PPO with its defaults."""
     speeds: list[tuple[float, float]] = []
+    processor_s: list[float] = []
 
     def log(metrics: object, step: int) -> None:
         if isinstance(metrics, dict) and "train/steps_per_s" in metrics:
             names = ("train/rollout_steps_per_s", "train/steps_per_s")
             speeds.append((metrics[names[0]], metrics[names[1]]))
+            processor_s.append(time.thread_time())
 
     agent = PPO(
         train_iterations=num_iterations,
@@ -94,22 +102,40 @@ def training(
     )
     agent.optimize([problem], log)
     rollout, both = np.median(speeds, axis=0)
+    learning = LearningSettings()
+    steps_per_s = learning.num_envs * learning.num_steps / np.median(np.diff(processor_s))
     return [
         row(problem.name, "training, updates included", both, "steps/s"),
         row(problem.name, "training, rollouts alone", rollout, "steps/s"),
+        row(problem.name, "training, by processor time", float(steps_per_s), "steps/s"),
     ]
 
 
-def forward_ms(policy: Policy, observation: Observation) -> float:
-    """Median time of one forward pass, tensors and the way to the device and back included."""
-    samples, device = [], next(policy.parameters()).device
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        with torch.no_grad():
-            batch = make_batch([observation], num_layers=policy.settings.num_layers)
-            policy(batch.to(device))[1].cpu()
-        samples.append(1000 * (time.perf_counter() - began))
-    return float(np.median(samples))
+def look(problem: Problem) -> list[Row]:
+    """The parts of one look, medians by processor time; what was seen before is known."""
+    policy, rng = new_policy(PolicySettings(), problem.rules), np.random.default_rng(0)
+    gallery = Gallery(policy.settings.num_layers)
+    spent: dict[str, list[float]] = defaultdict(list)
+
+    def timed(part: str, do: Callable[[A], T], argument: A) -> T:
+        began = time.thread_time()
+        result = do(argument)
+        spent[part].append(1000 * (time.thread_time() - began))
+        return result
+
+    initial = state = problem.initial_state()
+    with torch.inference_mode():
+        for _ in range(REPEATS):
+            observation = timed("observing", observe, Position(state, initial))
+            sights = timed("kinds", gallery.add, [observation])
+            batch = timed("tensors", gallery.batch, sights)
+            timed("encoder", policy.encode, batch)
+            timed("encoder and heads", policy, batch)
+            matches = state.matches()
+            state = state.apply(matches[int(rng.integers(len(matches)))])
+    of = f"{problem.name} of {len(problem.model.graph)} nodes"
+    # The first look sees everything for the first time.
+    return [row(of, f"a look: {p}", float(np.median(ms[1:])), "ms") for p, ms in spent.items()]
 
 
 def main() -> None:
@@ -126,15 +152,10 @@ def main() -> None:
     table = []
     for problem in (squeezenet, nasbench):
         table += environment(problem, options.steps)
-    for problem in (squeezenet, nasbench):
+    for problem in (squeezenet, nasbench, problem_of("random", num_nodes=200, trap=0.5)):
         table += training(problem, options.iterations, options.accelerator)
-    large = problem_of("nasbench_3x3", num_modules_per_stack=8)
-    observation, _ = RewriteEnv(large).reset(seed=0)
-    what = f"one forward pass on {len(observation['match_rule'])} matches"
-    policy = new_policy(PolicySettings(), large.rules)
-    policy.to("cuda" if options.accelerator == "gpu" else "cpu")
-    milliseconds = forward_ms(policy, observation)
-    table.append(row(f"{large.name} num_modules_per_stack=8", what, milliseconds, "ms"))
+    for num_nodes in (200, 1000, 5000):
+        table += look(problem_of("random", num_nodes=num_nodes, trap=0.5))
     if options.csv:
         write_csv(table, options.csv)
 
