@@ -193,7 +193,10 @@ def _options(group: str) -> list[str]:
 
 
 def _listed(group: str) -> list[str]:
-    return textwrap.wrap(f"{group}: {', '.join(_options(group))}", _WIDTH, subsequent_indent="  ")
+    options = _options(group)
+    if len(options) == 1:
+        return []  # nothing to choose
+    return textwrap.wrap(f"{group}: {', '.join(options)}", _WIDTH, subsequent_indent="  ")
 
 
 def _general_comments() -> dict[str, str]:
