@@ -170,7 +170,7 @@ NOT_THE_DEFAULT = {
     f"graph-{cell}.{key}"
     for cell in ("nasbench_3x3", "nasbench_inception")
     for key in ("matrix", "ops", "name")
-}
+} | {"graph-training_set.networks.names", "graph-unseen_builtin.names"}
 
 
 def targets(name: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:

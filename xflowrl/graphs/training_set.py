@@ -21,7 +21,7 @@ def training_set(
     *,
     num_random: int = 200,
     num_cells: int = 50,
-    networks: Sequence[Model] = (),
+    networks: Sequence[Model] | None = None,
     smallest: int = 50,
     largest: int = 500,
     exclude_families: Sequence[str] = HELD_OUT_FAMILIES,
@@ -39,7 +39,7 @@ def training_set(
     Args:
         num_random: random networks, called random-n<nodes>-t<percent of traps>-s<seed>.
         num_cells: networks of NAS-Bench cells, called cell-s<seed>.
-        networks: others, such as `options.networks` gives.
+        networks: others, such as `options.networks` gives; None: none.
         smallest: operators of a random network, at least.
         largest: operators of a random network, at most.
         exclude_families: families of cells that no random network has.
@@ -68,10 +68,10 @@ def training_set(
     cells = [
         cell_model("cell", MAX_DRAWN * seed + index, held_out=False) for index in range(num_cells)
     ]
-    others = [
-        model for model in (*cells, *networks) if max_nodes is None or len(model.graph) <= max_nodes
+    others = [*cells, *(networks or ())]
+    return random_networks + [
+        model for model in others if max_nodes is None or len(model.graph) <= max_nodes
     ]
-    return random_networks + others
 
 
 def random_model(
