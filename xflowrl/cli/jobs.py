@@ -252,7 +252,8 @@ def _misspelt(error: BaseException) -> str:
 
     text = " ".join(str(error).split())
     if found := re.match(r"Could not override '([^']+)'", text):
-        return unknown_key(found[1])
+        # {a: 1, b: 2} is one override; the cause says which of its keys is not there.
+        return unknown_key(getattr(error.__cause__, "full_key", None) or found[1])
     if found := re.search(
         r"Could not find '([^']+)/([^']+)' Available options in '[^']*': (.*)", text
     ):
