@@ -9,15 +9,21 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from report_runs import RACED, REAL, MakeRun
 
+from xflowrl.report import curves
 from xflowrl.report.__main__ import main
-from xflowrl.report.figure import Figure, Missing
+from xflowrl.report.entries import entries
+from xflowrl.report.figure import Figure, Missing, Panel, Points
 from xflowrl.report.html import page
+from xflowrl.report.interactive import plotly_panel
+from xflowrl.report.paper import _sheet
+from xflowrl.report.runs import read_runs
 
 COLUMNS_OF_RESULT = (
     *("graph", "agent", "rules", "measurement", "seed", "cost_initial_ms", "cost_best_ms"),
@@ -176,6 +182,31 @@ def test_the_same_runs_give_the_same_files(real_run: Path, tmp_path: Path) -> No
     assert names == sorted(path.name for path in (tmp_path / "b").iterdir())
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+def test_curves_go_on_to_the_end_of_the_longest_search(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(tmp_path / "0", agent="taso", iterations=700, optimisation_s=9.0)
+    make_run(tmp_path / "1", agent="greedy", iterations=20, optimisation_s=1.0, train_s=2.0)
+    found = entries(read_runs([tmp_path / "0", tmp_path / "1"]))
+    ends = {curves.best_over_iterations: 700.0, curves.best_over_seconds: 9.0}
+    for maker, end in ends.items():
+        figure = maker(found)
+        assert isinstance(figure, Figure)
+        lines = figure.panels[0].lines
+        assert [line.x[-1] for line in lines] == [end, end]
+        assert lines[0].y[-1] == found[0].improvements[-1].cost_ms
+
+
+@pytest.mark.parametrize("cost_ms", [0.022, 0.0])
+def test_an_axis_of_equal_costs_is_around_them(cost_ms: float) -> None:
+    points = Points(name="a", agent="taso", x=[1.0, 2.0], y=[cost_ms, cost_ms * (1 + 1e-9)])
+    panel = Panel(title="t", x="s", y="ms", points=[points])
+    low, high = plotly_panel(panel)["layout"]["yaxis"]["range"]
+    assert low < cost_ms < high < cost_ms + 0.11
+    assert high - low == pytest.approx(0.2 * cost_ms or 0.2)
+    other = replace(points, y=[cost_ms, cost_ms + 0.01])
+    assert "range" not in plotly_panel(replace(panel, points=[other]))["layout"]["yaxis"]
+    assert _sheet([panel]).axes[0].get_ylim() == (low, high)
 
 
 def test_one_run_and_nothing_but_failed_runs(

@@ -131,7 +131,8 @@ def _layout(panel: Panel) -> dict[str, Any]:
         "margin": {"l": 60, "r": 20, "t": 32, "b": 50},
         "hovermode": "closest",
         "xaxis": {**axis, "title": {"text": panel.x}, "type": panel.x_scale, **_ticks(panel)},
-        "yaxis": {**axis, "title": {"text": panel.y}},
+        "yaxis": {**axis, "title": {"text": panel.y}}
+        | ({"range": list(panel.y_limits)} if panel.y_limits else {}),
         "legend": {"orientation": "h", "y": -0.25, "yanchor": "top", "font": {"size": 12}},
         "showlegend": True,
     }

@@ -94,6 +94,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
         )
     if panel.is_diagonal:
         axes.axline((1, 1), slope=1, color="0.6", linewidth=0.8, zorder=0)
+    if panel.y_limits:
+        axes.set_ylim(panel.y_limits)
     axes.legend()
 
 
