@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "schema_1": set(),
     "shortage": set(),
     "cli.interrupts": set(),
+    "cli.naming": {"shortage"},
     "cli.spelling": set(),
     "operators": set(),
     "weights": {"_engine", "operators"},
@@ -84,6 +85,7 @@ MAY_IMPORT = {
     "cli": {
         "_engine",
         "cli.interrupts",
+        "cli.naming",
         "cli.spelling",
         "shortage",
         "onnx_io",
@@ -105,6 +107,7 @@ MAY_IMPORT = {
         "console",
         "options",
         "cli",
+        "cli.naming",
     },
     "rerun": {"run_folder", "cli", "run"},
     "taso.complexity": {"_engine", "taso", "run_folder", "cli"},
@@ -118,6 +121,7 @@ MAY_IMPORT = {
     },
     "report": {
         "_engine",
+        "cli.naming",
         "measurement",
         "problem",
         "run_folder",

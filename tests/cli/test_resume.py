@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import pytest
 
+from xflowrl.cli.naming import read_name
 from xflowrl.cli.resume import claimed, repeated, resumed
 from xflowrl.cli.sweeps import ended_jobs
 from xflowrl.rerun import differing
@@ -210,7 +211,9 @@ def test_a_job_of_a_sweep_with_other_options_starts_anew(tmp_path: Path) -> None
 def test_a_job_of_a_preset_sweep_is_a_run(tmp_path: Path) -> None:
     sweep = ("-m", "graph=tiny", "agent=greedy,beam", *QUICK, "hydra.sweep.dir=s")
     run(tmp_path, *sweep, before=killed_at(SEARCHING, 1))
+    name = read_name(tmp_path / "s" / "0")
     assert run(tmp_path, "resume=s/0").returncode == 0
+    assert read_name(tmp_path / "s" / "0") == name == "greedy-tiny-i30-s0"
     assert read_result(tmp_path / "s" / "0").finished
     assert not (tmp_path / "s" / "1").exists()
 

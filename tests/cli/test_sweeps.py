@@ -14,6 +14,7 @@ import pytest
 from xflowrl import run
 from xflowrl.cli import jobs
 from xflowrl.cli.sweeps import EndedJob, SayJob, as_choices, ended_jobs, jobs_of, time_left
+from xflowrl.report.runs import read_runs
 
 QUICK = ("graph=tiny", "measurement=roofline", "wandb.mode=disabled", "judge.measure=false")
 
@@ -84,8 +85,11 @@ def test_options_of_a_swept_group_are_swept() -> None:
 def test_an_option_that_no_agent_has_is_refused(
     sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sweep("agent=taso,greedy", "agent.alhpa=1,2")[0] == 1
-    assert not (tmp_path / "sweep" / "0").exists()
+    assert sweep("agent=taso,greedy", "agent.alhpa=1,2", "hydra.sweep.dir=new/sweep")[0] == 1
+    assert not [*tmp_path.iterdir()], "nor a folder without jobs"
+    (tmp_path / "sweep").mkdir()
+    assert sweep("agent=taso,gredy")[0] == 1
+    assert (tmp_path / "sweep").exists(), "which was there before"
 
 
 def test_a_sweep_says_where_it_is_and_ends_with_a_table(sweep: Sweep, tmp_path: Path) -> None:
@@ -106,13 +110,23 @@ def test_a_sweep_says_where_it_is_and_ends_with_a_table(sweep: Sweep, tmp_path: 
 def test_the_table_says_what_failed_and_why(sweep: Sweep, tmp_path: Path) -> None:
     code, out, err = sweep("agent=greedy", "judge.draws=0,1")
     assert code == 1
-    assert err[0].startswith("job 1/2 greedy-tiny-i1000-s0-draws0: error: judge.draws is 0: give")
+    (line,) = err  # none of Hydra's
+    assert line.startswith("job 1/2 greedy-tiny-i1000-s0-draws0: error: judge.draws is 0: give")
     failed, done = ended_jobs(tmp_path / "sweep")
     assert (failed.exit_code, failed.folder, done.exit_code, done.error) == (1, "0", 0, "")
     assert "judge.draws is 0" in failed.error
     assert any(line.strip() == "2 of 2 jobs, 1 failed" for line in out)
     assert "judge.draws is 0" in " ".join(out)
     assert "judge.draws is 0" in (tmp_path / "sweep" / "0" / "run.log").read_text()
+
+
+def test_a_run_has_one_name_everywhere(sweep: Sweep, tmp_path: Path) -> None:
+    sweep("agent=greedy,taso", "agent.alpha=1.2", "judge.draws=0,1", "wandb.mode=offline")
+    names = [job.name for job in ended_jobs(tmp_path / "sweep")]
+    assert len(set(names)) == 4
+    folders = [tmp_path / "sweep" / number for number in "0123"]
+    assert [run.name for run in read_runs(folders)] == names, "of those that failed too"
+    assert [json.loads((f / "wandb.json").read_text())["name"] for f in folders] == names
 
 
 def test_a_job_has_three_lines_at_most(

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xflowrl.shortage import write_whole
+
 # What a limit of the budget is called in a name: taso-squeezenet-i100-s0.
 _LIMITS = {
     "max_iterations": "i{}",
@@ -23,6 +25,8 @@ _LIMITS = {
 _SILENT = ("wandb", "hydra", "folder", "experiment", "calibrate")
 
 _MAX_LENGTH = 120
+
+_NAME_FILE = Path(".hydra") / "name.txt"
 
 
 def run_name(
@@ -55,6 +59,19 @@ def run_name(
             option = name.rpartition(".")[2] if "." in name else ""
             parts.append(option + _short(value))
     return "-".join(part for part in parts if part)[:_MAX_LENGTH]
+
+
+def write_name(folder: Path, name: str) -> None:
+    """Keeps what the run of a folder is called, so that nobody makes it up again."""
+    write_whole(folder / _NAME_FILE, name.encode())
+
+
+def read_name(folder: Path) -> str:
+    """What the run of a folder is called; empty if it was not begun."""
+    try:
+        return (folder / _NAME_FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def graph_label(config: Mapping[str, Any], choices: Mapping[str, str]) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from xflowrl.run_folder import read_result, write_json
 from xflowrl.shortage import space_for
+
+# What is in the folder of a sweep before its first job begins.
+_OF_NO_JOB = {".lock", "multirun.yaml", "sweep.json"}
 
 Plugins.instance()  # looks for plugins, which makes their classes anew: before one is derived from
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
@@ -120,8 +125,26 @@ class ShowJobs(Callback):
     """Shows what the jobs came to at the end of a sweep, whichever sweeper it had."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Prints the table."""
-        show_jobs(Path(config.hydra.sweep.dir))
+        """Prints the table; the exit code is 1 if one failed."""
+        folder = Path(config.hydra.sweep.dir)
+        show_jobs(folder)
+        began = _plan(folder).get("began", 0.0)
+        if any(job.exit_code and job.ended >= began for job in ended_jobs(folder)):
+            sys.exit(1)
+
+
+@contextmanager
+def kept_if_begun(folder: Path) -> Iterator[None]:
+    """Takes a sweep's new folder away again if no job began: an option was misspelt."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        if made and folder.exists() and {path.name for path in folder.iterdir()} <= _OF_NO_JOB:
+            shutil.rmtree(folder)
+            with suppress(OSError):  # others are at work there
+                for parent in made[1:]:
+                    parent.rmdir()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from xflowrl.report.interactive import plotly_panel
 
 _ASSETS = resources("xflowrl.report") / "page"
 # The columns of the table on the page, between those of options; summary.csv has all.
-_FIRST = ("status", "failure", "run", "problem", "agent", "seed")
+_FIRST = ("status", "failure", "run", "folder", "problem", "agent", "seed")
 _LAST = (
     *("cost_initial_ms", "cost_best_ms", "saved", "speedup", "speedup_noise"),
     *("optimisation_s", "train_s", "iterations", "stop_reason", "num_steps"),
