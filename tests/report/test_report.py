@@ -292,6 +292,9 @@ def test_other_verbs_add_their_tables(tmp_path: Path, make_run: MakeRun) -> None
     assert main([*folders, "--out", str(tmp_path / "out"), "--formats", ""]) == 0
     text = (tmp_path / "out" / "index.html").read_text()
     assert "<td>7 r</td><td>1</td><td>20,000</td><td>3</td>" in text
+    (row,) = read_rows(tmp_path / "out" / "complexity.csv")
+    of_graph = {"graph": "g", "rules": "taso", "faithful": "True", "id": "7", "rule": "r"}
+    assert row == of_graph | {name: str(count) for name, count in counts.items()}
     assert "g, rules taso, as TASO has them" in text
     drawn = panels(text)
     first = drawn["calibration/0"]["data"][0]
