@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,15 @@ import pytest
 
 from xflowrl import run
 from xflowrl.cli import jobs
-from xflowrl.cli.sweeps import EndedJob, SayJob, as_choices, ended_jobs, jobs_of, time_left
+from xflowrl.cli.sweeps import (
+    EndedJob,
+    SayJob,
+    as_choices,
+    ended_jobs,
+    jobs_of,
+    time_left,
+    write_plan,
+)
 from xflowrl.report.runs import read_runs
 
 QUICK = ("graph=tiny", "measurement=roofline", "wandb.mode=disabled", "judge.measure=false")
@@ -121,7 +130,9 @@ def test_the_table_says_what_failed_and_why(sweep: Sweep, tmp_path: Path) -> Non
 
 
 def test_a_run_has_one_name_everywhere(sweep: Sweep, tmp_path: Path) -> None:
-    sweep("agent=greedy,taso", "agent.alpha=1.2", "judge.draws=0,1", "wandb.mode=offline")
+    options = ("agent.alpha=1.2", "judge.draws=0,1", "wandb.mode=offline")
+    _, out, _ = sweep("agent=greedy,taso", *options)
+    assert "compare: wandb leet sweep/wandb" in out
     names = [job.name for job in ended_jobs(tmp_path / "sweep")]
     assert len(set(names)) == 4
     folders = [tmp_path / "sweep" / number for number in "0123"]
@@ -162,6 +173,18 @@ def test_the_time_left_is_that_of_the_jobs_that_ended(tmp_path: Path) -> None:
     assert [job.job for job in ended_jobs(tmp_path)] == [0, 1, 2]
     assert time_left(tmp_path, 150.0) == ", ETA 50 s"  # 50 s for 2, 1 is kept, and 2 are left
     assert time_left(tmp_path, 1300.0) == ", ETA 20 min"
+
+
+def test_a_sweep_that_draws_its_jobs_says_how_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_plan(tmp_path, (), 30)
+    (tmp_path / "6").mkdir()
+    line = ended(5, time.time() + 10)
+    (tmp_path / "jobs.jsonl").write_text(line)
+    with SayJob(tmp_path, tmp_path / "6", 6, "taso"):
+        pass
+    assert re.fullmatch(r"job 7/30 taso, ETA \d+ s\n", capsys.readouterr().out)
 
 
 def test_jobs_in_other_processes_are_jobs_of_the_sweep(sweep: Sweep, tmp_path: Path) -> None:

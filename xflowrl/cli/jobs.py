@@ -31,8 +31,15 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from xflowrl.cli.errors import USER_ERRORS, one_line
 from xflowrl.cli.interrupts import EndNow, Interrupts
 from xflowrl.cli.naming import read_name, run_name, write_name
-from xflowrl.cli.resume import CommandLine, arranged, claimed, refuse_claimed
-from xflowrl.cli.sweeps import SayJob, as_choices, jobs_of, kept_if_begun, use_combinations
+from xflowrl.cli.resume import CommandLine, arranged, claimed, keep_options, refuse_claimed
+from xflowrl.cli.sweeps import (
+    SayJob,
+    as_choices,
+    jobs_of,
+    kept_if_begun,
+    use_combinations,
+    write_plan,
+)
 from xflowrl.options import (
     build,
     check,
@@ -159,6 +166,10 @@ class RefuseBadConfig(Callback):
             folder = Path(config.hydra.sweep.dir).absolute()
             _sweep.enter_context(kept_if_begun(folder))
             _sweep.enter_context(claimed(folder, (), file=".lock"))
+            keep_options(_source(config.hydra), folder)
+            OmegaConf.save(config, folder / "multirun.yaml")  # Hydra's own sweeper alone does it
+            num_trials = config.hydra.sweeper.get("n_trials")  # Optuna's, which draws its jobs
+            write_plan(folder, (), num_trials or 0)
         except (ValueError, OSError) as error:
             sys.exit(f"error: {one_line(error)}")
 
@@ -200,9 +211,8 @@ def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLi
         use_combinations()
         if {"-m", "--multirun"} & set(sys.argv):
             sys.argv[1:] = as_choices(sys.argv[1:])
-        hydra_main = hydra.main(
-            config_path=_config_path(), config_name="config", version_base="1.3"
-        )
+        place = str(line.options) if line.options is not None else _config_path()
+        hydra_main = hydra.main(config_path=place, config_name="config", version_base="1.3")
         with interrupts:  # between the jobs of a sweep, and where others run them
             hydra_main(run_job)()
     except (KeyboardInterrupt, EndNow):
@@ -334,11 +344,17 @@ def _lacking(arguments: Sequence[str]) -> list[str]:
 
 def _choices(settings: Any) -> dict[str, str]:
     """The chosen options; those of an earlier run whose `config.yaml` is run again."""
-    for source in settings.runtime.config_sources:
-        recorded = Path(source.path) / "hydra.yaml"
-        if source.provider == "main" and recorded.is_file():
-            return dict(OmegaConf.load(recorded).hydra.runtime.choices)
+    recorded = _source(settings) / "hydra.yaml"
+    if recorded.is_file():
+        return dict(OmegaConf.load(recorded).hydra.runtime.choices)
     return dict(settings.runtime.choices)
+
+
+def _source(settings: Any) -> Path:
+    """The folder that the options come from."""
+    paths = [str(s.path) for s in settings.runtime.config_sources if s.provider == "main"]
+    is_installed = not paths or paths[0].startswith("pkg:")
+    return conf_folder() if is_installed else Path(paths[0])
 
 
 def _verb(task: Task) -> str:

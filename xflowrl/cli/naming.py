@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,5 +116,7 @@ def _portable(value: Any) -> Any:
 def _short(value: Any) -> str:
     """A value in few characters, all of which may stand in a name."""
     text = Path(str(value)).name if os.sep in str(value) else str(value)
+    if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", text):  # a number that was drawn
+        text = f"{float(text):.4g}"
     kept = "".join(c if c.isalnum() or c in ".+_" else "_" for c in text).strip("_")
     return kept[:24]
