@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import resource
@@ -14,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib import rc_context
 from report_runs import RACED, REAL, MakeRun
 
 from xflowrl.report import curves
 from xflowrl.report.__main__ import main
 from xflowrl.report.entries import entries
-from xflowrl.report.figure import Figure, Missing, Panel, Points
+from xflowrl.report.figure import Bar, Figure, Missing, Panel, Points
 from xflowrl.report.html import page
 from xflowrl.report.interactive import plotly_panel
-from xflowrl.report.paper import _sheet
+from xflowrl.report.paper import _STYLE, _sheet
 from xflowrl.report.runs import read_runs
 
 COLUMNS_OF_RESULT = (
@@ -207,6 +209,23 @@ def test_an_axis_of_equal_costs_is_around_them(cost_ms: float) -> None:
     other = replace(points, y=[cost_ms, cost_ms + 0.01])
     assert "range" not in plotly_panel(replace(panel, points=[other]))["layout"]["yaxis"]
     assert _sheet([panel]).axes[0].get_ylim() == (low, high)
+
+
+def test_long_names_have_room_and_keep_their_ends() -> None:
+    names = [f"a_network_with_a_name_of_exactly_sixty_characters_in_it_no_{n}" for n in range(2)]
+    bars = [Bar(name=f"taso, max_iterations={10**n}", agent="taso", value=1.0) for n in range(5)]
+    with rc_context(_STYLE):
+        sheet = _sheet([Panel(title=name, x="ms", bars=bars) for name in names])
+        sheet.savefig(io.BytesIO(), format="png")
+    titles = [axes._left_title.get_window_extent() for axes in sheet.axes]  # type: ignore[attr-defined]
+    assert all(title.x1 < sheet.bbox.x1 for title in titles)
+    assert titles[0].x1 < titles[1].x0
+    rows = [{"status": "done", "run": f"taso-{name}-i10-s{n}"} for n, name in enumerate(names)]
+    empty: Any = {"figures": [], "files": {}, "complexities": [], "views": [], "missing": []}
+    text = page("title", "facts", rows=rows, options=[], **empty)
+    shown = re.findall(r">(taso-a_[^<]*)</td>", text)
+    assert [name[-4:] for name in shown] == ["0-s0", "0-s1"]
+    assert max(map(len, shown)) <= 40
 
 
 def test_one_run_and_nothing_but_failed_runs(

@@ -153,14 +153,15 @@ def _ticks(panel: Panel) -> dict[str, Any]:
 def _bar_layout(panel: Panel) -> dict[str, Any]:
     """Names in full width, one a line; the texts stand at the right edge."""
     names = [bar.name for bar in panel.bars]
-    base = _layout(panel)
+    base, has_top = _layout(panel), any(bar.on_top for bar in panel.bars)
+    above = 64 if has_top else 32  # plotly's buttons, and the legend below them
     return {
         "barmode": "stack",
         "bargap": 0.35,
-        "height": 130 + 27 * len(names),
+        "height": 98 + above + 27 * len(names),
         "margin": {"l": 60, "r": 20 + 7 * max(min(len(b.text), _TEXT) for b in panel.bars)}
-        | {"t": 32, "b": 50},
-        "showlegend": any(bar.on_top for bar in panel.bars),
+        | {"t": above, "b": 50},
+        "showlegend": has_top,
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
         "yaxis": base["yaxis"]
         | {
