@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "schema_1": set(),
     "shortage": set(),
     "cli.interrupts": set(),
+    "cli.naming": {"shortage"},
     "cli.spelling": set(),
     "cli.system_errors": set(),
     "operators": set(),
@@ -85,6 +86,7 @@ MAY_IMPORT = {
     "cli": {
         "_engine",
         "cli.interrupts",
+        "cli.naming",
         "cli.spelling",
         "cli.system_errors",
         "shortage",
@@ -107,6 +109,7 @@ MAY_IMPORT = {
         "console",
         "options",
         "cli",
+        "cli.naming",
     },
     "rerun": {"run_folder", "cli", "run"},
     "taso.complexity": {"_engine", "taso", "run_folder", "cli"},
@@ -120,6 +123,7 @@ MAY_IMPORT = {
     },
     "report": {
         "_engine",
+        "cli.naming",
         "measurement",
         "problem",
         "run_folder",

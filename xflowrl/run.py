@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xflowrl.cli.jobs import Job, JobFailed, file_name, main, one_line
+from xflowrl.cli.errors import one_line
+from xflowrl.cli.jobs import Job, JobFailed, file_name, main
 from xflowrl.cli.naming import comparable, graph_label, group_name
 from xflowrl.cli.resume import claimed, resumed
 from xflowrl.options import distinct

@@ -165,7 +165,9 @@ def test_optuna_leads_a_sweep_by_the_best_cost(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     done = run(tmp_path, "experiment=tune", "hydra.sweeper.n_trials=4", *QUICK[1:])
     assert done.returncode == 0, done.stderr
+    assert "job 4/4 taso-random-i100-s0-alpha1" in done.stdout
     (found,) = tmp_path.glob("multirun/*/*/optimization_results.yaml")
+    assert (found.parent / "multirun.yaml").exists(), "resume= needs it"
     best: Any = OmegaConf.load(found)
     assert set(best.best_params) == {"agent.alpha", "agent.size_limit"}
     costs = [json.loads(p.read_text())["results"][0]["cost_best_ms"] for p in results(tmp_path)]

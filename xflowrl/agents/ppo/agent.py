@@ -161,7 +161,9 @@ class PPO:
             logger.warning("training interrupted after %d iterations", module.iteration)
         self.train_s, self.train_wall_s = module.seconds, module.seconds + module.measure_s
         self._save(module, "last.pt")
-        if module.best_weights:
+        if not module.best_weights:  # no episode has ended yet
+            self._save(module, "best.pt")
+        else:
             policy.load_state_dict(module.best_weights)
         best = {id(problem): best for problem, best in zip(problems, module.best, strict=True)}
         return best, is_interrupted
