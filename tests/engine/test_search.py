@@ -12,6 +12,7 @@ from drawing import Sketch, roofline, rule_set
 from sources import nasbench_3x3
 
 from xflowrl._engine import BacktrackingSearch, CostTable, Graph, RuleSet, State
+from xflowrl.graphs.random_networks import random_network
 from xflowrl.graphs.squeezenet import squeezenet
 from xflowrl.graphs.tiny import tiny
 from xflowrl.rules import load_core
@@ -24,6 +25,7 @@ class Outcome:
     num_candidates: int
     num_expanded: int
     queue_length: int
+    expanded_ms: list[float]
 
 
 def plain_search(
@@ -51,9 +53,11 @@ def plain_search(
 
     queue: list[tuple[float, int, State]] = [(start.cost.ms, 0, start)]
     seen, best = {hash_of(start)}, start
-    num_queued = num_candidates = num_expanded = 0
-    while queue and num_expanded < max_iterations:
+    num_queued = num_candidates = 0
+    expanded_ms: list[float] = []
+    while queue and len(expanded_ms) < max_iterations:
         _, _, state = heapq.heappop(queue)
+        expanded_ms.append(state.cost.ms)
         if state.cost.ms < best.cost.ms:
             best = state
         for match in sorted(
@@ -72,8 +76,9 @@ def plain_search(
             # The engine orders by the promised cost; ties go to the first come.
             promised = state.cost.ms + match.cost_difference_ms
             heapq.heappush(queue, (promised, num_queued, child))
-        num_expanded += 1
-    return Outcome(best.cost.ms, best.hash, num_candidates, num_expanded, len(queue))
+    return Outcome(
+        best.cost.ms, best.hash, num_candidates, len(expanded_ms), len(queue), expanded_ms
+    )
 
 
 def engine_search(
@@ -88,7 +93,9 @@ def engine_search(
 ) -> Outcome:
     start = State(graph, rules, costs, taso_hash=hash == "taso")
     search = BacktrackingSearch(start, alpha=alpha, size_limit=size_limit, hash=hash)
-    search.run(iterations=max_iterations)
+    expanded_ms: list[float] = []
+    while len(expanded_ms) < max_iterations and search.run(iterations=1):
+        expanded_ms.append(search.current_cost_ms)
     best = State(search.best.graph, rules, costs)
     assert best.cost.ms == pytest.approx(search.best_cost_ms, rel=1e-9)
     return Outcome(
@@ -97,6 +104,7 @@ def engine_search(
         search.num_candidates,
         search.num_expanded,
         search.queue_length,
+        expanded_ms,
     )
 
 
@@ -107,7 +115,6 @@ GRAPHS = {
     "squeezenet": lambda: squeezenet().graph,
     "nasbench": lambda: nasbench_3x3(1, 1).graph,
 }
-LARGE = {"large": lambda: nasbench_3x3(3, 3).graph}
 
 
 @pytest.mark.parametrize("hash", ["exact", "taso"])
@@ -125,6 +132,23 @@ def test_search_is_tasos_loop(name: str, alpha: float, size_limit: float, hash: 
     assert (engine.queue_length == 0) == (plain.queue_length == 0)
     assert engine.best_hash == plain.best_hash
     assert engine.best_ms == pytest.approx(plain.best_ms, rel=1e-9)
+    assert engine.expanded_ms == pytest.approx(plain.expanded_ms, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_search_is_tasos_loop_on_random_networks(seed: int) -> None:
+    """Forty expansions, in which most graphs are reached in several ways."""
+    graph = random_network(num_nodes=50, trap=0.5, channels=16, image_size=16, seed=seed).graph
+    plain, engine = (
+        search(
+            *(graph, load_core(), roofline()),
+            **{"alpha": 1.05, "size_limit": 1.2, "hash": "exact", "max_iterations": 40},
+        )
+        for search in (plain_search, engine_search)
+    )
+    assert engine.queue_length > plain.queue_length
+    assert engine.expanded_ms == pytest.approx(plain.expanded_ms, rel=1e-9)
+    assert (engine.num_candidates, engine.best_hash) == (plain.num_candidates, plain.best_hash)
 
 
 def test_alpha_lets_the_search_pass_a_dearer_state() -> None:
