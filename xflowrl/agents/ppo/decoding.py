@@ -142,7 +142,7 @@ class _Episode:
     def descend(self, attempt: Attempt) -> bool:
         """Takes the match that saves most until none does; True if a limit is reached."""
         while True:
-            match = attempt.cheapest(self._state)
+            match = next(attempt.ranked(self._state, rounding_ms=attempt.noise_ms), None)
             saves = match is not None and match.cost_difference_ms < -attempt.noise_ms
             if match is not None and saves:
                 self._state, self._trace = attempt.step(self._state, self._trace, match)
