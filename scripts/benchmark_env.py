@@ -3,10 +3,16 @@
     python scripts/benchmark_env.py [--steps 10000] [--accelerator gpu] [--csv PATH]
 
 Prints, for SqueezeNet and nasbench_3x3 under rules=core and measurement=roofline: environment
+<<<<<<< HEAD
 steps/s with random valid actions, observation and feature tensors included; growth of resident
 memory over all steps. Then training steps/s, on a random network too, on the wall and by the
 processor's time, which others on the machine disturb less. At last where the time of one look of
 the policy at a random network goes, after each of a few rewrites.
+=======
+steps per second of processor time with random valid actions, observation and feature tensors
+included; growth of resident memory over all steps; training steps/s (rollout, updates); and the
+time of one forward pass of the policy on a state of about a thousand matches.
+>>>>>>> main
 """
 
 from __future__ import annotations
@@ -62,7 +68,7 @@ def environment(problem: Problem, num_steps: int) -> list[Row]:
     """Random valid actions; STOP is left out, it would only make episodes short."""
     env, rng = RewriteEnv(problem), np.random.default_rng(0)
     observation, _ = env.reset(seed=0)
-    num_matches, before, memory = 0, time.perf_counter(), 0
+    num_matches, before, memory = 0, time.thread_time(), 0
     for step in range(num_steps):
         if step == num_steps // 10:  # allocators and caches have settled
             memory = resident_bytes()
@@ -72,7 +78,7 @@ def environment(problem: Problem, num_steps: int) -> list[Row]:
         make_batch([observation], num_layers=2)
         if terminated or truncated:
             observation, _ = env.reset()
-    seconds = time.perf_counter() - before
+    seconds = time.thread_time() - before
     grown = (resident_bytes() - memory) / 2**20
     return [
         row(problem.name, "environment, random actions", num_steps / seconds, "steps/s"),

@@ -83,7 +83,7 @@ def test_operators_are_found_by_name(tmp_path: Path) -> None:
 
 def test_what_is_no_policy_is_refused(tmp_path: Path) -> None:
     rules = rule_set("a")
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match=r"no such file; give a run's checkpoints/best\.pt or"):
         load_policy(tmp_path / "none.pt", rules)
     (tmp_path / "text.pt").write_text("weights")
     with pytest.raises(ValueError, match="not a policy's weights"):

@@ -58,6 +58,7 @@ class PPO:
         side_by_side: int = 8,
         matches_at_once: int | None = None,
         likely_share: float = 0.1,
+        temperature: float = 2.0,
         descends: bool = True,
         checkpoint: str | None = None,
         resume: str | None = None,
@@ -88,6 +89,7 @@ class PPO:
             side_by_side=side_by_side,
             matches_at_once=matches_at_once,
             likely_share=likely_share,
+            temperature=temperature,
             descends=descends,
         )
         self._checkpoint = checkpoint
@@ -159,7 +161,9 @@ class PPO:
             logger.warning("training interrupted after %d iterations", module.iteration)
         self.train_s, self.train_wall_s = module.seconds, module.seconds + module.measure_s
         self._save(module, "last.pt")
-        if module.best_weights:
+        if not module.best_weights:  # no episode has ended yet
+            self._save(module, "best.pt")
+        else:
             policy.load_state_dict(module.best_weights)
         best = {id(problem): best for problem, best in zip(problems, module.best, strict=True)}
         return best, is_interrupted

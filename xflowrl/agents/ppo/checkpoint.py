@@ -119,7 +119,7 @@ def _of_this_format(record: Any) -> dict[str, Any]:
 
 def _read(path: str | Path, option: str, expected: str) -> dict[str, Any]:
     if not Path(path).is_file():
-        raise ValueError(f"{option}={path}: no such file")
+        raise ValueError(f"{option}={path}: no such file; give a run's checkpoints/{expected}")
     try:
         with warnings.catch_warnings(action="ignore"):  # an error says it below
             record: Any = torch.load(path, map_location="cpu", weights_only=True)
