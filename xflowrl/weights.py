@@ -76,9 +76,10 @@ class DrawnWeights:
         self._recipes = _plan_recipes(graph)
         self._seed = seed
         self._kept: dict[str, Array] = {}
+        self._kept_bytes = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_kept": {}}
+        return {**vars(self), "_kept": {}, "_kept_bytes": 0}
 
     def get(self, name: str) -> Array:
         """The weight of that name.
@@ -91,8 +92,9 @@ class DrawnWeights:
         if (kept := self._kept.get(name)) is not None:
             return kept
         value = _draw(self._types[name], self._recipes[name], _generator(self._seed, name))
-        if sum(array.nbytes for array in self._kept.values()) + value.nbytes <= _MAX_KEPT_BYTES:
+        if self._kept_bytes + value.nbytes <= _MAX_KEPT_BYTES:
             self._kept[name] = value
+            self._kept_bytes += value.nbytes
         return value
 
     def parameters(self) -> set[str]:
