@@ -11,7 +11,7 @@ if nothing notices that, the agreement is weak evidence.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +21,10 @@ from xflowrl.proof.comparison import Array, Difference
 from xflowrl.proof.plan import Plan, Record
 from xflowrl.proof.program import CannotRun, Program, Session
 from xflowrl.proof.recording import Run, Shapes, record
+from xflowrl.proof.rounding import Doubt
 
 _MUTATION = 1.1
 _MAX_MUTANTS = 8
-_MAX_NUDGED = 8
-_NUDGE = 2.0**-20  # what sums of some thousand float32 numbers are off
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class Verdict:
         status: "equal": every comparison agreed; "different"; or "undecided": nothing could be
             compared.
         max_abs_error: largest difference of two elements, over all comparisons.
-        max_rel_error: the same in units of the tensor's standard deviation.
+        max_rel_error: the same in units of the tensor's standard deviation. Where roundings add
+            up, both are of single pieces.
         detail: one line: on what the proof rests, or which tensor differs, or why it is undecided.
         weak: why the evidence is weak, "" if it is not; part of `detail`.
         first_difference: the tensor that differs, the first in the order of the result; "" if
@@ -66,6 +66,8 @@ class _Finding:
     compared: set[str] = field(default_factory=set)
     noisy: int = 0
     noticed: str = ""
+    plan: Plan | None = None
+    num_pieces: int = 0  # in which rounding made it necessary to compare
     reason: str = ""  # why nothing was compared
 
 
@@ -108,7 +110,7 @@ def prove(
         assert redrawn is not None
         files = redrawn(seed + draw)
         run = Run(runs[0].shapes, draw, inputs)
-        findings.append(_compare_pair(*files, [run], seed + draw, must_be_steady=True))
+        findings.append(_compare_pair(*files, [run], seed + draw, findings[0]))
     return _verdict(findings, is_on_data=inputs is not None)
 
 
@@ -132,6 +134,8 @@ def _verdict(findings: Sequence[_Finding], *, is_on_data: bool) -> Verdict:
     num_redrawn = sum(bool(other.compared) for other in others)
     weights += [f"{num_redrawn} redrawn ones"] * bool(num_redrawn)
     parts += [f"with {' and '.join(weights)}", f"{_count(len(compared), 'tensor')} compared"]
+    if num_pieces := max(finding.num_pieces for finding in findings):
+        parts.append(f"in {num_pieces} pieces, because roundings add up from one to the next")
     noticed = next((f.noticed for f in findings if f.noticed), "")
     weak = "" if noticed else "weak evidence: no changed weight made a compared tensor differ"
     parts.append(f"{noticed} changed by 10% is noticed" if noticed else weak)
@@ -149,33 +153,40 @@ def _count(number: int, what: str) -> str:
 
 
 def _compare_pair(
-    original: Path,
-    result: Path,
-    runs: Sequence[Run],
-    seed: int,
-    *,
-    must_be_steady: bool = False,
+    original: Path, result: Path, runs: Sequence[Run], seed: int, before: _Finding | None = None
 ) -> _Finding:
-    """Compares two files; runs at which the original is not steady tell nothing, if it must be."""
+    """Compares two files.
+
+    Args:
+        before: what was found of the same two with their own weights. Runs at which an original
+            with drawn ones is not steady tell nothing. Where that pair had to be compared in
+            pieces, this one is at once: what rounding makes of the whole has been looked at.
+    """
     first, second = Program(original), Program(result)
     difference = _compare_interfaces(first, second)
     if difference.failure:
         return _Finding(difference, "before any run")
     finding = _Finding(noisy=len(first.noisy))
     try:
-        plan, recorded = record(first, second, runs, seed)
+        plan, recorded = record(first, second, runs, seed, like=before.plan if before else None)
     except CannotRun as error:
         finding.reason = f"ONNX Runtime cannot run the original: {error}"
         return finding
+    finding.plan = plan
     if not recorded:
         finding.reason = plan.reason
         return finding
+    doubt = Doubt(first, second, plan)
+    is_in_pieces = before is not None and before.num_pieces > 0
     try:
-        session, weights = _open_result(second, plan)
+        session, weights = _open_result(second, plan, in_pieces=is_in_pieces)
         for i, run in enumerate(recorded, start=1):
             finding.where = "your data" if run.is_given else f"draw {i}"
-            actual = session.run(run.feeds_of(plan), plan.compared)
-            finding.difference.merge(plan.compare(run, actual))
+            feeds = run.feeds_of(plan, in_pieces=is_in_pieces)
+            difference = plan.compare(run, session.run(feeds, plan.compared))
+            if difference.failure and not is_in_pieces:
+                difference = doubt.difference(run, difference)
+            finding.difference.merge(difference)
             finding.compared.update(plan.compared)
             finding.sizes.add(str([run.feeds[n].shape for n in first.inputs]))
             if finding.difference.failure:
@@ -185,35 +196,15 @@ def _compare_pair(
             Difference(np.inf, np.inf, "", f"ONNX Runtime cannot run the result: {error}")
         )
         return finding
+    finding.num_pieces = doubt.num_pieces
     if finding.difference.failure:
         del session
-        if must_be_steady and not _is_steady(first, plan, run, finding.difference.tensor):
+        if before is not None and not doubt.is_steady(run, finding.difference.tensor):
             return _Finding(reason="roundings alone change what the original computes")
     elif finding.compared:
-        finding.noticed = _noticed_change(second, session, plan, recorded[0], weights)
+        feeds = recorded[0].feeds_of(plan, in_pieces=is_in_pieces)
+        finding.noticed = _noticed_change(second, session, plan, recorded[0], feeds, weights)
     return finding
-
-
-def _is_steady(program: Program, plan: Plan, record: Record, name: str) -> bool:
-    """Whether a tensor of the original stays, when what it is computed from moves by a rounding.
-
-    Weights drawn at random may give an attention scores of which the next to largest are far below:
-    then the last places decide, and no other order of summation gives the same.
-    """
-    shown = [name for name in plan.compared if name in program.produced]
-    weights, random = program.weights(_MAX_NUDGED), np.random.default_rng(0)
-    moved = {**record.feeds, **{weight: program.weight(weight) for weight in weights}}
-    nudged = {
-        name: np.asarray(array * (1 + _NUDGE * random.choice([-1, 1], array.shape)), array.dtype)
-        for name, array in moved.items()
-        if array.dtype.kind == "f"
-    }
-    try:
-        session = program.open(shown, wide=plan.wide, cuts=plan.cuts, overridable=weights)
-        actual = session.run({**record.feeds_of(plan), **nudged}, [name])
-    except CannotRun:  # an operator that wants its weight to be constant
-        return True
-    return not replace(plan, compared=[name]).compare(record, actual).failure
 
 
 def _compare_interfaces(first: Program, second: Program) -> Difference:
@@ -228,21 +219,25 @@ def _compare_interfaces(first: Program, second: Program) -> Difference:
     return Difference()
 
 
-def _open_result(program: Program, plan: Plan) -> tuple[Session, list[str]]:
+def _open_result(program: Program, plan: Plan, *, in_pieces: bool) -> tuple[Session, list[str]]:
     """A session of the result, and the weights that it can be fed."""
-    shown = [name for name in plan.compared if name in program.produced]
+    shown, cuts = plan.shown(program), plan.cuts_of(in_pieces=in_pieces)
     weights = program.weights(_MAX_MUTANTS)
     try:
-        return program.open(shown, wide=plan.wide, cuts=plan.cuts, overridable=weights), weights
+        return program.open(shown, wide=plan.wide, cuts=cuts, overridable=weights), weights
     except CannotRun:  # an operator that wants its weight to be constant
-        return program.open(shown, wide=plan.wide, cuts=plan.cuts), []
+        return program.open(shown, wide=plan.wide, cuts=cuts), []
 
 
 def _noticed_change(
-    program: Program, session: Session, plan: Plan, record: Record, weights: Sequence[str]
+    program: Program,
+    session: Session,
+    plan: Plan,
+    record: Record,
+    feeds: Mapping[str, Array],
+    weights: Sequence[str],
 ) -> str:
     """What, changed by 10%, made a compared tensor differ; "" if nothing did."""
-    feeds = record.feeds_of(plan)
     kind, names = ("weight", weights) if weights else ("input", program.inputs)
     for name in names:
         for mutant in _mutants(program.weight(name) if weights else feeds[name]):
