@@ -41,6 +41,9 @@ class Verdict:
         weak: why the evidence is weak, "" if it is not; part of `detail`.
         first_difference: the tensor that differs, the first in the order of the result; "" if
             none does.
+        pieces: all tensors, of either file, of the pieces that differ; empty if that is not known.
+        failed: number of the pair of files (0: its own weights; from 1 on, redrawn ones) and of
+            the run that differ; None if it is not known.
     """
 
     status: Literal["equal", "different", "undecided"]
@@ -49,6 +52,8 @@ class Verdict:
     detail: str
     weak: str = ""
     first_difference: str = ""
+    pieces: frozenset[str] = frozenset()
+    failed: tuple[int, int] | None = None
 
     @property
     def equal(self) -> bool:
@@ -61,7 +66,10 @@ class _Finding:
     """What comparing a pair of files found."""
 
     difference: Difference = field(default_factory=Difference)
+    pair: int = 0
+    run: int = 0
     where: str = ""
+    pieces: frozenset[str] = frozenset()
     sizes: set[str] = field(default_factory=set)
     compared: set[str] = field(default_factory=set)
     noisy: int = 0
@@ -80,6 +88,7 @@ def prove(
     seed: int = 0,
     inputs: Mapping[str, Array] | None = None,
     redrawn: Callable[[int], tuple[Path, Path]] | None = None,
+    only: tuple[int, int] | None = None,
 ) -> Verdict:
     """Compares two files in ONNX Runtime on the CPU, its optimisations off.
 
@@ -93,6 +102,7 @@ def prove(
         seed: of the draws.
         inputs: data to run on, instead of drawn inputs.
         redrawn: gives, for a seed, the two files with other weights.
+        only: the pair and the run, as `Verdict.failed` has them, that alone are asked.
 
     Raises:
         ValueError: if `inputs` or `shapes` lack an input.
@@ -103,14 +113,22 @@ def prove(
         sizes = shapes or [{}]
         runs = [Run(sizes[0], draw) for draw in range(draws)]
         runs += [Run(size, draw) for draw, size in enumerate(sizes[1:])]
-    findings = [_compare_pair(original, result, runs, seed)]
-    for draw in range(draws if redrawn is not None else 0):
+    pairs = range(draws + 1 if redrawn is not None else 1)
+    if only is not None:
+        pairs = range(only[0], only[0] + 1)
+        runs = runs[only[1] :][:1] if only[0] == 0 else runs
+    findings: list[_Finding] = []
+    for pair in pairs:
+        if pair == 0:
+            findings.append(_compare_pair(original, result, runs, seed))
+        else:
+            assert redrawn is not None
+            files, run = redrawn(seed + pair - 1), Run(runs[0].shapes, pair - 1, inputs)
+            before = findings[0] if findings else _Finding()
+            findings.append(_compare_pair(*files, [run], seed + pair - 1, before))
+        findings[-1].pair = pair
         if findings[-1].difference.failure:
             break
-        assert redrawn is not None
-        files = redrawn(seed + draw)
-        run = Run(runs[0].shapes, draw, inputs)
-        findings.append(_compare_pair(*files, [run], seed + draw, findings[0]))
     return _verdict(findings, is_on_data=inputs is not None)
 
 
@@ -119,11 +137,15 @@ def _verdict(findings: Sequence[_Finding], *, is_on_data: bool) -> Verdict:
     total = Difference()
     for finding in findings:
         total.merge(finding.difference)
-    failed = next((i for i, f in enumerate(findings) if f.difference.failure), None)
-    if failed is not None:
-        which = f"redrawn weights {failed}" if failed else "its own weights"
-        detail = f"with {which}, {findings[failed].where}: {total.failure}"
-        return Verdict("different", total.absolute, total.relative, detail, "", total.tensor)
+    if total.failure:
+        failed = findings[-1]
+        which = f"redrawn weights {failed.pair}" if failed.pair else "its own weights"
+        detail = f"with {which}, {failed.where}: {total.failure}"
+        return Verdict(
+            *("different", total.absolute, total.relative, detail, "", total.tensor),
+            pieces=failed.pieces,
+            failed=(failed.pair, failed.run),
+        )
     compared = set[str]().union(*(finding.compared for finding in findings))
     if not compared:
         reason = own.reason or "noise goes into every tensor that could be compared"
@@ -165,7 +187,7 @@ def _compare_pair(
     first, second = Program(original), Program(result)
     difference = _compare_interfaces(first, second)
     if difference.failure:
-        return _Finding(difference, "before any run")
+        return _Finding(difference, where="before any run")
     finding = _Finding(noisy=len(first.noisy))
     try:
         plan, recorded = record(first, second, runs, seed, like=before.plan if before else None)
@@ -180,16 +202,18 @@ def _compare_pair(
     is_in_pieces = before is not None and before.num_pieces > 0
     try:
         session, weights = _open_result(second, plan, in_pieces=is_in_pieces)
-        for i, run in enumerate(recorded, start=1):
-            finding.where = "your data" if run.is_given else f"draw {i}"
+        for finding.run, run in enumerate(recorded):
+            finding.where = "your data" if run.is_given else f"draw {finding.run + 1}"
             feeds = run.feeds_of(plan, in_pieces=is_in_pieces)
-            difference = plan.compare(run, session.run(feeds, plan.compared))
-            if difference.failure and not is_in_pieces:
-                difference = doubt.difference(run, difference)
+            difference = found = plan.compare(run, session.run(feeds, plan.compared))
+            if found.failure and not is_in_pieces:
+                difference = doubt.difference(run, found)
             finding.difference.merge(difference)
             finding.compared.update(plan.compared)
             finding.sizes.add(str([run.feeds[n].shape for n in first.inputs]))
-            if finding.difference.failure:
+            if difference.failure:
+                if is_in_pieces or difference is not found:
+                    finding.pieces = doubt.pieces_of(difference)
                 break
     except CannotRun as error:
         finding.difference.merge(

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xflowrl.onnx_io.inlining import reads
 from xflowrl.proof.comparison import Array, Difference
 from xflowrl.proof.plan import Plan, Record
 from xflowrl.proof.program import CannotRun, Program, Session, nudged
@@ -67,6 +68,18 @@ class Doubt:
             return found
         self.num_pieces = len(self.plan.pieces) + 1
         return local
+
+    def pieces_of(self, difference: Difference) -> frozenset[str]:
+        """All tensors, of either file, in the pieces that end in one that differs."""
+        cuts = self.plan.cuts_of(in_pieces=True)
+        found, pending = set[str](), list(difference.beyond)
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found.add(name)
+                nodes = [p.produced[name] for p in (self.first, self.second) if name in p.produced]
+                pending.extend(n for node in nodes for n in reads(node) if n not in cuts)
+        return frozenset(found)
 
     def is_steady(self, record: Record, name: str) -> bool:
         """Whether a tensor of the original stays, in its piece, when that is moved by a rounding.
