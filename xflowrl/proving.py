@@ -60,6 +60,7 @@ def prove_steps(
     file: Path,
     *,
     model: Model | None = None,
+    reference: Path | None = None,
     views: bool = False,
     draws: int,
     seed: int,
@@ -81,12 +82,13 @@ def prove_steps(
     Args:
         file: is written, also where nothing is proven.
         model: what all the steps lead to, if it is at hand.
+        reference: the original's file, likewise.
         views: as for `save_onnx`.
     """
 
     def prove(result: Model, only: Place | None = None) -> tuple[Verdict, bool]:
         options: Any = {"views": views, "draws": draws, "seed": seed, "inputs": inputs}
-        return _prove(problem.model, result, file, only=only, **options)
+        return _prove(problem.model, result, file, reference=reference, only=only, **options)
 
     begun_s, until_s, num_sweeps = time.monotonic(), None, 0
     kept, given_up, fixed, reason = list(steps), list[str](), list[str](), ""
@@ -184,6 +186,7 @@ def _prove(
     result: Model,
     file: Path,
     *,
+    reference: Path | None,
     only: Place | None,
     views: bool,
     draws: int,
@@ -201,7 +204,13 @@ def _prove(
             return verify.Verdict("undecided", 0.0, 0.0, "not asked"), False
         place = None
         verdict = verify.verify_file(
-            original, result, file, draws=draws, seed=seed, inputs=inputs, views=views, only=only
+            *(original, result, file),
+            draws=draws,
+            seed=seed,
+            inputs=inputs,
+            views=views,
+            reference=reference,
+            only=only,
         )
     except ValueError as error:  # not valid ONNX, or of another interface
         verdict = verify.Verdict("different", float("inf"), float("inf"), str(error), failed=place)

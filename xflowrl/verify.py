@@ -61,11 +61,12 @@ def verify_file(
     seed: int = 0,
     inputs: Mapping[str, Array] | None = None,
     views: bool = False,
+    reference: Path | None = None,
     only: tuple[int, int] | None = None,
 ) -> Verdict:
     """As `verify`; `file` is the result as it was written, with or without `views`.
 
-    `only` is as for `prove`.
+    `reference` is the original's file, if it was written; `only` is as for `prove`.
     """
     graph, source = original.graph, original.source if original.has_own_weights else None
     shapes = [original.input_shapes(number) for number in range(original.num_sizes)]
@@ -88,10 +89,9 @@ def verify_file(
             save_onnx(replace(result, weights=weights), theirs, views=views)
             return ours, theirs
 
-        first = Path(folder) / "file.onnx"
-        if source is not None:
-            first = source.path
-        else:
+        first = source.path if source is not None else reference
+        if first is None:
+            first = Path(folder) / "file.onnx"
             save_onnx(original, first)
         verdict = prove(
             *(first, file),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from xflowrl.onnx_io.ordering import sorted_nodes
 from xflowrl.onnx_io.protobuf_file import read_model
 from xflowrl.onnx_io.reading import tensor_array
 from xflowrl.proof.comparison import Array, Value
+from xflowrl.proof.inputs import Uses
 
 _SMALL = 1024  # elements of an initialiser that are kept at hand
 _NOISE = frozenset(
@@ -68,6 +70,11 @@ class Program:
             if node.op_type in _QUANTISERS
             or str(node.op_type).startswith("QLinear")  # bytes if it is not UTF-8
         ]
+
+    @cached_property
+    def uses(self) -> Uses:
+        """Where its tensors are used."""
+        return Uses(self.model)
 
     def interface(self, kind: str) -> dict[str, str]:
         """Names and element types ("" where none is declared) of "input" or "output", in order.

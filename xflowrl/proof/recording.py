@@ -166,7 +166,7 @@ def _attempts(program: Program, run: Run, seed: int) -> Iterator[Mapping[str, Ar
         if not info.type.HasField("tensor_type"):
             raise CannotRun(f'input "{info.name}" is no tensor, and others cannot be drawn')
     for attempt in range(ATTEMPTS):
-        yield draw_inputs(program.model, run.shapes, seed=seed, draw=run.draw, attempt=attempt)
+        yield draw_inputs(program.uses, run.shapes, seed=seed, draw=run.draw, attempt=attempt)
 
 
 def _finite_share(value: Value) -> float:
