@@ -4,8 +4,10 @@ Compared are the outputs and every inner tensor that both files have under one n
 never gives a name to another value, and so an ArgMax or a mask hides nothing. After a rounding to
 integers the result goes on with the original's integers: between quantised tensors the ordinary
 tolerance holds, and a quantised tensor may differ by one step where the value lies at a boundary.
-What depends on noise is not compared. Last, one number in a weight of the result is changed by 10%:
-if nothing notices that, the agreement is weak evidence.
+Where roundings add up beyond the tolerance the result is compared in pieces, and the whole with
+what roundings make of the original (see `rounding`). What depends on noise is not compared. Last,
+one number in a weight of the result is changed by 10%: if nothing notices that, the agreement is
+weak evidence.
 """
 
 from __future__ import annotations
