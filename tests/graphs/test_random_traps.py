@@ -10,7 +10,8 @@ from xflowrl._engine import CostTable, RuleSet, State
 from xflowrl.graphs.layers import LayerBuilder
 from xflowrl.graphs.random_cells import Draw, Style
 from xflowrl.graphs.random_networks import random_network
-from xflowrl.graphs.random_traps import RING, chain_trap, drawn_chain, sibling_trap
+from xflowrl.graphs.traps.chain import RING, chain_trap, drawn_chain
+from xflowrl.graphs.traps.siblings import sibling_trap
 from xflowrl.onnx_io import Model
 from xflowrl.rules import load_core
 

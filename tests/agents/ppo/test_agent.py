@@ -202,7 +202,8 @@ def test_greedy_decoding_ends_where_it_sees_the_same_again() -> None:
         (rule negate (Conv ?x ?w ?b :attrs ?a) => (Conv ?x (Neg (Neg ?w)) ?b :attrs ?a))"""
     )
     problem = Problem(model=net.model({"y": output}, seed=0), rules=rules, objective=roofline())
-    (result,) = PPO(train=False, num_samples=0, policy=SMALL).optimize([problem], Log())
+    agent = PPO(train=False, num_samples=0, policy=SMALL, matches_at_once=1, descends=False)
+    (result,) = agent.optimize([problem], Log())
     assert 2 <= result.iterations <= 4
     assert result.stop_reason is StopReason.EXHAUSTED
 
