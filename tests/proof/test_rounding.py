@@ -28,11 +28,18 @@ def write(tmp_path: Path) -> Write:
     of the last one.
     """
 
-    def write(*, is_result: bool, gain: float = 3.0, factors: Sequence[float] = ()) -> Path:
+    def write(
+        *,
+        is_result: bool,
+        gain: float = 3.0,
+        factors: Sequence[float] = (),
+        element: str = "float",
+    ) -> Path:
         activation = "Sin" if gain > 1 else "Identity"
-        nodes, weights = list[str](), [onnx.numpy_helper.from_array(np.float32(1.1), "c")]
+        nodes = ["f = Cast<to=1>(x)"]
+        weights = [onnx.numpy_helper.from_array(np.float32(1.1), "c")]
         for i, rotation in enumerate(ROTATIONS):
-            x = f"t{i - 1}" if i else "x"
+            x = f"t{i - 1}" if i else "f"
             layer = f"m{i} = MatMul({x}, w{i}) s{i} = Mul(m{i}, c)"
             nodes += [f"s{i} = MatMul({x}, w{i})" if is_result else layer]
             nodes += [f"t{i} = {activation}(s{i})"]
@@ -40,9 +47,8 @@ def write(tmp_path: Path) -> Write:
             if is_result:
                 weight = weight * np.float32(1.1) * np.float32(factors[i] if factors else 1)
             weights.append(onnx.numpy_helper.from_array(weight, f"w{i}"))
-        text = (
-            f"g (float[8,{WIDTH}] x) => (float[8,{WIDTH}] y) {{ {' '.join(nodes)} y = Neg(t{i}) }}"
-        )
+        inputs = f"{element}[8,{WIDTH}] x"
+        text = f"g ({inputs}) => (float[8,{WIDTH}] y) {{ {' '.join(nodes)} y = Neg(t{i}) }}"
         model = onnx.parser.parse_model(HEAD + text)
         model.graph.initializer.extend(weights)
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.onnx"
@@ -66,10 +72,17 @@ def test_roundings_that_add_up_are_no_difference(write: Write) -> None:
     one, other = write(is_result=False), write(is_result=True)
     verdict = compared(one, other, lambda _: (one, other))
     assert verdict.equal
-    assert f"with its own weights and 3 redrawn ones, {2 * DEPTH + 1} tensors" in verdict.detail
-    assert f"in {2 * DEPTH + 1} pieces, because roundings add up" in verdict.detail
+    assert f"with its own weights and 3 redrawn ones, {2 * DEPTH + 2} tensors" in verdict.detail
+    assert f"in {2 * DEPTH + 2} pieces, because roundings add up" in verdict.detail
     assert verdict.max_rel_error < 1e-4
     assert not verdict.weak
+
+
+def test_kernels_round_where_inputs_do_not(write: Write) -> None:
+    one, other = (write(is_result=is_result, element="int64") for is_result in (False, True))
+    verdict = compared(one, other)
+    assert verdict.equal
+    assert " pieces, because roundings add up" in verdict.detail
 
 
 @pytest.mark.parametrize("layer", [0, 12, DEPTH - 1])
