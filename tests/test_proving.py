@@ -67,7 +67,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int] | None]:
     return found
 
 
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("number", [1, 2])
 def test_wrong_rewrites_among_many_are_left_out_alone(
     rewritten: tuple[Problem, tuple[Step, ...]],
     tmp_path: Path,
@@ -96,14 +96,14 @@ def test_without_time_the_suspects_are_left_out_together(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     problem, steps = rewritten
-    tried = [*steps, *wrong_steps(problem, steps, 3)]
+    tried = [*steps, *wrong_steps(problem, steps, 2)]
     caplog.set_level("INFO", "xflowrl.proving")
     proof = prove_steps(problem, tried, tmp_path / "a.onnx", draws=1, seed=0, deadline_s=0.0)
     assert proof.verdict.equal
     assert {"wrong"} <= set(proof.given_up)
-    assert len(steps) // 2 < len(proof.steps) < len(tried) - 2
+    assert len(steps) // 2 < len(proof.steps) <= len(steps)
     assert asked == [None, None]
-    assert "rewrites there are left out together" in caplog.text
+    assert "not all rewrites at fault were found one by one" in caplog.text
 
 
 def test_looking_has_an_end_without_a_deadline(

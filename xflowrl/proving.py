@@ -77,7 +77,8 @@ def prove_steps(
     Looking takes at most four times as long as the first proof, or 30 s if that is longer, and ends
     at `deadline_s` of `time.monotonic`: then the suspects are left out from the first on that was
     not found innocent. Eight steps at fault are looked for; then all steps of their rules are left
-    out. After four more proofs that fail all steps are. Undecided is not at fault.
+    out; then all from the next one on. After four more proofs that fail no step is kept. Undecided
+    is not at fault.
 
     Args:
         file: is written, also where nothing is proven.
@@ -120,17 +121,21 @@ def prove_steps(
         index, first_wrong = _first_wrong(len(suspects), differs, until_s)
         faulty = [suspects[index]] if first_wrong == index + 1 else suspects[index:]
         (fixed if tried[first_wrong] else given_up).extend(kept[step].rule for step in faulty)
-        left = [step for step in range(len(kept)) if step not in {*faulty}]
-        if len(faulty) > 1 or len(given_up) + len(fixed) > _MAX_GIVEN_UP:
+        left = sorted({*range(len(kept))}.difference(faulty))
+        num_found = len(given_up) + len(fixed)
+        if len(faulty) > 1 or num_found > _MAX_GIVEN_UP:
             num_sweeps += 1
-            logger.info("%s; %d rewrites there are left out together", verdict.detail, len(faulty))
+            logger.info("%s; not all rewrites at fault were found one by one", verdict.detail)
+            if len(faulty) == 1:  # what is before it is all that can be trusted
+                left = list(range(faulty[0]))
             if num_sweeps > _MAX_SWEEPS:
                 logger.info("no part of %d rewrites could be proven in this time", len(kept))
                 left = []
-        elif len(given_up) + len(fixed) == _MAX_GIVEN_UP:  # too many to find each
+        elif num_found == _MAX_GIVEN_UP:  # too many to find each: none of these rules is trusted
             given_up.extend(kept[step].rule for step in left if kept[step].rule in given_up)
             fixed.extend(kept[step].rule for step in left if kept[step].rule in fixed)
-            left = [step for step in left if kept[step].rule not in {*given_up, *fixed}]
+            wrong = {*given_up, *fixed}
+            left = [step for step in left if kept[step].rule not in wrong]
         state, kept = replay_some(recording, left)
         result = problem.model.with_graph(state.graph)
 
