@@ -124,7 +124,8 @@ def label(job: Job) -> Label:
 
     choices = job.choices
     made_by = {"versions": versions(), "git_commit": git_commit()}
-    tags = [graph_label(job.config, choices), choices["rules"], choices["measurement"]]
+    graph = graph_label(job.config, choices)[:64]  # Weights & Biases takes no longer tag
+    tags = [graph, choices["rules"], choices["measurement"]]
     return Label(
         folder=job.folder,
         wandb_folder=job.sweep or job.folder,

@@ -33,6 +33,7 @@ from xflowrl.cli.interrupts import EndNow, Interrupts
 from xflowrl.cli.naming import run_name
 from xflowrl.cli.resume import CommandLine, arranged, claimed, quoted, refuse_claimed
 from xflowrl.cli.sweeps import SayJob, as_choices, jobs_of, use_combinations
+from xflowrl.cli.system_errors import system_error
 from xflowrl.options import (
     build,
     check,
@@ -229,16 +230,14 @@ def one_line(error: BaseException) -> str:
         return _unreadable(error.override)
     if isinstance(error.__cause__, OSError):  # of the handler that opens the run's log
         error = error.__cause__
-    text = str(error) or type(error).__name__
+    text = system_error(error) if isinstance(error, OSError) else str(error)
+    text = text or type(error).__name__
     if isinstance(error, InterpolationResolutionError):
         text = f"{text.splitlines()[0]}; rename a file that has ${{ in its name"
-    if isinstance(error, PermissionError):
-        text = f'"{error.filename}": {error.strerror}; allow it, or give another place '
-        text += "(hydra.run.dir is where a run writes)"
+    if isinstance(error, PermissionError) or is_no_space(error):
+        text += " (hydra.run.dir is where a run writes)"
     if isinstance(error, MemoryError):
         text = f"out of memory: {text}"
-    if is_no_space(error):
-        text += ": the run folder cannot be written; free some space, or set hydra.run.dir"
     if isinstance(error, ConfigCompositionException):
         text = _misspelt(error) or text
     for advice in ("Config search path:", "full_key:", "See https://", "To append to your config"):
@@ -252,7 +251,8 @@ def _misspelt(error: BaseException) -> str:
 
     text = " ".join(str(error).split())
     if found := re.match(r"Could not override '([^']+)'", text):
-        return unknown_key(found[1])
+        # {a: 1, b: 2} is one override; the cause says which of its keys is not there.
+        return unknown_key(getattr(error.__cause__, "full_key", None) or found[1])
     if found := re.search(
         r"Could not find '([^']+)/([^']+)' Available options in '[^']*': (.*)", text
     ):

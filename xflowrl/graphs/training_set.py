@@ -11,17 +11,17 @@ from xflowrl.graphs.traps import TRAPS
 from xflowrl.onnx_io import Model
 
 HELD_OUT_FAMILIES = ("inception",)
-HELD_OUT_TRAPS = ("siblings",)
+HELD_OUT_TRAPS = ("layouts", "products")
 """What a training set leaves out unless it is told otherwise."""
 
-_MAX_DRAWN = 10_000  # of either kind in one set: those of another seed begin after them
+MAX_DRAWN = 10_000  # of either kind in one set: those of another seed begin after them
 
 
 def training_set(
     *,
     num_random: int = 200,
     num_cells: int = 50,
-    networks: Sequence[Model] = (),
+    networks: Sequence[Model] | None = None,
     smallest: int = 50,
     largest: int = 500,
     exclude_families: Sequence[str] = HELD_OUT_FAMILIES,
@@ -39,7 +39,7 @@ def training_set(
     Args:
         num_random: random networks, called random-n<nodes>-t<percent of traps>-s<seed>.
         num_cells: networks of NAS-Bench cells, called cell-s<seed>.
-        networks: others, such as `options.networks` gives.
+        networks: others, such as `options.networks` gives; None: none.
         smallest: operators of a random network, at least.
         largest: operators of a random network, at most.
         exclude_families: families of cells that no random network has.
@@ -61,15 +61,17 @@ def training_set(
             trap=draw.integer(0, 20) / 20,
             families=_some(draw, families),
             traps=_some(draw, traps),
-            seed=2 * (_MAX_DRAWN * seed + index) + 1,
+            seed=2 * (MAX_DRAWN * seed + index) + 1,
         )
         for index in range(num_random)
     ]
-    cells = [cell_model(_MAX_DRAWN * seed + index, held_out=False) for index in range(num_cells)]
-    others = [
-        model for model in (*cells, *networks) if max_nodes is None or len(model.graph) <= max_nodes
+    cells = [
+        cell_model("cell", MAX_DRAWN * seed + index, held_out=False) for index in range(num_cells)
     ]
-    return random_networks + others
+    others = [*cells, *(networks or ())]
+    return random_networks + [
+        model for model in others if max_nodes is None or len(model.graph) <= max_nodes
+    ]
 
 
 def random_model(
@@ -88,9 +90,9 @@ def random_model(
     )
 
 
-def cell_model(seed: int, *, held_out: bool) -> Model:
+def cell_model(prefix: str, seed: int, *, held_out: bool) -> Model:
     """The network of a NAS-Bench cell whose name says what it is."""
-    return nasbench_random(held_out=held_out, name=f"cell-s{seed}", seed=seed)
+    return nasbench_random(held_out=held_out, name=f"{prefix}-s{seed}", seed=seed)
 
 
 def without(what: str, known: Collection[str], excluded: Collection[str]) -> list[str]:

@@ -102,7 +102,13 @@ def test_likely_rules_come_first_and_then_their_likely_matches() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("num_samples", -1), ("side_by_side", 0), ("matches_at_once", 0), ("likely_share", 0.0)],
+    [
+        ("num_samples", -1),
+        ("side_by_side", 0),
+        ("matches_at_once", 0),
+        ("likely_share", 0.0),
+        ("temperature", 0.0),
+    ],
 )
 def test_settings_are_checked(option: str, value: float) -> None:
     options: dict[str, Any] = {option: value}

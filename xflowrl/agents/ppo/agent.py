@@ -58,6 +58,7 @@ class PPO:
         side_by_side: int = 8,
         matches_at_once: int | None = None,
         likely_share: float = 0.1,
+        temperature: float = 2.0,
         descends: bool = True,
         checkpoint: str | None = None,
         resume: str | None = None,
@@ -88,6 +89,7 @@ class PPO:
             side_by_side=side_by_side,
             matches_at_once=matches_at_once,
             likely_share=likely_share,
+            temperature=temperature,
             descends=descends,
         )
         self._checkpoint = checkpoint

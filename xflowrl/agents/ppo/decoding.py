@@ -31,6 +31,7 @@ class DecodingSettings:
             any number, 1: the policy looks again after every rewrite, as in training.
         likely_share: rules and matches at least so many times as likely as the likeliest are taken
             along with it.
+        temperature: sampled episodes divide the logarithms of likelihoods by so much.
         descends: an episode ends with the matches that lower the cost, the best first.
     """
 
@@ -38,6 +39,7 @@ class DecodingSettings:
     side_by_side: int = 8
     matches_at_once: int | None = None
     likely_share: float = 0.1
+    temperature: float = 2.0
     descends: bool = True
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class DecodingSettings:
             raise ValueError(
                 f"agent.likely_share is {self.likely_share}: give a number above 0, up to 1"
             )
+        if not self.temperature > 0:
+            raise ValueError(f"agent.temperature is {self.temperature}: give a number above 0")
 
 
 def take_again(attempt: Attempt, actions: tuple[int, ...]) -> None:
@@ -77,19 +81,19 @@ def decode(attempt: Attempt, policy: Policy, settings: DecodingSettings) -> None
         chosen = _choose(policy, observations, running, settings)
         for episode, actions in zip(running, chosen, strict=True):
             episode.go_on(attempt, actions)
-            if attempt.over() or (
-                episode.is_over and settings.descends and episode.descend(attempt)
-            ):
+            if attempt.over():
+                return
+            if episode.is_over and settings.descends and episode.descend(attempt):
                 return
         running = [episode for episode in running if not episode.is_over]
         running += islice(waiting, settings.side_by_side - len(running))
 
 
 def _episodes(attempt: Attempt, settings: DecodingSettings) -> Iterator[_Episode]:
-    generator = torch.Generator().manual_seed(attempt.problem.seed)
     yield _Episode(attempt, settings.likely_share)
     if settings.matches_at_once != 1:
         yield _Episode(attempt, 1.0)
+    generator = torch.Generator().manual_seed(attempt.problem.seed)
     for _ in range(settings.num_samples):
         exponent = float(torch.rand((), generator=generator))
         yield _Episode(attempt, settings.likely_share**exponent, generator)
@@ -178,7 +182,7 @@ def _choose(
     ):
         generator, first = episodes[graph].generator, modes[graph]
         if generator is not None:
-            log_probs = log_probs + gumbel(log_probs.shape, generator)
+            log_probs = log_probs / settings.temperature + gumbel(log_probs.shape, generator)
             first = int(log_probs.argmax())
         if first == len(log_probs) - 1:
             chosen.append([])

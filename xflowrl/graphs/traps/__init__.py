@@ -10,14 +10,28 @@ from collections.abc import Callable, Mapping
 
 from xflowrl.graphs.layers import LayerBuilder
 from xflowrl.graphs.random_cells import Draw, Style
+from xflowrl.graphs.traps.activations import activation_trap
 from xflowrl.graphs.traps.chain import chain_trap
+from xflowrl.graphs.traps.groups import group_trap
+from xflowrl.graphs.traps.kernels import kernel_trap
+from xflowrl.graphs.traps.layouts import layout_trap
+from xflowrl.graphs.traps.norms import norm_trap
+from xflowrl.graphs.traps.products import product_trap
 from xflowrl.graphs.traps.siblings import sibling_trap
+from xflowrl.graphs.traps.weighted import weighted_trap
 
 Trap = Callable[[LayerBuilder, str, str, Draw, Style], str | None]
 
 TRAPS: dict[str, Trap] = {
     "chain": chain_trap,
     "siblings": sibling_trap,
+    "activations": activation_trap,
+    "groups": group_trap,
+    "kernels": kernel_trap,
+    "layouts": layout_trap,
+    "norms": norm_trap,
+    "products": product_trap,
+    "weighted": weighted_trap,
 }
 
 FIRST_TRAPS = ("chain", "siblings")
