@@ -1,6 +1,7 @@
 #include "graph/reachability.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 namespace xflowrl {
@@ -8,51 +9,56 @@ namespace {
 
 size_t at(NodeId id) { return static_cast<size_t>(id); }
 
-// The readers and the producers of a node; kNoNode for a graph output or an omitted operand.
+// What reads a node, and what it reads. What is nearer is before what is farther, by rank.
 struct Below {
   const Graph& graph;
-  size_t count(NodeId id) const { return graph.uses(id).size(); }
-  NodeId next(NodeId id, size_t k) const { return graph.uses(id)[k].node; }
+  std::span<const Use> next(NodeId id) const { return graph.uses(id); }
+  bool enters(NodeId id) const { return id != kNoNode; }
+  int64_t rank(NodeId id) const { return graph.level(id); }
 };
 struct Above {
   const Graph& graph;
-  size_t count(NodeId id) const { return graph.node(id).inputs.size(); }
-  NodeId next(NodeId id, size_t k) const { return graph.node(id).inputs[k].node; }
+  std::span<const TensorRef> next(NodeId id) const { return graph.node(id).inputs; }
+  bool enters(NodeId id) const { return id != kNoNode; }
+  int64_t rank(NodeId id) const { return -graph.level(id); }
+};
+struct AboveButLeaves : Above {
+  bool enters(NodeId id) const { return id != kNoNode && graph.level(id) > 0; }
 };
 
-// All that can be reached, none before what leads to it: a depth-first search's nodes, the last
-// left first.
 template <class Direction>
-std::vector<NodeId> reached(const Direction& to, size_t num_slots, std::span<const NodeId> nodes) {
-  std::vector<char> seen(num_slots, 0);
-  std::vector<NodeId> order;
-  std::vector<std::pair<NodeId, size_t>> open;
+std::vector<NodeId> reached(const Direction& to, std::span<const NodeId> nodes) {
+  std::vector<char> seen(to.graph.num_slots(), 0);
+  std::vector<NodeId> found;
   const auto enter = [&](NodeId id) {
-    if (id != kNoNode && !std::exchange(seen[at(id)], 1)) open.emplace_back(id, to.count(id));
+    if (to.enters(id) && !std::exchange(seen[at(id)], 1)) found.push_back(id);
   };
-  for (const NodeId id : nodes) {
-    enter(id);
-    while (!open.empty()) {
-      auto& [here, left] = open.back();
-      if (left > 0) {
-        enter(to.next(here, --left));
-      } else {
-        order.push_back(here);
-        open.pop_back();
-      }
-    }
+  std::ranges::for_each(nodes, enter);
+  for (size_t i = 0; i < found.size(); ++i) {
+    for (const auto& next : to.next(found[i])) enter(next.node);
   }
-  std::reverse(order.begin(), order.end());
-  return order;
+  return found;
 }
 
-// Passes the marks of every node on to all that it reaches.
+// Marks the i-th of some nodes and all that it reaches by bit i.
 template <class Direction>
-void spread(const Direction& to, const std::vector<NodeId>& order, std::vector<uint64_t>& marks) {
-  for (const NodeId id : order) {
-    for (size_t k = 0; k < to.count(id); ++k) {
-      const NodeId next = to.next(id, k);
-      if (next != kNoNode) marks[at(next)] |= marks[at(id)];
+void mark(const Direction& to, std::span<const NodeId> nodes, std::vector<uint64_t>& marks) {
+  std::vector<uint64_t> found(to.graph.num_slots(), 0);
+  std::vector<std::pair<int64_t, NodeId>> open;  // a heap, the nearest first
+  const auto enter = [&](NodeId id, uint64_t bits) {
+    if (std::exchange(found[at(id)], found[at(id)] | bits) != 0) return;
+    open.emplace_back(to.rank(id), id);
+    std::push_heap(open.begin(), open.end(), std::greater<>());
+  };
+  for (size_t i = 0; i < nodes.size(); ++i) enter(nodes[i], uint64_t{1} << i);
+  while (!open.empty()) {
+    std::pop_heap(open.begin(), open.end(), std::greater<>());
+    const NodeId id = open.back().second;
+    open.pop_back();
+    // All that leads here was nearer, so no more bits will come.
+    marks[at(id)] |= found[at(id)];
+    for (const auto& next : to.next(id)) {
+      if (to.enters(next.node)) enter(next.node, found[at(id)]);
     }
   }
 }
@@ -60,21 +66,17 @@ void spread(const Direction& to, const std::vector<NodeId>& order, std::vector<u
 }  // namespace
 
 std::vector<NodeId> all_below(const Graph& graph, std::span<const NodeId> nodes) {
-  return reached(Below{graph}, graph.num_slots(), nodes);
+  return reached(Below{graph}, nodes);
 }
 
 std::vector<NodeId> all_above(const Graph& graph, std::span<const NodeId> nodes) {
-  return reached(Above{graph}, graph.num_slots(), nodes);
+  return reached(Above{graph}, nodes);
 }
 
 void Relatives::look_from(std::span<const NodeId> nodes) {
   related_.assign(graph_.num_slots(), 0);
-  above_.assign(graph_.num_slots(), 0);
-  for (size_t i = 0; i < nodes.size(); ++i)
-    related_[at(nodes[i])] = above_[at(nodes[i])] = uint64_t{1} << i;
-  spread(Below{graph_}, all_below(graph_, nodes), related_);
-  spread(Above{graph_}, all_above(graph_, nodes), above_);
-  for (size_t i = 0; i < related_.size(); ++i) related_[i] |= above_[i];
+  mark(Below{graph_}, nodes, related_);
+  mark(AboveButLeaves{{graph_}}, nodes, related_);
 }
 
 bool PathSearch::leads(NodeId from, NodeId to) {

@@ -9,13 +9,13 @@
 
 namespace xflowrl {
 
-// Some nodes and all that they lead to, producers first.
+// Some nodes and all that they lead to.
 std::vector<NodeId> all_below(const Graph& graph, std::span<const NodeId> nodes);
-// Some nodes and all that lead to them, consumers first.
+// Some nodes and all that lead to them.
 std::vector<NodeId> all_above(const Graph& graph, std::span<const NodeId> nodes);
 
 // Tells for every node which of a few it leads to or can be reached from, in time linear in the
-// graph.
+// graph. What reads nothing counts as related to itself alone.
 class Relatives {
  public:
   static constexpr size_t kMaxNodes = 64;
@@ -27,7 +27,7 @@ class Relatives {
 
  private:
   const Graph& graph_;
-  std::vector<uint64_t> related_, above_;  // per slot, bit i for the i-th node
+  std::vector<uint64_t> related_;  // per slot, bit i for the i-th node
 };
 
 // Looks for paths one by one, each among the nodes whose levels lie between its ends.
