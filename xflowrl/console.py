@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 import time
 from collections import Counter
@@ -278,6 +279,8 @@ def print_jobs(jobs: Sequence[SweptJob], *, total: int | None, folder: Path) -> 
         console.print(job_table(jobs, title=title, is_narrow=console.width < 130))
         where = os.path.relpath(folder)
         print(f"sweep folder: {where}", flush=True)
+        if (folder / "wandb").is_dir():  # a folder above it is none to leet
+            print(f"compare: wandb leet {shlex.quote(f'{where}/wandb')}", flush=True)
         if num_failed or len(jobs) < (total or 0):
             print(f"to go on: python -m xflowrl.run resume={where}", flush=True)
 

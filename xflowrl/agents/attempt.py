@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from xflowrl.problem import (
@@ -38,8 +38,9 @@ class Spent(Exception):
 class Attempt:
     """One agent's attempt at one problem: spends the budget, keeps the best, logs.
 
-    An iteration is: `matches`, or whatever else lists the matches of one state; `reached` for each
-    state taken from it; `over`, which logs the iteration and says whether a limit is reached.
+    An iteration is: `matches`, `ranked`, or what else lists the matches of one state; `reached`
+    for each state taken from it; `over`, which logs the iteration and says whether a limit is
+    reached.
 
     Costs are asked for here: where they are latencies, a state's own cost is a guide alone, and
     asking may raise `Spent`, which ends the attempt.
@@ -108,16 +109,17 @@ class Attempt:
         self.meter.spend(iterations=1, candidates=len(matches))
         return matches
 
-    def cheapest(self, state: State) -> Match | None:
-        """The match of `state` that lowers the cost most, or at equal cost the nodes.
+    def ranked(self, state: State, *, rounding_ms: float = 0.0) -> Iterator[Match]:
+        """The matches of `state`, the cheapest first; counted as `matches`.
 
-        Counted as `matches`: the engine keeps all of them in order.
+        In the order of `State.best`: by cost, then by nodes, then as they are listed. What is not
+        looked at costs nothing.
         """
         objective = self.problem.objective
         with self.meter.measuring(objective):
             state = objective.complete(state)
         self.meter.spend(iterations=1, candidates=len(state))
-        return next(iter(state.best(1, rounding_ms=self.noise_ms)), None)
+        return _ranked(state, rounding_ms)
 
     def step(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
         """The state after `match`, with its trace; it is the new best if cheaper, or smaller."""
@@ -232,6 +234,14 @@ class Attempt:
             "measure_s": meter.measure_s,
             "memory_mb": meter.memory_mb,
         }
+
+
+def _ranked(state: State, rounding_ms: float) -> Iterator[Match]:
+    num_given = 0
+    while num_given < len(state):
+        best = state.best(max(1, 2 * num_given), rounding_ms=rounding_ms)
+        yield from best[num_given:]
+        num_given = len(best)
 
 
 def attempt_each(
