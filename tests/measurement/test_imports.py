@@ -7,7 +7,7 @@ import sys
 
 BLOCK = """
 import sys
-for name in ("hydra", "omegaconf", "wandb", "gymnasium", "pytorch_lightning"):
+for name in ("hydra", "omegaconf", "wandb", "gymnasium", "pytorch_lightning", "torch_geometric"):
     sys.modules[name] = None
 """
 LIGHT = """

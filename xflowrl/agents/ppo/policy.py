@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch_geometric.nn import MessagePassing
 
 from xflowrl.agents.ppo import distribution
 from xflowrl.agents.ppo.batch import GraphBatch, Level
@@ -55,7 +56,7 @@ class PolicySettings:
             raise ValueError(f"agent.policy.initial_stop is {self.initial_stop}: give a number > 0")
 
 
-class EdgeConvolution(nn.Module):
+class EdgeConvolution(MessagePassing):
     """Sums relu(neighbour + edge) over producers and over consumers, apart (Hu et al. 2020, GINE).
 
     A node's operands and its users mean different things, so each direction has its own weights;
@@ -63,7 +64,7 @@ class EdgeConvolution(nn.Module):
     """
 
     def __init__(self, hidden_size: int) -> None:
-        super().__init__()
+        super().__init__(aggr="sum")
         self.norm = nn.LayerNorm(hidden_size)
         self.update_node = nn.Sequential(
             nn.Linear(3 * hidden_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size)
@@ -72,12 +73,20 @@ class EdgeConvolution(nn.Module):
     def forward(self, h_UH: torch.Tensor, level: Level, e_XH: torch.Tensor) -> torch.Tensor:
         """Kinds of one level -> those of the next, [U, H]."""
         x_UH = self.norm(h_UH)
-        messages_EH = _rows(x_UH, level.edge_from) + _rows(e_XH, level.edge_kind)
-        both_U2H = _sum(messages_EH.relu(), level.edge_slot, 2 * len(level.own))
-        both_U2H = both_U2H.view(len(level.own), -1)
-        x_U3H = torch.cat([_rows(x_UH, level.own), both_U2H], dim=1)
+        num_kinds = len(level.own)
+        both_U2H = self.propagate(
+            torch.stack([level.edge_from, level.edge_slot]),
+            x=(x_UH, None),
+            e=_rows(e_XH, level.edge_kind),
+            size=(len(x_UH), 2 * num_kinds),
+        )
+        x_U3H = torch.cat([_rows(x_UH, level.own), both_U2H.view(num_kinds, -1)], dim=1)
         updated_UH: torch.Tensor = _rows(h_UH, level.own) + self.update_node(x_U3H)
         return updated_UH
+
+    def message(self, x_j: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+        """What goes over an edge, [E, H]."""
+        return (x_j + e).relu()
 
 
 class Policy(nn.Module):
