@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "search/egraph.h"
 #include "search/hash_set.h"
 #include "search/state.h"
 
@@ -47,6 +48,8 @@ class BacktrackingSearch {
   // Expands graph after graph, until a limit is reached or before a graph that asks for unknown
   // prices: the next call takes it as it then is. False: the queue is empty.
   bool run(const Limits& limits);
+  // Shows every graph that is expanded from now on to `egraph`.
+  void record(std::shared_ptr<EGraph> egraph) { egraph_ = std::move(egraph); }
   // Drops this share of the queue, the dearest entries; returns how many.
   int64_t drop_dearest(double share);
 
@@ -108,6 +111,7 @@ class BacktrackingSearch {
   std::shared_ptr<const Visited> best_;
   std::shared_ptr<const State> best_state_;
   std::shared_ptr<CostTable> costs_;
+  std::shared_ptr<EGraph> egraph_;
   int initial_num_nodes_, num_pool_weights_ = 0;
   double current_cost_ms_, noted_cost_ms_;
   double seconds_ = 0;
