@@ -554,14 +554,16 @@ class EGraph:
         and the value of each output.
         """
 
-    def nodes(self) -> list[tuple[str, str, bool, float, list[int], list[int]]]:
+    def nodes(self, since: int = 0) -> list[tuple[str, str, bool, float, list[int], list[int]]]:
         """
         Operator, a key of operator and attributes, whether the order of its operands is of no meaning, ms,
-        values it reads (-1: an omitted operand), values it computes.
+        values it reads (-1: an omitted operand), values it computes; without the first `since`.
         """
 
-    def rewrites(self) -> list[tuple[list[int], list[int]]]:
-        """Nodes that each finds, and nodes that it makes of them."""
+    def rewrites(self, since: int = 0) -> list[tuple[list[int], list[int]]]:
+        """
+        Nodes that each finds, and nodes that it makes of them; without the first `since`.
+        """
 
     def equalities(self) -> list[tuple[int, int]]:
         """Pairs of values that a rewrite puts in each other's place."""

@@ -213,6 +213,11 @@ def print_tables(entries: Sequence[GraphRecord]) -> None:
     console.print(result_table(entries))
     if any(entry.real for entry in entries):
         console.print(real_table(entries))
+    for entry in entries:
+        if entry.bound_ms and entry.cost_best_ms:
+            above = max(0.0, entry.cost_best_ms / entry.bound_ms - 1)
+            line = f"{above:.2%} above the bound of its e-graph, {entry.bound_ms:.4g} ms"
+            console.print(f"{entry.graph}: {line}", markup=False, highlight=False)
 
 
 def _wide_console() -> Console:

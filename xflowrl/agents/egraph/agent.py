@@ -6,13 +6,15 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from typing import Protocol
 
 from xflowrl._engine import EGraph as Egraph
+from xflowrl._engine import State
 from xflowrl.agents.attempt import Attempt, Spent, attempt_each
 from xflowrl.agents.egraph.extraction import Extraction, extract
 from xflowrl.agents.egraph.realising import realise
-from xflowrl.agents.egraph.space import Space
+from xflowrl.agents.egraph.space import Quotient
 from xflowrl.agents.taso import Taso
 from xflowrl.problem import Log, Problem, Result
 
@@ -35,20 +37,20 @@ class EGraph:
     them. Into it go the states that `explorer` expands and what their matches would make. The
     cheapest graph in it is found by integer programming (`extraction`), with a bound on the cost of
     every graph in it, and reached by the rewrites that made its nodes, in another selection and
-    order (`realising`). Then exploration goes on from there: in each of `rounds` rounds, with one
-    e-graph for all. What is delivered is always a state that the trace leads to.
+    order (`realising`). Then exploration goes on from there: rounds, with one e-graph for all. What
+    is delivered is always a state that the trace leads to.
 
-    The bound is one on the explored e-graph, not on all that the rules reach: a longer search sees
-    more, and may find what is cheaper. It holds for every state whose matches were listed and for
-    the result, as they are graphs of it.
+    The bound is one on the e-graph explored when the last extraction began, and on the result. It
+    is none on all that the rules reach: a longer search sees more, and may find what is cheaper.
 
     Deterministic, unless `time_limit_s` or a limit of time ends something. Where costs are
     latencies, prices guide the extraction, as they guide the search, and there is no bound.
 
     Args:
         explorer: `taso`, `beam` or `greedy`; None is `taso` as it is by default.
-        explore: share of each round's budget that the exploration may spend; the rest is for the
-            rewrites to what was extracted.
+        rounds: so many times the budget is divided; what is left of it then is explored too.
+        explore: share of each round that the exploration may spend; the rest is for the rewrites to
+            what was extracted.
         time_limit_s: of each integer program; its seconds are seconds of searching.
     """
 
@@ -73,26 +75,37 @@ class EGraph:
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
         """Rounds of exploration and extraction in each problem."""
-        return attempt_each(problems, log, self._search)
+        return attempt_each(problems, log, self.search)
 
-    def _search(self, attempt: Attempt) -> None:
-        egraph = attempt.egraph = Egraph()
-        for number in range(self._rounds):
+    def search(self, attempt: Attempt) -> None:
+        """Explores and recombines until the attempt is over, or nothing is left to try."""
+        egraph = attempt.egraph = Egraph() if attempt.egraph is None else attempt.egraph
+        for number in count():
             is_exhausted = self._explore_from_best(attempt, number)
             explored = attempt.best
-            extraction, space = self._extract(attempt, egraph)
+            time_limit_s = attempt.meter.left_s(self._time_limit_s)
+            quotient, extraction = extract_from(egraph, explored, time_limit_s=time_limit_s)
+            if not attempt.problem.objective.is_real:
+                attempt.bound_ms, attempt.extracted_ms = extraction.bound_ms, extraction.cost_ms
             with attempt.within(replace(attempt.problem.budget, patience=None)):
-                is_realised = realise(attempt, egraph, space, extraction)
+                is_realised = realise(attempt, egraph, quotient, extraction)
             if attempt.over() or (is_exhausted and attempt.best is explored):
                 break
-        if attempt.bound_ms is not None:
-            # The last rewrites may have led to what no exploration had seen.
-            attempt.bound_ms = min(attempt.bound_ms, attempt.best_cost_ms)
-            _report(attempt, is_realised=is_realised)
+        if attempt.bound_ms is None or attempt.extracted_ms is None:
+            return
+        # The rewrites to what was extracted may have offered more than was seen before.
+        attempt.bound_ms = min(attempt.bound_ms, attempt.best_cost_ms)
+        if not is_realised:
+            logger.warning(
+                "%s: the cheapest graph extracted costs %.6g ms, and no rewrites to it were found; "
+                "%.6g ms is the cheapest that was reached",
+                *(attempt.problem.name, attempt.extracted_ms, attempt.best_cost_ms),
+            )
 
     def _explore_from_best(self, attempt: Attempt, number: int) -> bool:
         """Whether nothing was left to try."""
-        part = attempt.problem.budget.part((number + self._explore) / self._rounds)
+        share = min(1.0, (number + self._explore) / self._rounds)
+        part = attempt.problem.budget.part(share)
         before = attempt.before.explored[number:] if attempt.before else ()
         if before:
             part = replace(part, max_iterations=before[0])
@@ -104,30 +117,17 @@ class EGraph:
         attempt.explored.append(attempt.meter.iterations)
         return is_exhausted
 
-    def _extract(self, attempt: Attempt, egraph: Egraph) -> tuple[Extraction, Space]:
-        known, _, roots = egraph.add(attempt.best)
-        space = Space.of(egraph, roots)
-        extraction = extract(
-            space,
-            [space.node_of[node] for node in known],
-            time_limit_s=attempt.meter.left_s(self._time_limit_s),
-        )
-        if not attempt.problem.objective.is_real:
-            attempt.bound_ms, attempt.extracted_ms = extraction.bound_ms, extraction.cost_ms
-        return extraction, space
 
+def extract_from(
+    egraph: Egraph, state: State, *, time_limit_s: float
+) -> tuple[Quotient, Extraction]:
+    """The cheapest graph of an e-graph, with the bound, found from a state on.
 
-def _report(attempt: Attempt, *, is_realised: bool) -> None:
-    best_ms, bound_ms, extracted_ms = attempt.best_cost_ms, attempt.bound_ms, attempt.extracted_ms
-    assert bound_ms is not None and extracted_ms is not None
-    gap = f"{max(0.0, best_ms / bound_ms - 1):.2%} above" if bound_ms else "above"
-    logger.info(
-        "%s: %.6g ms is %s the bound of the explored e-graph, %.6g ms",
-        *(attempt.problem.name, best_ms, gap, bound_ms),
-    )
-    if not is_realised:
-        logger.warning(
-            "%s: the cheapest graph extracted costs %.6g ms, and no rewrites to it were found; "
-            "%.6g ms is the cheapest that was reached",
-            *(attempt.problem.name, extracted_ms, best_ms),
-        )
+    Args:
+        state: a priced one; it is shown to the e-graph.
+        time_limit_s: as for `extract`.
+    """
+    known, _, roots = egraph.add(state)
+    quotient = Quotient(egraph, roots)
+    nodes = quotient.nodes(known)
+    return quotient, extract(quotient.space, nodes, time_limit_s=time_limit_s)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from xflowrl._engine import EGraph, Match, State
 from xflowrl.agents.attempt import Attempt
 from xflowrl.agents.egraph.extraction import Extraction
-from xflowrl.agents.egraph.space import Space
+from xflowrl.agents.egraph.space import Quotient, Rewrite
 from xflowrl.problem import Step
 
 _MAX_IDLE = 10  # iterations
@@ -29,11 +29,11 @@ class Planner:
         goal: nodes that the graph sought has.
     """
 
-    def __init__(self, space: Space, goal: Collection[int]) -> None:
-        self._rewrites = space.rewrites
+    def __init__(self, rewrites: Sequence[Rewrite], goal: Collection[int]) -> None:
+        self._rewrites = rewrites
         self._goal = sorted(goal)
         self._finders: dict[int, list[int]] = defaultdict(list)
-        for index, (sources, _) in enumerate(space.rewrites):
+        for index, (sources, _) in enumerate(rewrites):
             for node in sources:
                 self._finders[node].append(index)
 
@@ -84,7 +84,7 @@ class _Place:
     moves: Iterator[list[Match]] | None = field(compare=False, default=None)  # not tried yet
 
 
-def realise(attempt: Attempt, egraph: EGraph, space: Space, extraction: Extraction) -> bool:
+def realise(attempt: Attempt, egraph: EGraph, quotient: Quotient, extraction: Extraction) -> bool:
     """Looks for rewrites that lead to an extracted graph, and takes those to the cheapest found.
 
     Best first, from the best state and from the original: on goes the state whose relaxed plan is
@@ -95,7 +95,7 @@ def realise(attempt: Attempt, egraph: EGraph, space: Space, extraction: Extracti
     Returns:
         Whether a state is reached that costs no more than the extraction.
     """
-    search = _Search(attempt, egraph, space, extraction)
+    search = _Search(attempt, egraph, quotient, extraction)
     is_reached = search.run()
     search.take()
     return is_reached
@@ -103,10 +103,10 @@ def realise(attempt: Attempt, egraph: EGraph, space: Space, extraction: Extracti
 
 class _Search:
     def __init__(
-        self, attempt: Attempt, egraph: EGraph, space: Space, extraction: Extraction
+        self, attempt: Attempt, egraph: EGraph, quotient: Quotient, extraction: Extraction
     ) -> None:
-        self._attempt, self._egraph, self._space = attempt, egraph, space
-        self._planner = Planner(space, extraction.nodes)
+        self._attempt, self._egraph, self._quotient = attempt, egraph, quotient
+        self._planner = Planner(quotient.rewrites, extraction.nodes)
         self._enough_ms = extraction.cost_ms + attempt.noise_ms
         self._seen: set[str] = set()
         self._num_places = 0
@@ -167,8 +167,7 @@ class _Search:
         if state.hash in self._seen:
             return None
         self._seen.add(state.hash)
-        known, node_of = self._egraph.add(state)[0], self._space.node_of
-        plan = self._planner.plan({node_of[node] for node in known if node < len(node_of)})
+        plan = self._planner.plan(self._quotient.nodes(self._egraph.add(state)[0]))
         if plan is None:
             return None
         self._num_places += 1
@@ -177,7 +176,7 @@ class _Search:
     def _moves(self, place: _Place) -> Iterator[list[Match]]:
         """All matches of the plan, then each; if all nodes are there, those that save something."""
         matches = self._attempt.matches(place.state)
-        rewrites = self._egraph.add(place.state)[1]
+        rewrites = self._quotient.rewrites_of(self._egraph.add(place.state)[1])
         helpful = [
             match
             for match, rewrite in zip(matches, rewrites, strict=True)

@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from xflowrl._engine import EGraph
 
+Rewrite = tuple[frozenset[int], frozenset[int]]
+"""Nodes that a rule finds, and nodes that it makes of them."""
+
+_RawNode = tuple[str, str, bool, float, list[int], list[int]]  # as the engine has it
+_Key = tuple[str, tuple[int, ...]]  # operator with attributes, and classes that it reads
+
 
 @dataclass(frozen=True)
 class ENode:
@@ -29,47 +35,80 @@ class ENode:
 
 @dataclass(frozen=True)
 class Space:
-    """An e-graph in which equal values are one class and equal nodes one node.
+    """All graphs that can be made of some nodes.
 
     Attributes:
         roots: the classes of the network's outputs.
-        node_of: the node that each of the engine's is.
-        rewrites: of each of the engine's, the nodes that it finds and those that it makes.
     """
 
-    nodes: tuple[ENode, ...]
+    nodes: Sequence[ENode]
     roots: frozenset[int]
-    node_of: tuple[int, ...]
-    rewrites: tuple[tuple[frozenset[int], frozenset[int]], ...]
 
-    @classmethod
-    def of(cls, egraph: EGraph, roots: Iterable[int]) -> Space:
-        """Puts together what is equal.
 
-        Values are equal if a rewrite puts one in the other's place, or if equal operators compute
-        them from equal values (congruence). Deterministic; about linear in the e-graph's size.
+class Quotient:
+    """The engine's e-graph with equal values as one class and equal nodes as one node.
 
-        Args:
-            roots: the values of the network's outputs.
-        """
+    Values are equal if a rewrite puts one in the other's place, or if equal operators compute them
+    from equal values (congruence). What is shown to the engine's e-graph later adds nothing here,
+    but what is equal to something here is known again. Deterministic; about linear.
+
+    Args:
+        roots: the values of the network's outputs.
+    """
+
+    def __init__(self, egraph: EGraph, roots: Iterable[int]) -> None:
+        self._egraph = egraph
         raw = egraph.nodes()
-        find = _classes(raw, egraph.equalities())
-        number: dict[tuple[str, tuple[int, ...]], int] = {}
-        nodes: list[ENode] = []
-        node_of: list[int] = []
-        for op_type, operation, is_commutative, cost_ms, inputs, outputs in raw:
-            key = (operation, _operands(inputs, is_commutative, find))
-            index = number.setdefault(key, len(nodes))
-            node_of.append(index)
-            if index == len(nodes):
-                nodes.append(ENode(op_type, cost_ms, key[1], tuple(map(find, outputs))))
-            elif cost_ms < nodes[index].cost_ms:
-                nodes[index] = ENode(op_type, cost_ms, key[1], nodes[index].outputs)
-        rewrites = (
-            (frozenset(node_of[n] for n in sources), frozenset(node_of[n] for n in targets))
-            for sources, targets in egraph.rewrites()
+        self._find = _classes(raw, egraph.equalities())
+        cheapest: dict[_Key, ENode] = {}
+        for node in raw:
+            op_type, _, _, cost_ms, _, outputs = node
+            key = _key(node, self._find)
+            if key not in cheapest or cost_ms < cheapest[key].cost_ms:
+                classes = tuple(map(self._find, outputs))
+                cheapest[key] = ENode(op_type, cost_ms, key[1], classes)
+        self._number = {key: number for number, key in enumerate(cheapest)}
+        self._nodes: list[int | None] = []
+        self._rewrites: list[int | None] = []
+        self.space = Space(tuple(cheapest.values()), frozenset(map(self._find, roots)))
+        self._learn_nodes()
+        known = dict.fromkeys(map(self._merged, egraph.rewrites()))
+        self._rewrite_number = {rewrite: number for number, rewrite in enumerate(known)}
+
+    @property
+    def rewrites(self) -> Sequence[Rewrite]:
+        """One of each kind."""
+        return [*self._rewrite_number]
+
+    def nodes(self, numbers: Iterable[int]) -> set[int]:
+        """Those that some of the engine's nodes are; those that are new are none."""
+        self._learn_nodes()
+        return {known for number in numbers if (known := self._nodes[number]) is not None}
+
+    def rewrites_of(self, numbers: Iterable[int]) -> list[int | None]:
+        """Which of `rewrites` each of some of the engine's is; None if it is new."""
+        self._learn_nodes()
+        for rewrite in self._egraph.rewrites(len(self._rewrites)):
+            self._rewrites.append(self._rewrite_number.get(self._merged(rewrite)))
+        return [self._rewrites[number] for number in numbers]
+
+    def _learn_nodes(self) -> None:
+        for node in self._egraph.nodes(len(self._nodes)):
+            self._nodes.append(self._number.get(_key(node, self._find)))
+
+    def _merged(self, rewrite: tuple[list[int], list[int]]) -> Rewrite:
+        """With this e-graph's nodes; -1 stands for those that are new."""
+        sources, targets = (
+            frozenset(-1 if (known := self._nodes[n]) is None else known for n in nodes)
+            for nodes in rewrite
         )
-        return cls(tuple(nodes), frozenset(map(find, roots)), tuple(node_of), tuple(rewrites))
+        return sources, targets
+
+
+def _key(node: _RawNode, find: _UnionFind) -> _Key:
+    _, operation, is_commutative, _, inputs, _ = node
+    operands = [find(value) if value >= 0 else value for value in inputs]
+    return operation, tuple(sorted(operands) if is_commutative else operands)
 
 
 class _UnionFind:
@@ -92,28 +131,21 @@ class _UnionFind:
         return first != second
 
 
-def _classes(
-    raw: Sequence[tuple[str, str, bool, float, list[int], list[int]]],
-    equalities: Iterable[tuple[int, int]],
-) -> _UnionFind:
+def _classes(raw: Sequence[_RawNode], equalities: Iterable[tuple[int, int]]) -> _UnionFind:
     find = _UnionFind()
     for one, other in equalities:
         find.unite(one, other)
     changed = True
     while changed:
         changed = False
-        computed: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-        for _, operation, is_commutative, _, inputs, outputs in raw:
-            key = (operation, _operands(inputs, is_commutative, find))
-            known = computed.setdefault(key, outputs)
-            for one, other in zip(known, outputs, strict=True):
+        computed: dict[_Key, list[int]] = {}
+        for node in raw:
+            outputs = node[5]
+            for one, other in zip(
+                computed.setdefault(_key(node, find), outputs), outputs, strict=True
+            ):
                 changed |= find.unite(one, other)
     return find
-
-
-def _operands(inputs: Sequence[int], is_commutative: bool, find: _UnionFind) -> tuple[int, ...]:
-    operands = [find(value) if value >= 0 else value for value in inputs]
-    return tuple(sorted(operands) if is_commutative else operands)
 
 
 def derived(nodes: Sequence[ENode], usable: Iterable[int], known: Iterable[int] = ()) -> list[int]:

@@ -33,25 +33,32 @@ void bind_egraph(nb::module_& m) {
           "is, as listed;\nand the value of each output.")
       .def(
           "nodes",
-          [](const EGraph& self) {
+          [](const EGraph& self, size_t since) {
             nb::list nodes;
-            for (const EGraph::Node& n : self.nodes())
+            for (size_t i = since; i < self.nodes().size(); ++i) {
+              const EGraph::Node& n = self.nodes()[i];
               nodes.append(nb::make_tuple(n.op_type, n.operation.hex(), n.is_commutative, n.cost_ms,
                                           n.inputs, n.outputs));
+            }
             return nodes;
           },
-          nb::sig("def nodes(self) -> list[tuple[str, str, bool, float, list[int], list[int]]]"),
+          nb::arg("since") = 0,
+          nb::sig("def nodes(self, since: int = 0) -> list[tuple[str, str, bool, float, list[int], "
+                  "list[int]]]"),
           "Operator, a key of operator and attributes, whether the order of its operands is of no "
-          "meaning, ms,\nvalues it reads (-1: an omitted operand), values it computes.")
+          "meaning, ms,\nvalues it reads (-1: an omitted operand), values it computes; without the "
+          "first "
+          "`since`.")
       .def(
           "rewrites",
-          [](const EGraph& self) {
+          [](const EGraph& self, size_t since) {
             std::vector<std::pair<std::vector<int>, std::vector<int>>> rewrites;
-            for (const EGraph::Rewrite& r : self.rewrites())
-              rewrites.emplace_back(r.sources, r.targets);
+            for (size_t i = since; i < self.rewrites().size(); ++i)
+              rewrites.emplace_back(self.rewrites()[i].sources, self.rewrites()[i].targets);
             return rewrites;
           },
-          "Nodes that each finds, and nodes that it makes of them.")
+          nb::arg("since") = 0,
+          "Nodes that each finds, and nodes that it makes of them; without the first `since`.")
       .def(
           "equalities", [](const EGraph& self) { return self.equalities(); },
           "Pairs of values that a rewrite puts in each other's place.")
