@@ -34,6 +34,7 @@ AGENTS: dict[str, Explorer] = {
     "greedy": Greedy(),
     "taso": Taso(),
     "beam": Beam(),
+    "egraph of taso": EGraph(explorer=Taso(), explore=0.8),
     "egraph": EGraph(),
 }
 

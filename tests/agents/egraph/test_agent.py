@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xflowrl._engine import EGraph as Egraph
 from xflowrl._engine import GraphBuilder, RuleSet, TensorType
 from xflowrl.agents.attempt import Attempt
 from xflowrl.agents.beam import Beam
 from xflowrl.agents.egraph.agent import EGraph, Explorer
+from xflowrl.agents.egraph.saturation import Saturation
 from xflowrl.agents.exhaustive import Exhaustive
 from xflowrl.agents.greedy import Greedy
 from xflowrl.agents.taso import Taso
@@ -87,7 +89,7 @@ def test_rounds_go_on_from_what_was_put_together(relu_problem: MakeProblem) -> N
             attempt.matches(attempt.initial)
 
     found = run(relu_problem(64, max_iterations=8), explorer=Looker(), rounds=2, explore=0.5)
-    assert starts == [(64, 2), (1, 6)]
+    assert starts == [(64, 2), (1, 8)]
     assert found.num_nodes_initial == 64
 
 
@@ -98,7 +100,7 @@ LOOP = """(rules loop)
 LOOP_NODES = [("Relu", "x", "a"), ("Relu", "a", "left"), ("Tanh", "x", "b"), ("Tanh", "b", "right")]
 
 
-@pytest.mark.parametrize("explorer", [Taso(), Beam(), Greedy()])
+@pytest.mark.parametrize("explorer", [Taso(), Beam(), Greedy(), Saturation()])
 def test_two_rewrites_that_would_make_a_cycle_are_not_put_together(explorer: Explorer) -> None:
     problem = toy(LOOP, LOOP_NODES, ["left", "right"])
     (best,) = Exhaustive().optimize([problem], no_log)
@@ -126,7 +128,7 @@ def test_what_no_rewrite_leads_to_is_said(caplog: pytest.LogCaptureFixture) -> N
 @given(
     seed=st.integers(0, 1000),
     trap=st.sampled_from([0.0, 0.5]),
-    explorer=st.sampled_from([Taso(), Beam(width=3), Greedy()]),
+    explorer=st.sampled_from([Taso(), Beam(width=3), Greedy(), Saturation()]),
     rounds=st.integers(1, 3),
 )
 def test_bound_cost_and_exploration_are_in_order(
@@ -136,6 +138,7 @@ def test_bound_cost_and_exploration_are_in_order(
     budget = Budget(max_iterations=24)
     problem = Problem(model=model, rules=load_core(), objective=roofline(), budget=budget)
     explored = Attempt(problem, no_log)
+    explored.egraph = Egraph()
     with explored.within(budget.part(0.8 / rounds)):
         explorer.search(explored)
     found = run(problem, explorer=explorer, rounds=rounds)
@@ -163,3 +166,32 @@ def test_other_agents_have_no_bound(relu_problem: MakeProblem) -> None:
 def test_refuses_options_without_meaning(option: str, value: float, remedy: str) -> None:
     with pytest.raises(ValueError, match=rf"agent\.{option} is {value}: {remedy}"):
         EGraph(**{option: value})
+
+
+def test_saturation_sees_the_detours_of_all_traps_at_once() -> None:
+    """Where searches that follow costs stop, with a tenth of their iterations."""
+    model = random_network(num_nodes=120, trap=0.5, channels=16, image_size=16, seed=1)
+    problems = [
+        Problem(
+            model=model,
+            rules=load_core(),
+            objective=roofline(),
+            budget=Budget(max_iterations=iterations),
+        )
+        for iterations in (1000, 100)
+    ]
+    (searched,) = Taso().optimize(problems[:1], no_log)
+    found = run(problems[1])
+    assert found.cost_best_ms < 0.97 * searched.cost_best_ms
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"depth": 0}, "depth is 0: give at least 1"),
+        ({"size_limit": 1.0}, r"size_limit is 1\.0: give a factor > 1"),
+    ],
+)
+def test_saturation_refuses_options_without_meaning(options: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Saturation(**options)

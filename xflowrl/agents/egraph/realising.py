@@ -14,6 +14,7 @@ from xflowrl.agents.egraph.space import Quotient, Rewrite
 from xflowrl.problem import Step
 
 _MAX_IDLE = 10  # iterations
+_ROUNDING = 1e-9  # of prices that are followed difference by difference
 
 Plan = frozenset[int]
 """Numbers of rewrites."""
@@ -107,7 +108,7 @@ class _Search:
     ) -> None:
         self._attempt, self._egraph, self._quotient = attempt, egraph, quotient
         self._planner = Planner(quotient.rewrites, extraction.nodes)
-        self._enough_ms = extraction.cost_ms + attempt.noise_ms
+        self._enough_ms = extraction.cost_ms * (1 + _ROUNDING)
         self._seen: set[str] = set()
         self._num_places = 0
         self._starts = [(attempt.best, attempt.best_trace), (attempt.initial, attempt.origin)]
