@@ -104,6 +104,7 @@ class _Program:
         solver.setOptionValue("threads", 1)
         solver.setOptionValue("mip_rel_gap", 0.0)
         solver.setOptionValue("mip_abs_gap", _UNIT * 1e-9)
+        solver.setOptionValue("mip_allow_restart", False)  # takes up to twice as long with them
         costs = [self._space.nodes[index].cost_ms * self._scale for index in self._column]
         for cost in costs:
             solver.addCol(cost, 0.0, 1.0, 0, [], [])
