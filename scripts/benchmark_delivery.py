@@ -41,7 +41,8 @@ FIELDS = (
     "num_real", "pick_speedup", "takes", "rewrites", "seconds", "detail",
     "device", "runtime", "xflowrl_commit", "date",
 )  # fmt: skip
-NO_NETWORKS = {"networks", "onnx", "onnx_light", "random"}  # of the group `graph`
+# Of the group `graph`.
+NO_NETWORKS = {"nasbench_random", "networks", "onnx", "onnx_light", "random", "training_set"}
 
 
 def main() -> None:

@@ -6,12 +6,12 @@
 By default `rules=core measurement=roofline`; with `--taso` and your copy of TASO's rule file,
 TASO's rules on the networks and budgets of TASO's own published figures, priced as TASO does and
 honestly.
-Prints a row for each case: medians over the repeats of iterations and candidates a second, of
-seconds (wall clock with quartiles, and processor time, which other work on the machine disturbs
-less), and of the growth of peak resident memory, all during `optimize` alone. Each repeat has a
-process of its own, so that the memory of one is not that of another; one core is used. Growth is
-the peak during the search minus what was resident when it began; where the peak cannot be reset
-(not Linux), minus the peak until then, which may hide some of it.
+Prints a row for each case: medians over the repeats of seconds (wall clock with quartiles, and
+processor time, which other work on the machine disturbs less), of iterations and candidates a
+second of processor time, and of the growth of peak resident memory, all during `optimize` alone.
+Each repeat has a process of its own, so that the memory of one is not that of another; one core is
+used. Growth is the peak during the search minus what was resident when it began; where the peak
+cannot be reset (not Linux), minus the peak until then, which may hide some of it.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def measure(case: Case) -> dict[str, float | str]:
         "iterations": result.iterations,
         "seconds": result.optimisation_s,
         "cpu_seconds": cpu_s,
-        "iterations_per_s": result.iterations / result.optimisation_s,
-        "candidates_per_s": result.candidates / result.optimisation_s,
+        "iterations_per_s": result.iterations / cpu_s,
+        "candidates_per_s": result.candidates / cpu_s,
         "peak_growth_mb": grown_mb,
         "cost_initial_ms": result.cost_initial_ms,
         "cost_best_ms": result.cost_best_ms,

@@ -77,8 +77,9 @@ agent, graph, budget, seed and what else differs, and have the sweep as group, t
 type, and choices, options, versions and commit as configuration. The summary has `saved`,
 `speedup`, `speedup_noise`, `train_s`, `optimisation_s` and, as `graph/<graph>/...`, the keys of
 `results`. Applied rules (a table), models, policy and checkpoint are artifacts; they are uploaded
-from where they are. `wandb.json` has the run's `id`, drawn once. Where a run has several graphs,
-`search/...` is of the graph at work, apart from these, which are the same for every agent:
+from where they are. `wandb.json` has the run's `id`, drawn once; `.hydra/name.txt` the run's name,
+which the console and the report call it by, too. Where a run has several graphs, `search/...` is of
+the graph at work, apart from these, which are the same for every agent:
 
 """
 

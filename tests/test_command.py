@@ -93,6 +93,11 @@ def test_any_name_will_do(tiny: Path, name: bytes) -> None:
         (["tiny.onnx", "-o", "."], 'error: "." is a folder'),
         (["tiny.onnx", "--seconds", "0"], "error: seconds is 0.0: give a number above 0"),
         (["tiny.onnx", "--threads", "0"], "error: judge.threads=0: give at least 1"),
+        (["."], 'error: model "." is no file; give the path of an .onnx file'),
+        (["tiny.onnx", "-o", "x" * 300], f'error: "{"x" * 300}": File name too long; give a '),
+        (["tiny.onnx", "--threads", "99999"], "error: judge.threads=99999: give at most "),
+        (["tiny.onnx", "--inputs", "x.npz"], 'error: "x.npz": No such file or directory; give '),
+        (["tiny.onnx", "--shape", "z=1"], 'error: model "tiny.onnx": there is no input "z"; the'),
         (["tiny.onnx", "--agent", "x"], "error: agent 'x' does not exist: give one of "),
         (["tiny.onnx", "--set", "x"], "error: --set 'x': give NAME=VALUE"),
         (["tiny.onnx", "--set", "x.y=1"], "error: x.y is no setting: give agent, rules,"),
@@ -112,6 +117,46 @@ def test_mistakes_are_one_line(
     assert line.startswith(message)
     assert [path.name for path in tiny.parent.iterdir()] == ["tiny.onnx"]
     assert tiny.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({}, 'the data lack the input "x"; they have y'),
+        ({"x": np.ones(3)}, 'the input "x" is float64; make it float32 (.astype)'),
+        ({"x": np.full(3, np.nan, np.float32)}, "the original's outputs are not finite on your "),
+        ({"x": np.ones(3, np.float32), "z": np.ones(3)}, 'there is no input "z"; the inputs are'),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused_at_once(
+    tmp_path: Path, changed: dict[str, np.ndarray], message: str
+) -> None:
+    text = '<ir_version: 8, opset_import: ["": 18]> g (float[n] x, float[n] y) => (float[n] z) '
+    onnx.save(onnx.parser.parse_model(text + "{ z = Add (x, y) }"), tmp_path / "add.onnx")
+    np.savez(tmp_path / "data.npz", y=np.ones(3, np.float32), **changed)
+    done = invoke(tmp_path / "add.onnx", "--inputs", tmp_path / "data.npz")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert not (tmp_path / "add.faster.onnx").exists()
+
+
+def test_training_has_its_share_of_the_time(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xflowrl import options
+
+    taken = {}
+
+    def build_choices(groups: object, settings: dict[str, object], *, seed: int) -> None:
+        taken.update(settings)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(options, "build_choices", build_choices)
+    for chosen in (["--agent", "ppo"], ["--set", "agent=ppo"]):
+        taken.clear()
+        invoke(tiny, "--seconds", "10", *chosen)
+        assert taken["agent.train_wall_s"] == pytest.approx(3.0)
+    taken.clear()
+    invoke(tiny, "--seconds", "10")
+    assert "agent.train_wall_s" not in taken
 
 
 def test_names_of_shapes_may_have_any_character(

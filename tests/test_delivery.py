@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+from xflowrl import delivery
 from xflowrl.delivery import check_target, copy_file, move_file, workshop
 from xflowrl.onnx_io.model_file import inspect_file
 
@@ -68,6 +69,28 @@ def test_what_is_read_is_not_written(tmp_path: Path, target: str) -> None:
     with pytest.raises(ValueError, match="belongs to the model that is read"):
         check_target(tmp_path / "m.onnx", tmp_path / target)
     check_target(tmp_path / "m.onnx", tmp_path / "other.onnx")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path / "m.onnx")
+    (tmp_path / "closed").mkdir()
+    # root may write everywhere, so what the system answers to others is made up
+    monkeypatch.setattr(delivery.os, "access", lambda path, mode: path != tmp_path / "closed")
+    with pytest.raises(
+        ValueError, match=r"new/o\.onnx\" cannot be written: Permission denied; give"
+    ):
+        check_target(tmp_path / "m.onnx", tmp_path / "closed" / "new" / "o.onnx")
+    check_target(tmp_path / "m.onnx", tmp_path / "new" / "o.onnx")
+    assert not (tmp_path / "new").exists()
+
+
+def test_data_that_are_missing_are_named(tmp_path: Path) -> None:
+    write_model(tmp_path / "m.onnx", "w.bin")
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(ValueError, match=r'm\.onnx" has data in ".*w\.bin", which is not there'):
+        inspect_file(tmp_path / "m.onnx")
 
 
 def test_the_outline_counts_bodies_and_data(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from hydra.errors import OverrideParseException
 
 import xflowrl
 from xflowrl.agents.ppo.checkpoint import FORMAT, load_policy
-from xflowrl.cli.jobs import one_line
+from xflowrl.cli.errors import one_line
 from xflowrl.delivery import check_target
 from xflowrl.measurement.op_database import Conditions, OpDatabase
 from xflowrl.measurement.op_database import default_path as op_costs

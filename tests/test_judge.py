@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from xflowrl import judge, load_onnx, save_onnx, verify
+from xflowrl import judge, load_onnx, proof, save_onnx, verify
 from xflowrl._engine import RuleSet
 from xflowrl.agents.greedy import Greedy
 from xflowrl.candidates import Candidate
@@ -107,6 +107,31 @@ def test_undecided_is_not_delivered(
     assert (tmp_path / "best.onnx").read_bytes() == (tmp_path / "user.onnx").read_bytes()
     assert judgement.verdict is verdict
     assert judgement.detail == "not proven: nothing finite"
+
+
+def test_what_cannot_be_run_nor_proven_says_why(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def race(*args: object, **keywords: object) -> None:
+        raise RuntimeError("refused")
+
+    monkeypatch.setattr(compare_module, "race", race)
+    verdict = verify.Verdict("undecided", 0.0, 0.0, "nothing finite")
+    monkeypatch.setattr(verify, "verify_file", lambda *args, **keywords: verdict)
+    judgement = Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
+    assert (judgement.detail, judgement.real) == ("not proven: nothing finite", None)
+    assert judgement.verdict is verdict
+
+
+def test_inputs_that_cannot_be_drawn_are_no_fault_of_the_runtime(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw_feeds(*args: object) -> None:
+        raise proof.CannotRun("nothing is finite")
+
+    monkeypatch.setattr(proof, "draw_feeds", draw_feeds)
+    judgement = Judge().deliver(found(problem), problem, tmp_path / "best.onnx")
+    assert judgement.detail == "nothing is finite"
 
 
 @pytest.fixture

@@ -323,3 +323,21 @@ def test_models_of_a_run_have_files_of_their_own() -> None:
     files = model_files(names)
     assert files[:3] == ["best-a_b.onnx", "best-a_b-2.onnx", "best-A_B-3.onnx"]
     assert len({file.lower() for file in files}) == len(names)
+
+
+def test_a_tag_is_no_longer_than_weights_and_biases_takes(tmp_path: Path) -> None:
+    from xflowrl.cli.interrupts import Interrupts
+    from xflowrl.cli.jobs import Job
+    from xflowrl.cli.resume import CommandLine
+    from xflowrl.run import label
+
+    choices = {"agent": "greedy", "graph": "onnx", "rules": "core", "measurement": "roofline"}
+    job = Job(
+        config={"graph": {"path": f"{'l' * 100}.onnx"}},
+        choices=choices,
+        overrides=[],
+        folder=tmp_path,
+        interrupts=Interrupts(),
+        line=CommandLine([]),
+    )
+    assert label(job).tags == ["l" * 64, "core", "roofline"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
@@ -209,3 +210,12 @@ def test_float_inputs_by_attempt() -> None:
     assert normal.std() == pytest.approx(1, rel=0.1)  # a thousand draws
     assert small.std() == pytest.approx(0.1, rel=0.1)
     assert 0.5 <= positive.min() <= positive.max() <= 1.5
+
+
+def test_a_pickle_takes_nothing_along_that_was_drawn() -> None:
+    weights = DrawnWeights(residual_network(1), seed=0)
+    fresh = pickle.dumps(weights)
+    drawn = weights.get("0.a.w")
+    pickled = pickle.dumps(weights)
+    assert len(pickled) == len(fresh)
+    np.testing.assert_array_equal(pickle.loads(pickled).get("0.a.w"), drawn)

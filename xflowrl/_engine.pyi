@@ -592,6 +592,10 @@ class Match:
         """
 
     @property
+    def index(self) -> int:
+        """Its place among the state's `matches()`."""
+
+    @property
     def nodes(self) -> list[int]:
         """Slots of the matched nodes."""
 
@@ -678,8 +682,9 @@ class State:
         """
         The first k matches by cost difference, then by size difference, then as listed.
 
-        Differences up to `rounding_ms` count as none; unknown ones come last. Kept in order by `apply`:
-        linear in k, and where fewer lower the cost in those that leave it as it is.
+        The one order in which searches take matches, and so what decides between equals. Differences
+        up to `rounding_ms` count as none; unknown ones come last. Kept by `apply`: linear in k, and where
+        fewer lower the cost in those that leave it as it is.
         Raises ValueError for a negative k.
         """
 
@@ -745,7 +750,7 @@ class BacktrackingSearch:
         Begins at `state`, its prices known or not.
 
         Args:
-            alpha: queued is what costs less than alpha times the best so far; at least 1.
+            alpha: a candidate costs less than alpha times the best so far; at least 1.
             size_limit: and has fewer nodes than this many times the initial graph's; above 1.
             hash: by which a graph is known again, "exact" or "taso".
             rounding_ms: a difference of costs up to which nothing has improved.
@@ -763,9 +768,9 @@ class BacktrackingSearch:
 
     def drop_dearest(self, share: float) -> int:
         """
-        Drops this share (0 to 1) of the queue, the dearest entries; returns how many.
+        Drops this share (0 to 1) of the expanded graphs whose candidates wait, rounded down: those whose cheapest candidate is dearest, and all their candidates.
 
-        Raises ValueError for another share. Linear in the queue's length.
+        Returns how many candidates that are. Raises ValueError for another share. Linear in the number of these graphs.
         """
 
     @property
@@ -798,7 +803,11 @@ class BacktrackingSearch:
 
     @property
     def queue_length(self) -> int:
-        """Graphs that wait to be expanded."""
+        """
+        Candidates that wait, and the graph to be expanded next.
+
+        Several may lead to one graph: they are told apart when they are taken.
+        """
 
     def take_improvements(self) -> list[tuple[int, float, float, float, int, int]]:
         """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from xflowrl.problem import Agent, Budget, Log, Result, Step, StopReason
 
@@ -167,7 +168,8 @@ def optimize_file(
         seconds: about so long; by the size of the file if None, 5 to 60. Proving takes its own
             time if that is longer.
         threads: of the runtime it will be deployed with.
-        inputs: arrays by name, or an .npz file of them, to time on; they also fix the shapes.
+        inputs: arrays by name, or an .npz file of them, to prove and time on; they also fix the
+            shapes.
         shapes: of inputs with dynamic dimensions, by name.
         settings: other options as the command line names them: `{"agent.alpha": 1.1, "rules":
             "file", "rules.path": "my.rules"}`.
@@ -183,15 +185,16 @@ def optimize_file(
     from xflowrl.onnx_io import load_onnx
     from xflowrl.onnx_io.model_file import inspect_file
     from xflowrl.options import build_choices, build_keywords, make_problems
-    from xflowrl.proof import runs
+    from xflowrl.proof import check_inputs, runs
     from xflowrl.summary import in_words
 
     began_s, watcher = time.monotonic(), watcher or Watcher()
     watcher.stage("reading")
     path = Path(path)
-    target = Path(out) if out is not None else path.with_name(f"{path.stem}.faster.onnx")
     if not path.is_file():
-        raise ValueError(f'model "{path}" does not exist; give the path of an .onnx file')
+        found = "is no file" if path.exists() else "does not exist"
+        raise ValueError(f'model "{path}" {found}; give the path of an .onnx file')
+    target = Path(out) if out is not None else path.with_name(f"{path.stem}.faster.onnx")
     before = inspect_file(path)
     check_target(path, target)
     seconds = default_seconds(before.num_bytes) if seconds is None else seconds
@@ -207,6 +210,8 @@ def optimize_file(
         # No reason to refuse a model: what ONNX Runtime runs is given back as it is.
         copy_file(path, target)
         return _copied(target, str(error), before, threads, time.monotonic() - began_s)
+    if arrays:
+        check_inputs(path, arrays)
     defaults = {
         "agent": agent,
         "rules": "core",
@@ -217,6 +222,8 @@ def optimize_file(
         "judge.max_s": 0.4 * seconds,
         "judge.threads": threads,
     }
+    if (settings or {}).get("agent", agent) == "ppo":
+        defaults["agent.train_wall_s"] = 0.3 * seconds
     if (settings or {}).get("measurement", "hybrid") in ("hybrid", "estimated"):
         # So that timing every operator once takes a third of the time, at most.
         limit_ms = 300.0 * seconds / max(len(model.graph), 1)
@@ -302,7 +309,7 @@ def _arrays(
     try:
         with np.load(inputs, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (ValueError, TypeError, AttributeError, EOFError):
+    except (ValueError, TypeError, AttributeError, EOFError, BadZipFile):
         raise ValueError(
             f'inputs "{inputs}" is no .npz file; write it with numpy.savez(file, NAME=array)'
         ) from None

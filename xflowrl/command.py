@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from xflowrl.cli.interrupts import EndNow, Interrupts
+from xflowrl.cli.system_errors import system_error
 
 _FILE = click.Path(path_type=Path, readable=False)  # whether it is, is said in one line below
 
@@ -55,7 +56,7 @@ def _agents(ctx: click.Context, param: click.Parameter, start: str) -> list[Comp
     "--seconds", type=float, help="About so long.  [default: 5 to 60, by the model's size]"
 )
 @click.option("--threads", default=1, show_default=True, help="Of the runtime it is deployed in.")
-@click.option("--inputs", type=_FILE, help="An .npz file of inputs to time on.")
+@click.option("--inputs", type=_FILE, help="An .npz file of inputs to prove and time on.")
 @click.option(
     "--shape", "shapes", type=_Shape(), multiple=True, help="Of an input; may be repeated."
 )
@@ -104,7 +105,8 @@ def command(
         click.echo("interrupted", err=True)
         sys.exit(interrupts.exit_code or 130)
     except (ValueError, OSError, MemoryError) as error:
-        click.echo(f"error: {' '.join(str(error).split())}", err=True)
+        text = system_error(error) if isinstance(error, OSError) else str(error)
+        click.echo(f"error: {' '.join(text.split())}", err=True)
         sys.exit(1)
 
 

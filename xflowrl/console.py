@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 import time
 from collections import Counter
@@ -29,7 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xflowrl.api import Delivery, Watcher
-from xflowrl.outcome import Outcome
+from xflowrl.outcome import Outcome, bound_line
 from xflowrl.problem import Problem
 from xflowrl.run_folder import GraphRecord, RunRecord
 
@@ -213,11 +214,8 @@ def print_tables(entries: Sequence[GraphRecord]) -> None:
     console.print(result_table(entries))
     if any(entry.real for entry in entries):
         console.print(real_table(entries))
-    for entry in entries:
-        if entry.bound_ms and entry.cost_best_ms:
-            above = max(0.0, entry.cost_best_ms / entry.bound_ms - 1)
-            line = f"{above:.2%} above the bound of its e-graph, {entry.bound_ms:.4g} ms"
-            console.print(f"{entry.graph}: {line}", markup=False, highlight=False)
+    for line in filter(None, map(bound_line, entries)):
+        console.print(Text(line))
 
 
 def _wide_console() -> Console:
@@ -283,6 +281,8 @@ def print_jobs(jobs: Sequence[SweptJob], *, total: int | None, folder: Path) -> 
         console.print(job_table(jobs, title=title, is_narrow=console.width < 130))
         where = os.path.relpath(folder)
         print(f"sweep folder: {where}", flush=True)
+        if (folder / "wandb").is_dir():  # a folder above it is none to leet
+            print(f"compare: wandb leet {shlex.quote(f'{where}/wandb')}", flush=True)
         if num_failed or len(jobs) < (total or 0):
             print(f"to go on: python -m xflowrl.run resume={where}", flush=True)
 

@@ -15,13 +15,16 @@ from xflowrl.shortage import is_no_space, space_for
 
 
 def check_target(original: Path, target: Path) -> None:
-    """Checks that writing `target` leaves the user's file and its external data as they are.
+    """Checks that `target` can be written, and leaves the user's file and its data as they are.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it cannot or does not.
     """
     if target.is_dir():
         raise ValueError(f'"{target}" is a folder; give the path of a file')
+    folder = next(place for place in target.absolute().parents if place.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):  # now, and not when all work is done
+        raise ValueError(_unwritable(target, "Permission denied"))
     if target.exists() and not target.is_file():  # a device would be replaced by the file
         raise ValueError(f'"{target}" is no file but a device; give the path of a file')
     inputs = [original, *(original.parent / name for name in inspect_file(original).data_files)]
@@ -45,11 +48,13 @@ def workshop(target: Path) -> Iterator[Path]:
         except OSError as error:
             if is_no_space(error):
                 raise
-            raise ValueError(
-                f'"{target}" cannot be written: {error.strerror}; give a file in a folder that can'
-            ) from None
+            raise ValueError(_unwritable(target, str(error.strerror))) from None
         with folder as path:
             yield Path(path)
+
+
+def _unwritable(target: Path, reason: str) -> str:
+    return f'"{target}" cannot be written: {reason}; give a file in a folder that can'
 
 
 def work_name(target: Path) -> str:

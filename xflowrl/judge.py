@@ -194,10 +194,11 @@ class Judge:
             race = _Race(self._runtime, original, problem.model, seed, inputs)
             try:
                 race.prepare()
-                ranked = race.ranked(entries, prove, self._left_s(deadline_s, 0.6))
-            except (RuntimeError, CannotRun) as error:
+                ranked, refused = race.ranked(entries, prove, self._left_s(deadline_s, 0.6))
+            except CannotRun as error:
+                return _kept(original, target, str(error))
+            except RuntimeError as error:
                 return _kept(original, target, f"{self._runtime.name} cannot run it: {error}")
-            refused: Proof | None = None
             best = ranked[0][1] if ranked else None
             raced = tuple(_raced(entry, real) for entry, real in ranked)
             # Only what has won is proven, and it is timed again: the best of several was lucky.
@@ -255,10 +256,11 @@ class _Race:
         entries: Sequence[_Entry],
         prove: Callable[[_Entry], Proof],
         max_s: float,
-    ) -> list[tuple[_Entry, RealMeasurement]]:
+    ) -> tuple[list[tuple[_Entry, RealMeasurement]], Proof | None]:
         """The entries, written, the fastest first; of equal files one, as far as time allows.
 
         What cannot be written or run as it is, is proven first: that leaves out what is at fault.
+        Where that leaves nothing, the second value says why.
         """
         from xflowrl.onnx_io import save_onnx
 
@@ -266,7 +268,7 @@ class _Race:
             for entry in entries:
                 assert entry.model is not None, "just found"
                 save_onnx(entry.model, entry.file, views=self._runtime.views)
-            return self._places(entries, max_s)
+            return self._places(entries, max_s), None
         except (ValueError, RuntimeError):
             proofs = [(entry, prove(entry)) for entry in entries]
             proven = [
@@ -274,7 +276,7 @@ class _Race:
                 for entry, proof in proofs
                 if proof.verdict.equal and proof.steps
             ]
-            return self._places(proven, max_s) if proven else []
+            return (self._places(proven, max_s), None) if proven else ([], proofs[0][1])
 
     def time_again(self, entry: _Entry, max_s: float) -> RealMeasurement:
         """Times one alone against the original."""

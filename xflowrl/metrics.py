@@ -18,8 +18,8 @@ SEARCH = {
     "search/measure_s": "seconds it took to time operators and graphs",
     "search/memory_mb": "growth of resident memory",
     "search/num_walks": "`random_search`: walks begun",
-    "search/queue_length": "`taso`: graphs waiting to be expanded. It logs its first 256 "
-    "iterations, and then 128 in every doubling",
+    "search/queue_length": "`taso`: candidates waiting to be taken, several of which may lead to "
+    "one graph. It logs its first 256 iterations, and then 128 in every doubling",
     "search/num_states": "`beam`, `exhaustive`: different graphs seen",
     "search/beam_depth": "`beam`: rewrites taken so far",
     "search/num_unexpanded": "`exhaustive`: graphs whose matches are not listed yet",

@@ -205,7 +205,8 @@ def networks(*, names: list[str] | None = None, seed: int = 0) -> list[Model]:
         ValueError: no name, a name twice, or one that is unknown; the message has it.
     """
     options = {option.stem for option in (conf_folder() / "graph").glob("*.yaml")}
-    known = sorted(options - {"networks", "onnx"})
+    several = {option for option in options if option.startswith("unseen_")}
+    known = sorted(options - several - {"networks", "onnx", "training_set"})
     if not names:
         raise ValueError("graph=networks: no network is named; set graph.names=[NAME,...]")
     for index, name in enumerate(names):

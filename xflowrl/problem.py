@@ -139,9 +139,9 @@ class Result:
     """What an attempt found. Costs are those of the problem's objective, in milliseconds.
 
     Attributes:
-        num_unexpanded: graphs reached whose matches were not listed when the search ended; None if
-            the agent does not keep them.
-        num_dropped: graphs given up, unexpanded, to stay below `budget.max_memory_mb`.
+        num_unexpanded: graphs reached whose matches were not listed when the search ended, `taso`
+            counting each way to them; None if the agent does not keep them.
+        num_dropped: such graphs given up on the way, to stay below `budget.max_memory_mb`.
         bound_ms: no graph of the explored e-graph costs less; None if the agent keeps none.
         extracted_ms: what the cheapest graph found in it costs, whether or not rewrites lead there.
     """

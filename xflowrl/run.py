@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xflowrl.cli.jobs import Job, JobFailed, file_name, main, one_line
+from xflowrl.cli.errors import one_line
+from xflowrl.cli.jobs import Job, JobFailed, file_name, main
 from xflowrl.cli.naming import comparable, graph_label, group_name
 from xflowrl.cli.resume import claimed, resumed
 from xflowrl.options import distinct
@@ -124,7 +125,8 @@ def label(job: Job) -> Label:
 
     choices = job.choices
     made_by = {"versions": versions(), "git_commit": git_commit()}
-    tags = [graph_label(job.config, choices), choices["rules"], choices["measurement"]]
+    graph = graph_label(job.config, choices)[:64]  # Weights & Biases takes no longer tag
+    tags = [graph, choices["rules"], choices["measurement"]]
     return Label(
         folder=job.folder,
         wandb_folder=job.sweep or job.folder,

@@ -146,10 +146,10 @@ class GraphRecord:
         "`memory`, `patience` (limits), `interrupted`"
     )
     num_unexpanded: int | None = _key(
-        "`taso`, `exhaustive`: graphs reached whose matches were not listed any more; "
-        "`exhaustive` with 0: the best is optimal"
+        "`taso`, `exhaustive`: graphs reached whose matches were not listed any more, `taso` "
+        "counting each way to them; `exhaustive` with 0: the best is optimal"
     )
-    num_dropped: int = _key("`taso`: of those, given up to stay below `budget.max_memory_mb`")
+    num_dropped: int = _key("`taso`: such graphs given up to stay below `budget.max_memory_mb`")
     num_nodes_initial: int = _key("operators of the original, constants not counted")
     num_nodes_best: int = _key("operators of the best graph")
     num_kernels_initial: int = _key("operators of the original that cost something")

@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import ml_dtypes
@@ -72,13 +73,22 @@ class DrawnWeights:
     """
 
     def __init__(self, graph: Graph, seed: int) -> None:
-        self._types = graph.weights
-        self._recipes = _plan_recipes(graph)
+        self._graph = graph
         self._seed = seed
         self._kept: dict[str, Array] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_kept": {}}
+        return {"_graph": self._graph, "_seed": self._seed, "_kept": {}}
+
+    # Made when the first value is asked for: search and training never do.
+
+    @cached_property
+    def _types(self) -> Mapping[str, TensorType]:
+        return self._graph.weights
+
+    @cached_property
+    def _recipes(self) -> Mapping[str, _Recipe]:
+        return _plan_recipes(self._graph)
 
     def get(self, name: str) -> Array:
         """The weight of that name.

@@ -50,12 +50,50 @@ def test_meets_no_graph_twice(relu_problem: MakeProblem) -> None:
     assert result.iterations == depths[-1] <= 2**5
 
 
-def run_on_random_network(width: int) -> Result:
-    model = random_network(num_nodes=60, trap=0.5, channels=16, image_size=16, seed=3)
+def random_problem(seed: int) -> Problem:
+    model = random_network(num_nodes=60, trap=0.5, channels=16, image_size=16, seed=seed)
     budget = Budget(max_iterations=60)
-    problem = Problem(model=model, rules=load_core(), objective=roofline(), budget=budget)
-    (result,) = Beam(width=width).optimize([problem], no_log)
+    return Problem(model=model, rules=load_core(), objective=roofline(), budget=budget)
+
+
+def run_on_random_network(width: int) -> Result:
+    (result,) = Beam(width=width).optimize([random_problem(3)], no_log)
     return result
+
+
+def plain_beams(problem: Problem, width: int) -> list[float]:
+    """The cost of each graph whose matches are listed, where all neighbours are, and sorted."""
+    start = problem.initial_state()
+    beam, seen, costs_ms = [start], {start.hash}, []
+    while beam:
+        neighbours = []
+        for state in beam:
+            costs_ms.append(state.cost.ms)
+            for match in state.matches():
+                expected_ms = state.cost.ms + match.cost_difference_ms
+                rank = (expected_ms, match.size_difference, len(neighbours))
+                neighbours.append((*rank, state, match))
+            if len(costs_ms) == problem.budget.max_iterations:
+                return costs_ms
+        beam = []
+        for *_, state, match in sorted(neighbours):
+            if len(beam) < width and match.hash not in seen:
+                seen.add(match.hash)
+                beam.append(state.apply(match))
+    return costs_ms
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("width", [1, 3, 8])
+def test_takes_what_sorting_all_neighbours_would(width: int, seed: int) -> None:
+    costs_ms: dict[int, float] = {}
+
+    def log(metrics: Mapping[str, float], step: int) -> None:
+        costs_ms.setdefault(step, metrics["search/current_cost_ms"])
+
+    problem = random_problem(seed)
+    Beam(width=width).optimize([problem], log)
+    assert [costs_ms[step] for step in sorted(costs_ms) if step] == plain_beams(problem, width)
 
 
 def test_is_deterministic() -> None:

@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
 
 from xflowrl.cli.help import help_text, read_comments, unknown_key, unknown_option
+from xflowrl.cli.jobs import one_line
 from xflowrl.cli.spelling import did_you_mean
 from xflowrl.options import conf_folder
 
@@ -80,10 +83,22 @@ def test_help_of_a_part_has_all_of_it() -> None:
         ("judge.draw", "did you mean judge.draws?"),
         ("agnt", "there is no agnt (--help shows what there is); did you mean agent?"),
         ("zzz", "there is no zzz (--help shows what there is)"),
+        ("hydra.launcher.zzz", "no hydra.launcher.zzz: +hydra.launcher.zzz=VALUE adds it where "
+         "Hydra allows"),
     ],
 )  # fmt: skip
 def test_a_misspelt_key_is_answered_with_what_is_near(key: str, said: str) -> None:
     assert unknown_key(key).endswith(said)
+
+
+def test_a_misspelt_key_of_several_in_braces_is_the_one_named() -> None:
+    with (
+        initialize_config_dir(str(conf_folder()), version_base="1.3"),
+        pytest.raises(ConfigCompositionException) as caught,
+    ):
+        compose("config", ["wandb={mode:offline,projct:mine}"])
+    said = one_line(caught.value)
+    assert said.startswith("there is no wandb.projct (--help wandb shows what there is); did you ")
 
 
 def test_a_misspelt_option_is_answered_with_what_is_near() -> None:

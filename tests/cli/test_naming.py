@@ -42,6 +42,8 @@ def test_in_a_sweep_only_what_differs_is_named() -> None:
 
 
 def test_names_are_short() -> None:
+    drawn = run_name(CONFIG, CHOICES, ["agent.alpha=1.2744067519636624"])
+    assert drawn == "taso-squeezenet-i100-s0-alpha1.274"
     assert len(run_name(CONFIG, CHOICES, [f"+agent.a={'x' * 80}"] * 9)) == 120
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+import xflowrl
 from xflowrl.cli.jobs import _check, _plain
+from xflowrl.graphs.tiny import tiny
 from xflowrl.options import conf_folder
 
 PRESETS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
@@ -136,11 +139,35 @@ def test_jobs_run_through_submitit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_jobs_run_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="Ray's launcher is an extra")
+    monkeypatch.setenv("RAY_DEDUP_LOGS", "0")
+    swept = ("graph=onnx", "graph.path=model.onnx,none.onnx", "agent=taso,greedy", "seed=0")
+    options = ("hydra/launcher=ray", "budget.max_iterations=2", *QUICK[1:])
+    xflowrl.save_onnx(tiny(), tmp_path / "model.onnx")
+    done = run(tmp_path, "experiment=budget_sweep", *swept, *options, "hydra.sweep.dir=sweep")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count('error: model "none.onnx" does not exist') == 2
+    assert "4 of 4 jobs, 2 failed" in done.stdout
+    assert "to go on: python -m xflowrl.run resume=sweep" in done.stdout
+    assert len([*tmp_path.glob("sweep/*/result.json")]) == 2
+
+    shutil.copy(tmp_path / "model.onnx", tmp_path / "none.onnx")
+    resumed = run(tmp_path, "resume=sweep")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "4 of 4 jobs " in resumed.stdout
+    assert len([*tmp_path.glob("sweep/*/result.json")]) == 4
+
+
+@pytest.mark.slow
 def test_optuna_leads_a_sweep_by_the_best_cost(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     done = run(tmp_path, "experiment=tune", "hydra.sweeper.n_trials=4", *QUICK[1:])
     assert done.returncode == 0, done.stderr
+    assert "job 4/4 taso-random-i100-s0-alpha1" in done.stdout
     (found,) = tmp_path.glob("multirun/*/*/optimization_results.yaml")
+    assert (found.parent / "multirun.yaml").exists(), "resume= needs it"
     best: Any = OmegaConf.load(found)
     assert set(best.best_params) == {"agent.alpha", "agent.size_limit"}
     costs = [json.loads(p.read_text())["results"][0]["cost_best_ms"] for p in results(tmp_path)]

@@ -17,8 +17,10 @@ from unittest.mock import patch
 
 import pytest
 
+from xflowrl.cli.naming import read_name
 from xflowrl.cli.resume import claimed, repeated, resumed
 from xflowrl.cli.sweeps import ended_jobs
+from xflowrl.options import conf_folder
 from xflowrl.rerun import differing
 from xflowrl.run import command
 from xflowrl.run_folder import read_metrics, read_result, read_traces
@@ -189,6 +191,22 @@ def test_a_sweep_keeps_continues_and_starts(tmp_path: Path) -> None:
     assert agents == ["greedy", "beam", "taso"]
 
 
+def test_missing_jobs_have_the_defaults_that_the_sweep_began_with(tmp_path: Path) -> None:
+    sweep = ("-m", "graph=tiny", "agent=greedy,taso", *QUICK, "hydra.sweep.dir=s")
+    run(tmp_path, *sweep, before=killed_at(TRACKING, 1))
+    for file in conf_folder().rglob("*.yaml"):
+        kept = tmp_path / "s" / ".conf" / file.relative_to(conf_folder())
+        assert kept.read_bytes() == file.read_bytes()
+    option = tmp_path / "s" / ".conf" / "agent" / "taso.yaml"
+    option.write_text(option.read_text().replace("alpha: 1.05", "alpha: 1.5"))
+    for _ in range(2):
+        assert run(tmp_path, "resume=s").returncode == 0
+        assert "alpha: 1.5" in (tmp_path / "s" / "1" / ".hydra" / "config.yaml").read_text()
+    option.write_text("")
+    assert run(tmp_path, *sweep).returncode == 0, "one that is begun there again has today's"
+    assert "alpha: 1.05" in (tmp_path / "s" / "1" / ".hydra" / "config.yaml").read_text()
+
+
 def test_the_command_with_completion_resumes_too(tmp_path: Path) -> None:
     refused = pytest.raises(SystemExit, match="there is no such folder")
     with chdir(tmp_path), patch.object(sys, "argv", ["xflowrl-run", "resume=none"]), refused:
@@ -210,7 +228,9 @@ def test_a_job_of_a_sweep_with_other_options_starts_anew(tmp_path: Path) -> None
 def test_a_job_of_a_preset_sweep_is_a_run(tmp_path: Path) -> None:
     sweep = ("-m", "graph=tiny", "agent=greedy,beam", *QUICK, "hydra.sweep.dir=s")
     run(tmp_path, *sweep, before=killed_at(SEARCHING, 1))
+    name = read_name(tmp_path / "s" / "0")
     assert run(tmp_path, "resume=s/0").returncode == 0
+    assert read_name(tmp_path / "s" / "0") == name == "greedy-tiny-i30-s0"
     assert read_result(tmp_path / "s" / "0").finished
     assert not (tmp_path / "s" / "1").exists()
 
@@ -250,10 +270,8 @@ def test_the_claim_to_a_sweep_is_no_part_of_what_launchers_pickle(tmp_path: Path
 
     from xflowrl.cli.jobs import RefuseBadConfig
 
-    callback, config = (
-        RefuseBadConfig(),
-        OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}),
-    )
+    known = {"sweep": {"dir": str(tmp_path)}, "sweeper": {}, "runtime": {"config_sources": []}}
+    callback, config = RefuseBadConfig(), OmegaConf.create({"hydra": known})
     callback.on_multirun_start(config)
     pickle.loads(pickle.dumps(callback))
     with pytest.raises(ValueError, match="works there"), claimed(tmp_path, [], file=".lock"):

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,16 @@ import pytest
 
 from xflowrl import run
 from xflowrl.cli import jobs
-from xflowrl.cli.sweeps import EndedJob, SayJob, as_choices, ended_jobs, jobs_of, time_left
+from xflowrl.cli.sweeps import (
+    EndedJob,
+    SayJob,
+    as_choices,
+    ended_jobs,
+    jobs_of,
+    time_left,
+    write_plan,
+)
+from xflowrl.report.runs import read_runs
 
 QUICK = ("graph=tiny", "measurement=roofline", "wandb.mode=disabled", "judge.measure=false")
 
@@ -84,8 +94,11 @@ def test_options_of_a_swept_group_are_swept() -> None:
 def test_an_option_that_no_agent_has_is_refused(
     sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sweep("agent=taso,greedy", "agent.alhpa=1,2")[0] == 1
-    assert not (tmp_path / "sweep" / "0").exists()
+    assert sweep("agent=taso,greedy", "agent.alhpa=1,2", "hydra.sweep.dir=new/sweep")[0] == 1
+    assert not [*tmp_path.iterdir()], "nor a folder without jobs"
+    (tmp_path / "sweep").mkdir()
+    assert sweep("agent=taso,gredy")[0] == 1
+    assert (tmp_path / "sweep").exists(), "which was there before"
 
 
 def test_a_sweep_says_where_it_is_and_ends_with_a_table(sweep: Sweep, tmp_path: Path) -> None:
@@ -106,13 +119,25 @@ def test_a_sweep_says_where_it_is_and_ends_with_a_table(sweep: Sweep, tmp_path: 
 def test_the_table_says_what_failed_and_why(sweep: Sweep, tmp_path: Path) -> None:
     code, out, err = sweep("agent=greedy", "judge.draws=0,1")
     assert code == 1
-    assert err[0].startswith("job 1/2 greedy-tiny-i1000-s0-draws0: error: judge.draws is 0: give")
+    (line,) = err  # none of Hydra's
+    assert line.startswith("job 1/2 greedy-tiny-i1000-s0-draws0: error: judge.draws is 0: give")
     failed, done = ended_jobs(tmp_path / "sweep")
     assert (failed.exit_code, failed.folder, done.exit_code, done.error) == (1, "0", 0, "")
     assert "judge.draws is 0" in failed.error
     assert any(line.strip() == "2 of 2 jobs, 1 failed" for line in out)
     assert "judge.draws is 0" in " ".join(out)
     assert "judge.draws is 0" in (tmp_path / "sweep" / "0" / "run.log").read_text()
+
+
+def test_a_run_has_one_name_everywhere(sweep: Sweep, tmp_path: Path) -> None:
+    options = ("agent.alpha=1.2", "judge.draws=0,1", "wandb.mode=offline")
+    _, out, _ = sweep("agent=greedy,taso", *options)
+    assert "compare: wandb leet sweep/wandb" in out
+    names = [job.name for job in ended_jobs(tmp_path / "sweep")]
+    assert len(set(names)) == 4
+    folders = [tmp_path / "sweep" / number for number in "0123"]
+    assert [run.name for run in read_runs(folders)] == names, "of those that failed too"
+    assert [json.loads((f / "wandb.json").read_text())["name"] for f in folders] == names
 
 
 def test_a_job_has_three_lines_at_most(
@@ -148,6 +173,18 @@ def test_the_time_left_is_that_of_the_jobs_that_ended(tmp_path: Path) -> None:
     assert [job.job for job in ended_jobs(tmp_path)] == [0, 1, 2]
     assert time_left(tmp_path, 150.0) == ", ETA 50 s"  # 50 s for 2, 1 is kept, and 2 are left
     assert time_left(tmp_path, 1300.0) == ", ETA 20 min"
+
+
+def test_a_sweep_that_draws_its_jobs_says_how_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_plan(tmp_path, (), 30)
+    (tmp_path / "6").mkdir()
+    line = ended(5, time.time() + 10)
+    (tmp_path / "jobs.jsonl").write_text(line)
+    with SayJob(tmp_path, tmp_path / "6", 6, "taso"):
+        pass
+    assert re.fullmatch(r"job 7/30 taso, ETA \d+ s\n", capsys.readouterr().out)
 
 
 def test_jobs_in_other_processes_are_jobs_of_the_sweep(sweep: Sweep, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ python() {
       shrunk=(budget.max_iterations=3 judge.max_s=0.2 wandb.mode=disabled) ;;&
     "-m xflowrl.run"*agent=ppo*) shrunk+=(agent.train_iterations=1 agent.num_samples=0) ;;
     "-m xflowrl.run"*experiment=*) shrunk+=(graph=tiny agent=greedy,taso seed=0) ;;
+    "-m xflowrl.taso.complexity "*experiment=*) shrunk=(graph.names=[tiny]) ;;
     "-m xflowrl.calibrate "*) shrunk=(calibrate.num_graphs=2 calibrate.max_s=0.1) ;;
   esac
   command python "$@" "${shrunk[@]}"

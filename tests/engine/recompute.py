@@ -113,6 +113,7 @@ def assert_ranked(state: _engine.State) -> None:
         return (difference_ms if abs(difference_ms) > rounding_ms else 0.0, match.size_difference)
 
     matches = state.matches()
+    assert [match.index for match in matches] == list(range(len(matches)))
     typical_ms = abs(matches[len(matches) // 2].cost_difference_ms) if matches else 0.0
     for rounding_ms in (0.0, 1e-9 * state.cost.ms, typical_ms):
         expected = [m.tensors for m in sorted(matches, key=lambda m: rank(m, rounding_ms))]

@@ -11,7 +11,10 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from xflowrl.env import RewriteEnv
+from xflowrl.graphs.random_networks import random_network
+from xflowrl.measurement import roofline
 from xflowrl.problem import Problem, Trace
+from xflowrl.rules import load_core
 
 MakeProblem = Callable[..., Problem]
 
@@ -130,6 +133,28 @@ def test_max_matches_keeps_the_cheapest_and_counts_the_others(tiny_problem: Prob
     env.step(1)
     assert env.state.cost.ms == pytest.approx(before_ms + difference_ms)
     assert env.actions == (kept[1],)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_max_matches_keeps_comes_first_where_all_are_sorted(seed: int) -> None:
+    model = random_network(num_nodes=60, trap=0.5, channels=16, image_size=16, seed=seed)
+    problem = Problem(model=model, rules=load_core(), objective=roofline())
+    rng, num_ties = np.random.default_rng(seed), 0
+    for max_matches in (1, 4, 9):
+        env = RewriteEnv(problem, max_matches=max_matches)
+        observation, _ = env.reset()
+        for _ in range(10):
+            everything = env.state.observe()
+            cost_ms, size = everything["match_cost_ms"], everything["match_size"]
+            by_rank = np.lexsort((size, cost_ms))
+            kept = np.sort(by_rank[:max_matches])
+            for name in ("match_rule", "match_cost_ms", "match_size"):
+                np.testing.assert_array_equal(observation[name], everything[name][kept])
+            num_ties += cost_ms[by_rank[max_matches - 1]] == cost_ms[by_rank[max_matches]]
+            action = int(rng.integers(max_matches))
+            observation, *_ = env.step(action)
+            assert env.actions[-1] == kept[action]
+    assert num_ties > 0
 
 
 def test_problems_are_drawn_or_chosen(relu_problem: MakeProblem) -> None:

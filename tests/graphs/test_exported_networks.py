@@ -44,6 +44,7 @@ NETWORKS: dict[str, Callable[[], Model]] = {
 # Families that are here, or read from elsewhere; a network of another is taken in its own size.
 FAMILIES = {"bert", "inception", "mobilenet", "nasbench", "nasnet", "nasrnn", "onnx_files"}
 FAMILIES |= {"onnx_light", "random_networks", "resnet", "squeezenet", "tiny", "vgg", "vit"}
+FAMILIES |= {"training_set", "unseen"}  # several networks, of families that are here
 for option in sorted((Path(__file__).parents[2] / "conf" / "graph").glob("*.yaml")):
     target = re.search(r"xflowrl\.graphs\.(\w+)", option.read_text("utf-8"))
     if target is not None and target[1] not in FAMILIES:

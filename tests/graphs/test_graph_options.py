@@ -15,7 +15,10 @@ from xflowrl._engine import Graph
 
 FOLDER = Path(__file__).parents[2] / "conf" / "graph"
 OPTIONS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-BUILT_IN = [option for option in OPTIONS if option not in ("networks", "onnx", "onnx_light")]
+NO_NETWORK = {"networks", "onnx", "onnx_light", "training_set"}
+BUILT_IN = [
+    option for option in OPTIONS if option not in NO_NETWORK and not option.startswith("unseen_")
+]
 
 
 def read(option: str) -> tuple[Callable[..., Any], dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from xflowrl._engine import CostTable, Graph, State
 from xflowrl.graphs.random_networks import random_network
+from xflowrl.graphs.traps import TRAPS
 from xflowrl.onnx_io import Model, load_onnx, save_onnx
 from xflowrl.rules import load_core
 from xflowrl.verify import verify
@@ -58,8 +60,11 @@ def structure(graph: Graph) -> list[tuple[Any, ...]]:
 
 
 def check_network(seed: int, folder: Path) -> None:
+    check_model(small_network(seed), seed, folder)
+
+
+def check_model(model: Model, seed: int, folder: Path) -> None:
     """Exported, checked and read back it is the same; rewritten, it computes the same."""
-    model = small_network(seed)
     save_onnx(model, folder / "random.onnx")  # refuses what ONNX's checker does
     read = load_onnx(folder / "random.onnx")
     assert structure(read.graph) == structure(model.graph)
@@ -73,6 +78,23 @@ def check_network(seed: int, folder: Path) -> None:
 @pytest.mark.parametrize("seed", DEFAULT_SEEDS)
 def test_exports_and_computes_the_same_when_rewritten(seed: int, tmp_path: Path) -> None:
     check_network(seed, tmp_path)
+
+
+@pytest.mark.parametrize("kind", TRAPS)
+def test_traps_of_each_kind_export_and_compute_the_same(kind: str, tmp_path: Path) -> None:
+    options = {"trap": 1.0, "traps": {kind: 1}, "channels": 16, "image_size": 16}
+    check_model(random_network(num_nodes=60, **options, seed=1), 1, tmp_path)
+
+
+def test_default_networks_stay_what_they_were() -> None:
+    """Those that results were made with: of each, its operators and the sizes of their tensors."""
+    digest = hashlib.sha256()
+    for seed in range(6):
+        graph = random_network(num_nodes=100 + 30 * seed, trap=seed / 5, seed=seed).graph
+        for node in graph.nodes():
+            shapes = [output_type.shape for output_type in node.output_types]
+            digest.update(f"{node.op_type} {node.inputs} {shapes}".encode())
+    assert digest.hexdigest()[:16] == "070901db6723fd2f"
 
 
 @pytest.mark.slow
@@ -194,6 +216,9 @@ def test_values_neither_vanish_nor_explode() -> None:
         ({"families": {"resnet": 1}}, "family 'resnet' is unknown"),
         ({"families": {"dag": -1}}, "share of dag is -1"),
         ({"families": {"dag": 0}}, "no family has a share"),
+        ({"traps": {"bog": 1}}, "trap 'bog' is unknown; give some of chain, siblings, act"),
+        ({"traps": {"norms": -1}}, "share of norms is -1"),
+        ({"traps": {}}, "no trap has a share"),
     ],
 )
 def test_refuses_options_without_sense(options: dict[str, Any], message: str) -> None:

@@ -121,7 +121,7 @@ def test_sequences(make_model: Make) -> None:
     [
         ([1, 3], {"batch_size": 2}, r'graph.batch_size=2: no input has a dynamic leading'),
         (["n", 3], {"batch_size": 0}, r"graph.batch_size=0 must be at least 1"),
-        (["n", 3], {"input_shapes": {"z": [1]}}, r'names "z"; the inputs are "x"'),
+        (["n", 3], {"input_shapes": {"z": [1]}}, r'no input "z"; the inputs are "x"'),
         (["n", 3], {"input_shapes": {"x": [1]}}, r"has 1 dimensions; the input has 2"),
         (["n", 3], {"input_shapes": {"x": [-1, 3]}}, r"sizes are positive integers"),
     ],
@@ -140,7 +140,7 @@ def test_bound_dimensions(make_model: Make) -> None:
     assert model.input_shapes() == {"x": (3, 5), "m": (3, 4)}
     refused(path, '"n" is 3 here and 2', input_shapes={"x": [2, 5], "m": [3, 4]})
     path = make_model([RELU], {"x": [1, 3]}, {"y": [1, 3]})
-    refused(path, "dimension 0 of the input is 1 in the file", input_shapes={"x": [4, 3]})
+    refused(path, "dimension 0 is 1 in the file", input_shapes={"x": [4, 3]})
 
 
 # External data

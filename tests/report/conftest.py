@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from report_runs import MakeRun
 
+from xflowrl.cli.naming import write_name
+
 
 @pytest.fixture(scope="session")
 def real_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -32,13 +34,17 @@ def make_run(real_run: Path) -> MakeRun:
     """Makes a copy of the real run: `make_run(folder, {"agent.alpha": 1.2}, seed=1, agent="beam")`.
 
     Options are replaced in the configuration, or taken out (`...`), all else in the one entry of
-    `result.json`; `train_s`, `finished` and `metrics` are those of the run.
+    `result.json`; `train_s`, `finished`, `metrics` and `name` are those of the run, which has no
+    name without.
     """
 
     def make(folder: Path, options: dict[str, Any] | None = None, /, **changes: Any) -> Path:
         import yaml
 
         shutil.copytree(real_run, folder, ignore=shutil.ignore_patterns("*.onnx"))
+        (folder / ".hydra" / "name.txt").unlink()
+        if "name" in changes:
+            write_name(folder, changes.pop("name"))
         config = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
         config["seed"] = changes.get("seed", 3)
         for name, value in (options or {}).items():

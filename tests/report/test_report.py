@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib import rc_context
 from report_runs import RACED, REAL, MakeRun
 
+from xflowrl.report import curves
 from xflowrl.report.__main__ import main
-from xflowrl.report.figure import Figure, Missing
+from xflowrl.report.entries import entries
+from xflowrl.report.figure import Bar, Figure, Missing, Panel, Points
 from xflowrl.report.html import page
+from xflowrl.report.interactive import plotly_panel
+from xflowrl.report.paper import _STYLE, _sheet
+from xflowrl.report.runs import read_runs
 
 COLUMNS_OF_RESULT = (
     *("graph", "agent", "rules", "measurement", "seed", "cost_initial_ms", "cost_best_ms"),
@@ -178,6 +186,48 @@ def test_the_same_runs_give_the_same_files(real_run: Path, tmp_path: Path) -> No
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
+def test_curves_go_on_to_the_end_of_the_longest_search(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(tmp_path / "0", agent="taso", iterations=700, optimisation_s=9.0)
+    make_run(tmp_path / "1", agent="greedy", iterations=20, optimisation_s=1.0, train_s=2.0)
+    found = entries(read_runs([tmp_path / "0", tmp_path / "1"]))
+    ends = {curves.best_over_iterations: 700.0, curves.best_over_seconds: 9.0}
+    for maker, end in ends.items():
+        figure = maker(found)
+        assert isinstance(figure, Figure)
+        lines = figure.panels[0].lines
+        assert [line.x[-1] for line in lines] == [end, end]
+        assert lines[0].y[-1] == found[0].improvements[-1].cost_ms
+
+
+@pytest.mark.parametrize("cost_ms", [0.022, 0.0])
+def test_an_axis_of_equal_costs_is_around_them(cost_ms: float) -> None:
+    points = Points(name="a", agent="taso", x=[1.0, 2.0], y=[cost_ms, cost_ms * (1 + 1e-9)])
+    panel = Panel(title="t", x="s", y="ms", points=[points])
+    low, high = plotly_panel(panel)["layout"]["yaxis"]["range"]
+    assert low < cost_ms < high < cost_ms + 0.11
+    assert high - low == pytest.approx(0.2 * cost_ms or 0.2)
+    other = replace(points, y=[cost_ms, cost_ms + 0.01])
+    assert "range" not in plotly_panel(replace(panel, points=[other]))["layout"]["yaxis"]
+    assert _sheet([panel]).axes[0].get_ylim() == (low, high)
+
+
+def test_long_names_have_room_and_keep_their_ends() -> None:
+    names = [f"a_network_with_a_name_of_exactly_sixty_characters_in_it_no_{n}" for n in range(2)]
+    bars = [Bar(name=f"taso, max_iterations={10**n}", agent="taso", value=1.0) for n in range(5)]
+    with rc_context(_STYLE):
+        sheet = _sheet([Panel(title=name, x="ms", bars=bars) for name in names])
+        sheet.savefig(io.BytesIO(), format="png")
+    titles = [axes._left_title.get_window_extent() for axes in sheet.axes]  # type: ignore[attr-defined]
+    assert all(title.x1 < sheet.bbox.x1 for title in titles)
+    assert titles[0].x1 < titles[1].x0
+    rows = [{"status": "done", "run": f"taso-{name}-i10-s{n}"} for n, name in enumerate(names)]
+    empty: Any = {"figures": [], "files": {}, "complexities": [], "views": [], "missing": []}
+    text = page("title", "facts", rows=rows, options=[], **empty)
+    shown = re.findall(r">(taso-a_[^<]*)</td>", text)
+    assert [name[-4:] for name in shown] == ["0-s0", "0-s1"]
+    assert max(map(len, shown)) <= 40
+
+
 def test_one_run_and_nothing_but_failed_runs(
     tmp_path: Path, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,6 +311,9 @@ def test_other_verbs_add_their_tables(tmp_path: Path, make_run: MakeRun) -> None
     assert main([*folders, "--out", str(tmp_path / "out"), "--formats", ""]) == 0
     text = (tmp_path / "out" / "index.html").read_text()
     assert "<td>7 r</td><td>1</td><td>20,000</td><td>3</td>" in text
+    (row,) = read_rows(tmp_path / "out" / "complexity.csv")
+    of_graph = {"graph": "g", "rules": "taso", "faithful": "True", "id": "7", "rule": "r"}
+    assert row == of_graph | {name: str(count) for name, count in counts.items()}
     assert "g, rules taso, as TASO has them" in text
     drawn = panels(text)
     first = drawn["calibration/0"]["data"][0]

@@ -27,6 +27,16 @@ def test_of_two_sweeps_names_tell_which(tmp_path: Path, make_run: MakeRun) -> No
     assert [run.name for run in runs] == ["b/0", "a/0"]
 
 
+def test_runs_are_called_what_they_were_called_then(tmp_path: Path, make_run: MakeRun) -> None:
+    make_run(tmp_path / "a" / "0", name="taso-tiny-s0")
+    make_run(tmp_path / "a" / "1", name="taso-tiny-s1")
+    make_run(tmp_path / "b" / "0", name="taso-tiny-s0")
+    runs = read_runs(job_folders([tmp_path]))
+    named = ["taso-tiny-s0 (a/0)", "taso-tiny-s1", "taso-tiny-s0 (b/0)"]
+    assert [run.name for run in runs] == named
+    assert [run.place for run in runs] == ["a/0", "a/1", "b/0"]
+
+
 def test_a_failed_job_says_why(tmp_path: Path, make_run: MakeRun) -> None:
     failed = make_run(tmp_path / "0")
     (failed / "result.json").unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -99,13 +100,27 @@ def test_a_run_that_is_not_resumed_begins_anew(label: Label) -> None:
     assert len(rows(label.folder)) == 1
 
 
-def test_a_resumed_run_is_the_same_run_of_wandb(label: Label) -> None:
-    offline = WandbSettings(mode="offline")
+def test_a_resumed_run_is_one_run_of_wandb_with_all_rows(
+    label: Label, relu_problem: MakeProblem
+) -> None:
+    other = replace(label, folder=label.wandb_folder / "1")
+    other.folder.mkdir()
+    with Tracker(other, WandbSettings()):
+        pass
+    identities = set()
     for is_resumed in (False, True):
-        with Tracker(label, offline, is_resumed=is_resumed):
-            identity = json.loads((label.folder / "wandb.json").read_text())["id"]
-    files = {path.name for path in label.wandb_folder.glob("wandb/offline-run-*/run-*.wandb")}
-    assert files == {f"run-{identity}.wandb"}
+        with Tracker(label, WandbSettings(), is_resumed=is_resumed) as tracker:
+            tracker.begin([relu_problem()])
+            for step in range(1, 4 + is_resumed):
+                counts = {"search/iteration": step, "search/seconds": 0.5 * step}
+                tracker.log({**counts, "search/best_cost_ms": math.inf if step == 1 else 2.0}, step)
+            identities.add(json.loads((label.folder / "wandb.json").read_text())["id"])
+        time.sleep(1.1)  # W&B's folders are named by the second
+    (identity,) = identities
+    (piece,) = label.wandb_folder.glob(f"wandb/offline-run-*-{identity}")
+    assert len([*label.wandb_folder.glob("wandb/offline-run-*")]) == 2, "the other run's is there"
+    shutil.rmtree(next(p for p in piece.parent.glob("offline-run-*") if p != piece))
+    assert len(of_kind(records(label.wandb_folder), "history")) == 4
 
 
 def test_rows_are_written_at_once(label: Label) -> None:

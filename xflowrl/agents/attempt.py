@@ -41,8 +41,9 @@ class Spent(Exception):
 class Attempt:
     """One agent's attempt at one problem: spends the budget, keeps the best, logs.
 
-    An iteration is: `matches`, or whatever else lists the matches of one state; `reached` for each
-    state taken from it; `over`, which logs the iteration and says whether a limit is reached.
+    An iteration is: `matches`, `ranked`, or what else lists the matches of one state; `reached`
+    for each state taken from it; `over`, which logs the iteration and says whether a limit is
+    reached.
 
     Costs are asked for here: where they are latencies, a state's own cost is a guide alone, and
     asking may raise `Spent`, which ends the attempt.
@@ -114,13 +115,13 @@ class Attempt:
         state = self._listed(state)
         return state.matches()
 
-    def cheapest(self, state: State) -> Match | None:
-        """The match of `state` that lowers the cost most, or at equal cost the nodes.
+    def ranked(self, state: State, *, rounding_ms: float = 0.0) -> Iterator[Match]:
+        """The matches of `state`, the cheapest first; counted as `matches`.
 
-        Counted as `matches`: the engine keeps all of them in order.
+        In the order of `State.best`: by cost, then by nodes, then as they are listed. What is not
+        looked at costs nothing.
         """
-        state = self._listed(state)
-        return next(iter(state.best(1, rounding_ms=self.noise_ms)), None)
+        return _ranked(self._listed(state), rounding_ms)
 
     def _listed(self, state: State) -> State:
         objective = self.problem.objective
@@ -266,6 +267,14 @@ class Attempt:
             "measure_s": meter.measure_s,
             "memory_mb": meter.memory_mb,
         }
+
+
+def _ranked(state: State, rounding_ms: float) -> Iterator[Match]:
+    num_given = 0
+    while num_given < len(state):
+        best = state.best(max(1, 2 * num_given), rounding_ms=rounding_ms)
+        yield from best[num_given:]
+        num_given = len(best)
 
 
 def attempt_each(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import TypeAlias
 
 from xflowrl._engine import Match, State
 from xflowrl.agents.attempt import Attempt, attempt_each
@@ -17,7 +20,7 @@ class Beam:
     leaves a local minimum over the cheapest graphs around it.
 
     One iteration lists the matches of one graph. Deterministic: equal costs are told apart by size,
-    then by the order of the beam and of the matches. The search ends when no new graph is left, or
+    then by the order of the beam and of `State.best`. The search ends when no new graph is left, or
     with the budget; `budget.patience` ends it where it finds nothing better any more.
     """
 
@@ -36,26 +39,34 @@ class Beam:
         beam = [(attempt.initial, attempt.origin)]
         depth = 0
         while beam:
-            neighbours: list[tuple[float, int, int, State, Trace, Match]] = []
+            neighbours: list[Iterator[_Neighbour]] = []
             is_over = False
             for state, trace in beam:
-                for match in attempt.matches(state):
-                    expected_ms = attempt.expected_ms(state, match)
-                    rank = (expected_ms, match.size_difference, len(neighbours))
-                    neighbours.append((*rank, state, trace, match))
+                neighbours.append(_neighbours(attempt, state, trace, attempt.ranked(state)))
                 attempt.current_cost_ms = attempt.cost_ms(state)
                 is_over = attempt.over(beam_depth=depth, num_states=len(seen))
                 if is_over:
                     break
             # What the last listing found counts even where the budget ends in the middle of it.
             beam = []
-            for *_, state, trace, match in sorted(neighbours):
-                if len(beam) == self._width:
-                    break
+            for _, state, trace, match in heapq.merge(*neighbours, key=itemgetter(0)):
                 if match.hash not in seen:
                     seen.add(match.hash)
                     beam.append(attempt.step(state, trace, match))
+                if len(beam) == self._width:
+                    break
             depth += 1
             if is_over:
                 attempt.log(beam_depth=depth, num_states=len(seen))
                 return
+
+
+_Neighbour: TypeAlias = tuple[tuple[float, int], State, Trace, Match]
+
+
+def _neighbours(
+    attempt: Attempt, state: State, trace: Trace, matches: Iterator[Match]
+) -> Iterator[_Neighbour]:
+    """The matches of a state in their order, with what they are ranked by among those of others."""
+    for match in matches:
+        yield (attempt.expected_ms(state, match), match.size_difference), state, trace, match

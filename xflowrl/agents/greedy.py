@@ -42,15 +42,15 @@ def _descend(attempt: Attempt) -> None:
 
 
 def _cheapest(attempt: Attempt, state: State, trace: Trace) -> _Place | None:
-    best = attempt.cheapest(state)
-    if best is None or not _rank(best, attempt.noise_ms) < (0.0, 0):
+    best = next(attempt.ranked(state, rounding_ms=attempt.noise_ms), None)
+    if best is None or not _lowers(best, attempt.noise_ms):
         return None
     return attempt.step(state, trace, best)
 
 
 def _first_faster(attempt: Attempt, state: State, trace: Trace) -> _Place | None:
     cost_ms = attempt.cost_ms(state)
-    for match in sorted(attempt.matches(state), key=lambda match: _rank(match, 0.0)):
+    for match in attempt.ranked(state):
         after = attempt.step(state, trace, match)
         saved_ms = cost_ms - attempt.cost_ms(after[0])
         if saved_ms > attempt.noise_ms or (saved_ms >= 0 and match.size_difference < 0):
@@ -58,7 +58,9 @@ def _first_faster(attempt: Attempt, state: State, trace: Trace) -> _Place | None
     return None
 
 
-def _rank(match: Match, rounding_ms: float) -> tuple[float, int]:
-    """Cost, then nodes; differences that rounding may have made count as none."""
+def _lowers(match: Match, rounding_ms: float) -> bool:
+    """The cost, or without raising it, but for rounding, the nodes."""
     difference_ms = match.cost_difference_ms
-    return (difference_ms if abs(difference_ms) > rounding_ms else 0.0, match.size_difference)
+    return difference_ms < -rounding_ms or (
+        difference_ms <= rounding_ms and match.size_difference < 0
+    )

@@ -20,15 +20,17 @@ _SLICE_S, _SHORT_SLICE_S = 0.05, 0.005
 
 
 class Taso:
-    """Expands the cheapest graph of a queue; queues every new graph not much dearer than the best.
+    """Expands the cheapest candidate of all expanded graphs that is not much dearer than the best.
 
-    A candidate is queued if it costs less than `alpha` times the best known when its parent was
-    taken from the queue, has fewer nodes (inputs and weights included) than `size_limit` times the
-    original, and its hash is new. `hash="taso"` uses TASO's own hash, which takes equal-shaped
-    places for one another: needed to retrace TASO's steps, worse for the result.
+    A candidate waits if it costs less than `alpha` times the best known when its parent was
+    expanded, and is taken if it has fewer nodes (inputs and weights included) than `size_limit`
+    times the original, and its hash is new. Of equal cost, those of the graph expanded first come
+    first, and among them the first by `State.best`. `hash="taso"` uses TASO's own hash, which takes
+    equal-shaped places for one another: needed to retrace TASO's steps, worse for the result.
 
-    `budget.max_memory_mb` does not end the search: the dearest half of the queue is dropped, as
-    often as needed. Logged are the first iterations and then about 128 in every doubling.
+    `budget.max_memory_mb` does not end the search: the half of the waiting graphs whose candidates
+    are dearest is dropped, as often as needed. Logged are the first iterations and then about 128
+    in every doubling.
 
     Departures from the paper: those of TASO's code, whose rules are followed where the two differ;
     one iteration is one expansion, so TASO's budget b is `budget.max_iterations` = b + 1.
@@ -107,9 +109,11 @@ class Taso:
                 limit_ms = self._alpha * attempt.best_cost_ms
                 if attempt.cost_ms(state) >= limit_ms or state.graph.num_nodes >= max_nodes:
                     continue
-                for candidate in attempt.matches(state):
+                for candidate in attempt.ranked(state):
                     expected_ms = attempt.expected_ms(state, candidate)
-                    if expected_ms < limit_ms and hash_of(candidate) not in seen:
+                    if not expected_ms < limit_ms:
+                        break
+                    if hash_of(candidate) not in seen:
                         seen.add(hash_of(candidate))
                         heapq.heappush(queue, (expected_ms, len(seen), state, trace, candidate))
                 attempt.log(queue_length=len(queue))
@@ -195,15 +199,18 @@ def _relieve(attempt: Attempt, search: BacktrackingSearch) -> None:
         if iteration == meter.iterations:
             times = times_before
             num_dropped = sum(search.drop_dearest(0.5) for _ in range(times))
-    while not meter.num_to_repeat and meter.is_short_of_memory() and search.queue_length > 1:
-        num_dropped, times = num_dropped + search.drop_dearest(0.5), times + 1
+    while not meter.num_to_repeat and meter.is_short_of_memory():
+        dropped_now = search.drop_dearest(0.5)
+        if not dropped_now:  # the last graph's are never dropped
+            break
+        num_dropped, times = num_dropped + dropped_now, times + 1
         meter.weigh()
     if num_dropped:
         attempt.num_dropped += num_dropped
         attempt.drops.append((meter.iterations, times))
         logger.warning(
-            "%s: iteration %d: more than %g MB held; the dearest %d of %d waiting graphs are "
-            "dropped; raise budget.max_memory_mb to keep them",
+            "%s: iteration %d: more than %g MB held; %d of %d waiting candidates, those of the "
+            "dearest graphs, are dropped; raise budget.max_memory_mb to keep them",
             *(attempt.problem.name, meter.iterations, attempt.problem.budget.max_memory_mb),
             *(num_dropped, length),
         )

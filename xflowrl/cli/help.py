@@ -161,6 +161,8 @@ class _Part:
 def unknown_key(key: str) -> str:
     """What is wrong with a dotted key that the composed configuration lacks, and what to do."""
     group, _, path = key.partition(".")
+    if group == "hydra":
+        return f"there is no {key}: +{key}=VALUE adds it where Hydra allows"
     general = _general_comments()
     top = [*_groups(), *(name for name in general if "." not in name)]
     if group not in top:
@@ -193,7 +195,10 @@ def _options(group: str) -> list[str]:
 
 
 def _listed(group: str) -> list[str]:
-    return textwrap.wrap(f"{group}: {', '.join(_options(group))}", _WIDTH, subsequent_indent="  ")
+    options = _options(group)
+    if len(options) == 1:
+        return []  # nothing to choose
+    return textwrap.wrap(f"{group}: {', '.join(options)}", _WIDTH, subsequent_indent="  ")
 
 
 def _general_comments() -> dict[str, str]:

@@ -10,29 +10,36 @@ import functools
 import importlib.util
 import inspect
 import logging
+import math
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from xflowrl.cli.errors import USER_ERRORS, one_line
 from xflowrl.cli.interrupts import EndNow, Interrupts
-from xflowrl.cli.naming import run_name
-from xflowrl.cli.resume import CommandLine, arranged, claimed, quoted, refuse_claimed
-from xflowrl.cli.sweeps import SayJob, as_choices, jobs_of, use_combinations
+from xflowrl.cli.naming import read_name, run_name, write_name
+from xflowrl.cli.resume import CommandLine, arranged, claimed, keep_options, refuse_claimed
+from xflowrl.cli.sweeps import (
+    SayJob,
+    as_choices,
+    jobs_of,
+    kept_if_begun,
+    use_combinations,
+    write_plan,
+)
 from xflowrl.options import (
     build,
     check,
@@ -41,7 +48,7 @@ from xflowrl.options import (
     make_problems,
     refuse_foreign,
 )
-from xflowrl.shortage import is_no_memory, is_no_space
+from xflowrl.shortage import is_no_memory
 
 if TYPE_CHECKING:
     from xflowrl._engine import RuleSet
@@ -57,12 +64,9 @@ _PLAIN_OPTIONS = {"seed": int, "folder": str, "experiment": str | None, "resume"
 # The claim to a sweep's folder: no part of the callback, which launchers pickle.
 _sweep = ExitStack()
 
-# What a user can cause; anything else is a mistake of ours and shows its traceback.
-_USER_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError, MemoryError)
-
 
 class JobFailed(Exception):
-    """A job of a sweep failed and has said why; the others run, then the exit code is 1."""
+    """A job failed and has said why; in a sweep the others run, then the exit code is 1."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,13 @@ class RefuseBadConfig(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Ends the process with one line if another one works at the sweep."""
         try:
-            folder = Path(config.hydra.sweep.dir)
+            folder = Path(config.hydra.sweep.dir).absolute()
+            _sweep.enter_context(kept_if_begun(folder))
             _sweep.enter_context(claimed(folder, (), file=".lock"))
+            keep_options(_source(config.hydra), folder)
+            OmegaConf.save(config, folder / "multirun.yaml")  # Hydra's own sweeper alone does it
+            num_trials = config.hydra.sweeper.get("n_trials")  # Optuna's, which draws its jobs
+            write_plan(folder, (), num_trials or 0)
         except (ValueError, OSError) as error:
             sys.exit(f"error: {one_line(error)}")
 
@@ -202,20 +211,19 @@ def main(task: Task, read_fn: Callable[[Sequence[str]], CommandLine] = CommandLi
         use_combinations()
         if {"-m", "--multirun"} & set(sys.argv):
             sys.argv[1:] = as_choices(sys.argv[1:])
-        hydra_main = hydra.main(
-            config_path=_config_path(), config_name="config", version_base="1.3"
-        )
+        place = str(line.options) if line.options is not None else _config_path()
+        hydra_main = hydra.main(config_path=place, config_name="config", version_base="1.3")
         with interrupts:  # between the jobs of a sweep, and where others run them
             hydra_main(run_job)()
-    except JobFailed:
-        sys.exit(1)
     except (KeyboardInterrupt, EndNow):
         print("interrupted", file=sys.stderr)
         sys.exit(interrupts.exit_code or 130)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough of --help
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except _USER_ERRORS as error:
+    except USER_ERRORS as error:
         sys.exit(f"error: {one_line(error)}")
+    finally:
+        _sweep.close()
 
 
 def file_name(name: str) -> str:
@@ -223,59 +231,11 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip("._")[:100] or "graph"
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error, without line breaks and without Hydra's advice to developers."""
-    if isinstance(error, OverrideParseException):
-        return _unreadable(error.override)
-    if isinstance(error.__cause__, OSError):  # of the handler that opens the run's log
-        error = error.__cause__
-    text = str(error) or type(error).__name__
-    if isinstance(error, InterpolationResolutionError):
-        text = f"{text.splitlines()[0]}; rename a file that has ${{ in its name"
-    if isinstance(error, PermissionError):
-        text = f'"{error.filename}": {error.strerror}; allow it, or give another place '
-        text += "(hydra.run.dir is where a run writes)"
-    if isinstance(error, MemoryError):
-        text = f"out of memory: {text}"
-    if is_no_space(error):
-        text += ": the run folder cannot be written; free some space, or set hydra.run.dir"
-    if isinstance(error, ConfigCompositionException):
-        text = _misspelt(error) or text
-    for advice in ("Config search path:", "full_key:", "See https://", "To append to your config"):
-        text = text.split(advice)[0]
-    return " ".join(text.split()).removeprefix("In 'config': ")
-
-
-def _misspelt(error: BaseException) -> str:
-    """What is wrong with an option that is not there; of another error nothing."""
-    from xflowrl.cli.help import unknown_key, unknown_option
-
-    text = " ".join(str(error).split())
-    if found := re.match(r"Could not override '([^']+)'", text):
-        return unknown_key(found[1])
-    if found := re.search(
-        r"Could not find '([^']+)/([^']+)' Available options in '[^']*': (.*)", text
-    ):
-        return unknown_option(found[1], found[2], found[3].partition(" Config search")[0].split())
-    return ""
-
-
 def _refuse_code(arguments: Sequence[str]) -> None:
     """Raises ValueError for one that has Hydra call something, which it does before we check."""
     for argument in arguments:
         if re.match(r"[+~]*hydra\.", argument) and re.search(r"_target_|\bclass\b|\(\)", argument):
             raise ValueError(f"{argument} names other code, which is not run; leave it out")
-
-
-def _unreadable(override: str) -> str:
-    """That an argument does not follow Hydra's grammar, and how it does: quoted."""
-    name, has_value, value = override.partition("=")
-    if not has_value:
-        return f"{override!r} is no option: give KEY=VALUE; --help shows what there is"
-    if not override.isprintable():
-        return f"Error parsing override {override!r}: rename what is no plain text"
-    remedy = shlex.quote(f"{name}={quoted(value)}")
-    return f"Error parsing override {override}: quote what is no plain word, {remedy}"
 
 
 def _run_job(task: Task, config: DictConfig, line: CommandLine) -> float | None:
@@ -286,12 +246,14 @@ def _run_job(task: Task, config: DictConfig, line: CommandLine) -> float | None:
     about = {"choices": choices, "overrides": overrides, "folder": folder}
     known = _plain(config, resolve=False)
     if settings.mode == RunMode.RUN:
-        name = run_name(known, choices, overrides)
+        name = read_name(folder) if line.is_resumed else ""  # one of a sweep has its name there
+        name = name or run_name(known, choices, overrides)
         return _run_task(task, config, line, {**about, "name": name})
     sweep = Path(settings.sweep.dir).absolute()
     name = run_name(known, choices, overrides, jobs_of(sweep))
-    with SayJob(sweep, folder, int(settings.job.num), name):
+    with suppress(JobFailed), SayJob(sweep, folder, int(settings.job.num), name):
         return _run_task(task, config, line, {**about, "name": name, "sweep": sweep})
+    return math.inf  # the worst there is: of an exception Hydra would print a second line
 
 
 def _run_task(
@@ -299,6 +261,7 @@ def _run_task(
 ) -> float | None:
     try:
         with Interrupts() as interrupts:
+            write_name(about["folder"], about["name"])
             if line.recorded is not None:
                 config = _recorded_config(line.recorded, config)
             plain = _plain(config, resolve=True)
@@ -308,7 +271,7 @@ def _run_task(
             value = task(Job(config=plain, interrupts=interrupts, line=line, **about))
     except JobFailed:
         pass  # said where it happened
-    except _USER_ERRORS as error:
+    except USER_ERRORS as error:
         logger.error("error: %s", one_line(error))
         logger.debug("raised here", exc_info=True)
     except (KeyboardInterrupt, EndNow):
@@ -381,11 +344,17 @@ def _lacking(arguments: Sequence[str]) -> list[str]:
 
 def _choices(settings: Any) -> dict[str, str]:
     """The chosen options; those of an earlier run whose `config.yaml` is run again."""
-    for source in settings.runtime.config_sources:
-        recorded = Path(source.path) / "hydra.yaml"
-        if source.provider == "main" and recorded.is_file():
-            return dict(OmegaConf.load(recorded).hydra.runtime.choices)
+    recorded = _source(settings) / "hydra.yaml"
+    if recorded.is_file():
+        return dict(OmegaConf.load(recorded).hydra.runtime.choices)
     return dict(settings.runtime.choices)
+
+
+def _source(settings: Any) -> Path:
+    """The folder that the options come from."""
+    paths = [str(s.path) for s in settings.runtime.config_sources if s.provider == "main"]
+    is_installed = not paths or paths[0].startswith("pkg:")
+    return conf_folder() if is_installed else Path(paths[0])
 
 
 def _verb(task: Task) -> str:

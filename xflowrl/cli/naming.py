@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from xflowrl.shortage import write_whole
 
 # What a limit of the budget is called in a name: taso-squeezenet-i100-s0.
 _LIMITS = {
@@ -23,6 +26,8 @@ _LIMITS = {
 _SILENT = ("wandb", "hydra", "folder", "experiment", "calibrate")
 
 _MAX_LENGTH = 120
+
+_NAME_FILE = Path(".hydra") / "name.txt"
 
 
 def run_name(
@@ -55,6 +60,19 @@ def run_name(
             option = name.rpartition(".")[2] if "." in name else ""
             parts.append(option + _short(value))
     return "-".join(part for part in parts if part)[:_MAX_LENGTH]
+
+
+def write_name(folder: Path, name: str) -> None:
+    """Keeps what the run of a folder is called, so that nobody makes it up again."""
+    write_whole(folder / _NAME_FILE, name.encode())
+
+
+def read_name(folder: Path) -> str:
+    """What the run of a folder is called; empty if it was not begun."""
+    try:
+        return (folder / _NAME_FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def graph_label(config: Mapping[str, Any], choices: Mapping[str, str]) -> str:
@@ -98,5 +116,7 @@ def _portable(value: Any) -> Any:
 def _short(value: Any) -> str:
     """A value in few characters, all of which may stand in a name."""
     text = Path(str(value)).name if os.sep in str(value) else str(value)
+    if re.fullmatch(r"-?\d+\.\d{5,}(e-?\d+)?", text):  # a number that was drawn
+        text = f"{float(text):.4g}"
     kept = "".join(c if c.isalnum() or c in ".+_" else "_" for c in text).strip("_")
     return kept[:24]

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ from typing import Any, TextIO
 
 import yaml  # type: ignore[import-untyped]
 
-from xflowrl.shortage import space_for
+from xflowrl.shortage import space_for, write_whole
 
 _OPTION = "resume="
+
+# The option files of a sweep, in its folder.
+KEPT_OPTIONS = ".conf"
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +42,13 @@ class CommandLine:
     Attributes:
         is_resumed: go on with what is in the folder, or in those of a sweep.
         recorded: a run folder whose configuration is taken, whatever the defaults are now.
+        options: a folder like conf/ that is taken in its place: the one that a sweep began with.
     """
 
     arguments: Sequence[str]
     is_resumed: bool = False
     recorded: Path | None = None
+    options: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,9 @@ def resumed(arguments: Sequence[str]) -> CommandLine:
         begun.go_there()
         given = [*begun.task, *(a for a in begun.hydra if not a.startswith(_PLACES))]
         place = [f"hydra.sweep.dir={quoted(folder)}", "hydra.mode=MULTIRUN"]
-        return CommandLine([*given, *place, *others], is_resumed=True)
+        kept = folder / KEPT_OPTIONS
+        options = kept if kept.is_dir() else None  # the kill came before
+        return CommandLine([*given, *place, *others], is_resumed=True, options=options)
     given = _begun_run(folder)
     # What Hydra recorded of the run stays as it is.
     place = [f"hydra.run.dir={quoted(folder)}", "hydra.output_subdir=null", "hydra.mode=RUN"]
@@ -146,6 +154,22 @@ def quoted(value: object) -> str:
     text = str(value)
     escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], text)
     return f'"{escaped}"'
+
+
+def keep_options(source: Path, folder: Path) -> None:
+    """Copies the option files that a sweep begins with into its folder, for when it is resumed.
+
+    Jobs that have not begun by then are composed from them, whatever the defaults are then.
+
+    Raises:
+        ValueError: the disk is full.
+    """
+    kept = folder / KEPT_OPTIONS
+    if source.resolve() == kept.resolve():
+        return
+    shutil.rmtree(kept, ignore_errors=True)  # of a sweep that was there before
+    for file in source.rglob("*.yaml"):
+        write_whole(kept / file.relative_to(source), file.read_bytes())
 
 
 @contextmanager

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +23,12 @@ from hydra.core.plugins import Plugins
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from xflowrl.cli.resume import KEPT_OPTIONS
 from xflowrl.run_folder import read_result, write_json
 from xflowrl.shortage import space_for
+
+# What is in the folder of a sweep before its first job begins.
+_OF_NO_JOB = {".lock", KEPT_OPTIONS, "multirun.yaml", "sweep.json"}
 
 Plugins.instance()  # looks for plugins, which makes their classes anew: before one is derived from
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
@@ -45,7 +51,7 @@ class Combinations(BasicSweeper):
                 print(note)
             self.overrides = list(self.split_overrides_to_chunks(jobs, self.max_batch_size))
             folder = Path(self.config.hydra.sweep.dir)
-            write_json(folder / "sweep.json", {"schema": 1, "began": time.time(), "jobs": jobs})
+            write_plan(folder, jobs, len(jobs))
         batch: Sequence[Sequence[str]] = super().get_job_batch()
         return batch
 
@@ -120,8 +126,26 @@ class ShowJobs(Callback):
     """Shows what the jobs came to at the end of a sweep, whichever sweeper it had."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Prints the table."""
-        show_jobs(Path(config.hydra.sweep.dir))
+        """Prints the table; the exit code is 1 if one failed."""
+        folder = Path(config.hydra.sweep.dir)
+        show_jobs(folder)
+        began = _plan(folder).get("began", 0.0)
+        if any(job.exit_code and job.ended >= began for job in ended_jobs(folder)):
+            sys.exit(1)
+
+
+@contextmanager
+def kept_if_begun(folder: Path) -> Iterator[None]:
+    """Takes a sweep's new folder away again if no job began: an option was misspelt."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        if made and folder.exists() and {path.name for path in folder.iterdir()} <= _OF_NO_JOB:
+            shutil.rmtree(folder)
+            with suppress(OSError):  # others are at work there
+                for parent in made[1:]:
+                    parent.rmdir()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +193,7 @@ def show_jobs(folder: Path) -> None:
         error = job.error or ("failed" if job.exit_code else "")
         rows.append(SweptJob(job.name, record, job.seconds, error))
     if rows:
-        print_jobs(rows, total=len(jobs_of(folder)) or None, folder=folder)
+        print_jobs(rows, total=_num_jobs(folder) or None, folder=folder)
 
 
 class SayJob:
@@ -237,7 +261,7 @@ class SayJob:
         return path.stat().st_mtime_ns if path.exists() else None
 
     def _title(self) -> str:
-        total = len(jobs_of(self._sweep))
+        total = _num_jobs(self._sweep)
         return f"job {self._number + 1}{f'/{total}' if total else ''} {self._name}"
 
     def _passes(self, record: logging.LogRecord) -> bool:
@@ -251,7 +275,7 @@ class SayJob:
 def time_left(sweep: Path, now: float) -> str:
     """`, ETA 3 min`: the time that the jobs which ended took, for those that have not."""
     plan = _plan(sweep)
-    began, total = plan.get("began", now), len(plan.get("jobs", ()))
+    began, total = plan.get("began", now), _num_jobs(sweep)
     ended = ended_jobs(sweep)
     num_ended = sum(job.ended >= began for job in ended)
     num_kept = sum(job.ended < began and not job.exit_code for job in ended)  # of a resumed sweep
@@ -260,6 +284,23 @@ def time_left(sweep: Path, now: float) -> str:
         return ""
     left_s = (now - began) / num_ended * num_left
     return f", ETA {left_s:.0f} s" if left_s < 100 else f", ETA {left_s / 60:.0f} min"
+
+
+def write_plan(folder: Path, jobs: Sequence[Sequence[str]], num_jobs: int) -> None:
+    """Notes in a sweep's folder that it begins, and with which jobs.
+
+    Args:
+        jobs: the overrides of each; none if they are drawn as it goes on.
+        num_jobs: 0 if it is not known.
+    """
+    plan = {"schema": 1, "began": time.time(), "jobs": jobs, "num_jobs": num_jobs}
+    write_json(folder / "sweep.json", plan)
+
+
+def _num_jobs(folder: Path) -> int:
+    """Of a sweep; 0 if it is not known."""
+    plan = _plan(folder)
+    return int(plan.get("num_jobs", len(plan.get("jobs", ()))))
 
 
 def _plan(folder: Path) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
     Action: the index of a match in the observation's order, or STOP, the last action:
     `action_space` is `Discrete(num_matches + 1)`, renewed at reset and step. Every such action is
     valid, so the mask `info["action_mask"]` is all true; any other action raises. With
-    `max_matches`, the matches that lower the cost most are kept, in their order, and
+    `max_matches`, the first ones by `State.best` are kept, in their order, and
     `info["num_dropped_matches"]` counts the others.
 
     Reward: `reward_fn` of the `Transition`; by default (cost before - cost after) / initial cost,
@@ -270,11 +270,10 @@ class RewriteEnv(gymnasium.Env[dict[str, np.ndarray], int]):
         self.position = Position(complete, self._initial[self.problem_index])
         self._observation = observe(self.position)
         self._kept = None
-        cost_ms = self._observation["match_cost_ms"]
-        if self._max_matches is not None and len(cost_ms) > self._max_matches:
-            self._kept = np.sort(np.argsort(cost_ms, kind="stable")[: self._max_matches])
+        if self._max_matches is not None and len(complete) > self._max_matches:
+            self._kept = np.sort([match.index for match in complete.best(self._max_matches)])
             self._observation = keep_matches(self._observation, self._kept)
-        self._num_dropped = len(cost_ms) - self.num_matches
+        self._num_dropped = len(complete) - self.num_matches
         self.action_space = spaces.Discrete(self.num_matches + 1)
 
     def _reward(self, before: State, after_ms: float, terminated: bool, truncated: bool) -> float:

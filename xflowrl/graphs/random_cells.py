@@ -26,6 +26,10 @@ class Draw:
     def __init__(self, seed: int) -> None:
         self._random_fn = random.Random(seed).random
 
+    def fraction(self) -> float:
+        """Uniform from 0 to 1, the latter not included."""
+        return self._random_fn()
+
     def integer(self, low: int, high: int) -> int:
         """Uniform, both ends included."""
         return low + int(self._random_fn() * (high - low + 1))

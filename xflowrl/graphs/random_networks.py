@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from xflowrl.graphs.layers import LayerBuilder, require_positive
 from xflowrl.graphs.random_cells import FAMILIES, Draw, Style
-from xflowrl.graphs.random_traps import trap_cell
+from xflowrl.graphs.traps import FIRST_TRAPS, TRAPS, trap_cell
 from xflowrl.onnx_io import Model
 
 _STEM_NODES, _HEAD_NODES = 3, 3
@@ -23,6 +23,7 @@ def random_network(
     num_nodes: int = 200,
     trap: float = 0.0,
     families: dict[str, float] | None = None,
+    traps: dict[str, float] | None = None,
     fan_out: float = 0.3,
     max_branches: int = 4,
     max_depth: int = 3,
@@ -32,6 +33,7 @@ def random_network(
     batch_size: int = 1,
     image_size: int = 32,
     num_labels: int = 10,
+    name: str = "random",
     seed: int = 0,
 ) -> Model:
     """A drawn image classifier, [N, 3, S, S] to [N, num_labels], of exactly `num_nodes` operators.
@@ -41,22 +43,26 @@ def random_network(
 
     Args:
         num_nodes: operators in the graph, 50 to 20,000 or more.
-        trap: share of cells that are traps for a greedy search, see `random_traps`, from 0 to 1.
+        trap: share of cells that are traps for a greedy search, see `graphs.traps`, from 0 to 1.
             Where no trap fits the image, or what is left of a stage, the cell is an ordinary one.
         families: relative share of each family of cells: plain, dag, inception, residual,
             depthwise, attention, recurrent; families not named have none. None: equal shares.
+        traps: relative share of each kind of trap, see `graphs.traps`. None: siblings and
+            chain, equal shares.
         fan_out: probability that a cell also reads an earlier cell of its residual group of eight,
             added to its input.
         max_branches: side by side in one cell, at least 2.
         max_depth: layers in a row in one branch.
         channels: the usual width, rounded up to a multiple of eight.
         width_mix: probability that a layer draws a width of its own, half to twice the usual one.
+        name: the graph's name.
         seed: of the structure and of the weights.
     """
     require_positive(
         max_depth=max_depth, channels=channels, num_stages=num_stages, num_labels=num_labels
     )
-    shares = _checked_shares(families)
+    shares = _checked_shares("family", families, FAMILIES, FAMILIES)
+    trap_shares = _checked_shares("trap", traps, TRAPS, FIRST_TRAPS)
     for option, value in (("trap", trap), ("fan_out", fan_out), ("width_mix", width_mix)):
         if not 0 <= value <= 1:
             raise ValueError(f"random: {option} is {value}; give a probability from 0 to 1")
@@ -71,9 +77,9 @@ def random_network(
             f"{2 ** (num_stages - 1)} of at least {2**num_stages}"
         )
     style = Style(-(-channels // 8) * 8, width_mix, max_branches, max_depth)
-    mix = _Mix(style, shares, trap, fan_out)
+    mix = _Mix(style, shares, trap_shares, trap, fan_out)
     draw = Draw(seed)
-    net = LayerBuilder("random")
+    net = LayerBuilder(name)
     x = net.image_input(batch_size, image_size)
     x = net.conv_bn_relu(x, "stem", style.channels, 3)
     left = num_nodes - _STEM_NODES - _HEAD_NODES - (num_stages - 1)
@@ -93,7 +99,8 @@ class _Mix:
     """What the cells of one network are drawn from."""
 
     style: Style
-    shares: dict[str, float]
+    families: dict[str, float]
+    traps: dict[str, float]
     trap: float
     fan_out: float
 
@@ -121,16 +128,16 @@ def _stage(net: LayerBuilder, x: str, name: str, draw: Draw, mix: _Mix, num_node
         sources = [outputs[-1]]
         if len(outputs) > 1 and draw.chance(mix.fan_out):
             sources.append(draw.choice(outputs[:-1]))
-        family = "trap" if draw.chance(mix.trap) else draw.weighted(mix.shares)
+        family = "trap" if draw.chance(mix.trap) else draw.weighted(mix.families)
         seed = draw.seed()
-        size = _num_nodes(net, sources, family, seed, mix.style)
+        size = _num_nodes(net, sources, family, seed, mix)
         if size is None:
-            family = draw.weighted(mix.shares)
-            size = _num_nodes(net, sources, family, seed, mix.style)
+            family = draw.weighted(mix.families)
+            size = _num_nodes(net, sources, family, seed, mix)
         if size is None or size > num_nodes:
             num_failures += 1
             continue
-        y = _cell(net, sources, f"{name}/cell{num_cells}", family, seed, mix.style)
+        y = _cell(net, sources, f"{name}/cell{num_cells}", family, seed, mix)
         assert y is not None
         outputs.append(y)
         num_cells += 1
@@ -139,12 +146,13 @@ def _stage(net: LayerBuilder, x: str, name: str, draw: Draw, mix: _Mix, num_node
 
 
 def _cell(
-    net: LayerBuilder, sources: list[str], name: str, family: str, seed: int, style: Style
+    net: LayerBuilder, sources: list[str], name: str, family: str, seed: int, mix: _Mix
 ) -> str | None:
     """One cell over the sum of one or two images; None if a trap does not fit."""
     x = sources[0] if len(sources) == 1 else _joined(net, sources, name)
-    build_fn: Callable[..., str | None] = trap_cell if family == "trap" else FAMILIES[family]
-    return build_fn(net, x, name, Draw(seed), style)
+    if family == "trap":
+        return trap_cell(net, x, name, Draw(seed), mix.style, mix.traps)
+    return FAMILIES[family](net, x, name, Draw(seed), mix.style)
 
 
 def _joined(net: LayerBuilder, sources: list[str], name: str) -> str:
@@ -190,10 +198,10 @@ class _CountingBuilder(LayerBuilder):
 
 
 def _num_nodes(
-    net: LayerBuilder, sources: list[str], family: str, seed: int, style: Style
+    net: LayerBuilder, sources: list[str], family: str, seed: int, mix: _Mix
 ) -> int | None:
     counter = _CountingBuilder.of(net, sources)
-    y = _cell(counter, counter.inputs, "cell", family, seed, style)
+    y = _cell(counter, counter.inputs, "cell", family, seed, mix)
     return None if y is None else counter.num_nodes
 
 
@@ -214,16 +222,16 @@ def _filled(net: LayerBuilder, x: str, name: str, style: Style, num_nodes: int) 
     return x
 
 
-def _checked_shares(families: dict[str, float] | None) -> dict[str, float]:
-    if families is None:
-        return dict.fromkeys(FAMILIES, 1.0)
-    for family, share in families.items():
-        if family not in FAMILIES:
-            raise ValueError(
-                f"random: family {family!r} is unknown; give some of {', '.join(FAMILIES)}"
-            )
+def _checked_shares(
+    what: str, given: dict[str, float] | None, known: Collection[str], default: Collection[str]
+) -> dict[str, float]:
+    """The share of each of `known`, 0 where it is not given; equal for `default` if none is."""
+    shares: Mapping[str, float] = dict.fromkeys(default, 1.0) if given is None else given
+    for name, share in shares.items():
+        if name not in known:
+            raise ValueError(f"random: {what} {name!r} is unknown; give some of {', '.join(known)}")
         if share < 0:
-            raise ValueError(f"random: the share of {family} is {share}; give a number >= 0")
-    if sum(families.values()) <= 0:
-        raise ValueError("random: no family has a share; give at least one a number > 0")
-    return {family: float(families.get(family, 0.0)) for family in FAMILIES}
+            raise ValueError(f"random: the share of {name} is {share}; give a number >= 0")
+    if sum(shares.values()) <= 0:
+        raise ValueError(f"random: no {what} has a share; give at least one a number > 0")
+    return {name: float(shares.get(name, 0.0)) for name in known}

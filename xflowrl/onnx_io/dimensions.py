@@ -260,23 +260,21 @@ def given_sizes(
     for name, given in chosen.items():
         if name not in shapes:
             known = ", ".join(f'"{n}"' for n in shapes)
-            raise ValueError(f'graph.input_shapes names "{name}"; the inputs are {known or "none"}')
+            raise ValueError(f'there is no input "{name}"; the inputs are {known or "none"}')
+        shape = f'input "{name}" of shape {list(given)}'
         if any(not isinstance(d, int) or d < 1 for d in given):
-            raise ValueError(
-                f"graph.input_shapes.{name}={list(given)}: sizes are positive integers"
-            )
+            raise ValueError(f"{shape}: sizes are positive integers")
         if len(given) != len(shapes[name]):
             raise ValueError(
-                f"graph.input_shapes.{name}={list(given)} has {len(given)} dimensions; "
-                f"the input has {len(shapes[name])}"
+                f"{shape} has {len(given)} dimensions; the input has {len(shapes[name])}"
             )
         for axis, (old, new) in enumerate(zip(shapes[name], given, strict=True)):
             if isinstance(old, str):
-                bind(old, new, f"graph.input_shapes.{name}")
+                bind(old, new, shape)
             elif old != new:
                 raise ValueError(
-                    f"graph.input_shapes.{name}={list(given)}: dimension {axis} of the input is "
-                    f"{old} in the file; only dynamic dimensions can be chosen"
+                    f"{shape}: dimension {axis} is {old} in the file; "
+                    "only dynamic dimensions can be chosen"
                 )
     if batch_size is not None:
         if batch_size < 1:

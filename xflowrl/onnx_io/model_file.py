@@ -35,7 +35,7 @@ def inspect_file(path: Path) -> ModelFile:
     """Reads the outline of a model file.
 
     Raises:
-        ValueError: it is no ONNX file.
+        ValueError: it is no ONNX file; or a file of its data is missing.
         OSError: it, or a file of its data, cannot be read.
     """
     try:
@@ -53,6 +53,11 @@ def inspect_file(path: Path) -> ModelFile:
     ]
     data_files = tuple(dict.fromkeys(places))
     files = [path, *(path.parent / name for name in data_files)]
+    for file in files:
+        if not file.exists():
+            raise ValueError(
+                f'model "{path}" has data in "{file}", which is not there; put it there'
+            )
     return ModelFile(
         operators=Counter(node.op_type for node in all_nodes(proto.graph)),
         data_files=data_files,

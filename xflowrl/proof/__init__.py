@@ -2,6 +2,6 @@
 
 from xflowrl.proof.program import CannotRun
 from xflowrl.proof.proving import Verdict, prove
-from xflowrl.proof.recording import draw_feeds, runs
+from xflowrl.proof.recording import check_inputs, draw_feeds, runs
 
-__all__ = ["CannotRun", "Verdict", "draw_feeds", "prove", "runs"]
+__all__ = ["CannotRun", "Verdict", "check_inputs", "draw_feeds", "prove", "runs"]

@@ -90,6 +90,31 @@ def runs(file: Path) -> bool:
     return True
 
 
+def check_inputs(file: Path, inputs: Mapping[str, Array]) -> None:
+    """Runs a model file, if ONNX Runtime takes it, on a user's data.
+
+    Raises:
+        ValueError: they lack an input or have one of another type; or the file cannot be run on
+            them, or comes to nothing finite.
+    """
+    program = Program(file)
+    for info in program.model.graph.input:
+        element = info.type.tensor_type.elem_type
+        if info.name not in inputs or not element:
+            continue
+        given, wanted = inputs[info.name].dtype, onnx.helper.tensor_dtype_to_np_dtype(element)
+        if wanted.kind in "biuf" and given != wanted:
+            raise ValueError(f'the input "{info.name}" is {given}; make it {wanted} (.astype)')
+    try:
+        session = program.open()
+    except CannotRun:
+        return  # said of the model, not of the data
+    try:
+        _run_original(program, session, Run({}, 0, inputs), program.outputs, 0)
+    except CannotRun as error:
+        raise ValueError(str(error)) from error
+
+
 def draw_feeds(file: Path, shapes: Shapes, seed: int) -> Mapping[str, Array]:
     """Inputs of these shapes that a model file can be run on. Deterministic in `seed`.
 

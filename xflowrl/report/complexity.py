@@ -23,24 +23,43 @@ class ComplexityTable:
     rows: Sequence[tuple[str, ...]]
 
 
-def complexity_tables(folders: Sequence[Path]) -> list[ComplexityTable]:
-    """Those in these folders.
+def counted_graphs(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """What was counted in each graph, as the `complexity.json` of these folders have it.
 
     Raises:
         ValueError: a file is no table of that verb.
     """
-    tables = []
+    graphs = list[dict[str, Any]]()
     for folder in folders:
         path = folder / "complexity.json"
         if path.exists():
             try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-                tables += [_table(graph) for graph in content["graphs"]]
+                found = json.loads(path.read_text(encoding="utf-8"))["graphs"]
+                complexity_tables(found), complexity_rows(found)
             except (ValueError, KeyError, TypeError):
                 raise ValueError(
                     f"{path} is no complexity.json: run python -m xflowrl.taso.complexity again"
                 ) from None
-    return tables
+            graphs += found
+    return graphs
+
+
+def complexity_tables(graphs: Sequence[dict[str, Any]]) -> list[ComplexityTable]:
+    """A table a graph."""
+    return [_table(graph) for graph in graphs]
+
+
+def complexity_rows(graphs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for every graph and every rule that applies in it: `complexity.csv`."""
+    return [
+        {
+            **{name: graph[name] for name in ("graph", "rules", "faithful")},
+            **{"id": place["id"], "rule": place["name"]},
+            **{way: place[way] for way in WAYS},
+        }
+        for graph in graphs
+        for place in graph["places"]
+    ]
 
 
 def _table(graph: dict[str, Any]) -> ComplexityTable:

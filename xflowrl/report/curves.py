@@ -24,8 +24,9 @@ def best_over_iterations(found: Sequence[Entry]) -> Figure | Missing:
     """Mean best cost over iterations, a curve a setting."""
 
     def curve(entry: Entry) -> Curve:
-        steps = entry.improvements
-        return [max(1.0, step.iteration) for step in steps], [step.cost_ms for step in steps]
+        steps = [(step.iteration, step.cost_ms) for step in entry.improvements]
+        steps.append((entry.record.iterations, steps[-1][1]))  # the search ended there
+        return [max(1.0, iteration) for iteration, _ in steps], [cost_ms for _, cost_ms in steps]
 
     return _best_over(
         found,
@@ -49,6 +50,7 @@ def best_over_seconds(found: Sequence[Entry]) -> Figure | Missing:
         points = [(0.0, entry.improvements[0].cost_ms)]
         points += [(s, ms) for s, ms in in_training if s is not None and ms is not None]
         points += [(entry.train_s + i.seconds, i.cost_ms) for i in entry.improvements]
+        points.append((entry.total_s, points[-1][1]))  # the search ended there
         points.sort(key=lambda point: point[0])
         seconds, costs = zip(*points, strict=True)
         return list(seconds), np.minimum.accumulate(costs).tolist()

@@ -5,6 +5,7 @@ Numbers are in the unit that the axis names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -114,6 +115,18 @@ class Panel:
     baselines: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     x_scale: Literal["linear", "log"] = "linear"
     is_diagonal: bool = False
+
+    @property
+    def y_limits(self) -> tuple[float, float] | None:
+        """A tenth around values that are all the same, which no axis fits; None for others."""
+        values = [y for line in self.lines for y in (*line.y, *line.low, *line.high)]
+        values += [y for points in self.points for y in points.y]
+        values += [y for _, y in self.baselines.values()]
+        known = [value for value in values if math.isfinite(value)]
+        if not known or max(known) - min(known) > 1e-6 * max(map(abs, known)):
+            return None
+        margin = 0.1 * abs(known[0]) or 0.1
+        return known[0] - margin, known[0] + margin
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,18 +14,18 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from xflowrl.report.complexity import ComplexityTable
-from xflowrl.report.figure import Figure, Missing
+from xflowrl.report.figure import Figure, Missing, shortened
 from xflowrl.report.interactive import plotly_panel
 
 _ASSETS = resources("xflowrl.report") / "page"
 # The columns of the table on the page, between those of options; summary.csv has all.
-_FIRST = ("status", "failure", "run", "problem", "agent", "seed")
+_FIRST = ("status", "failure", "run", "folder", "problem", "agent", "seed")
 _LAST = (
     *("cost_initial_ms", "cost_best_ms", "saved", "speedup", "speedup_noise"),
     *("optimisation_s", "train_s", "iterations", "stop_reason", "num_steps"),
     *("num_nodes_initial", "num_nodes_best", "verified", "kept_original"),
 )
-_MAX_TEXT = 60
+_LENGTH = 40  # of a text in it; the column of failures is mostly empty, and wraps
 
 
 @dataclass(frozen=True)
@@ -118,4 +118,4 @@ def _cell(value: Any) -> _Cell:
     if isinstance(value, int | float):
         return _Cell(f"{value:.4g}" if isinstance(value, float) else str(value), str(value), value)
     text = str(value)
-    return _Cell(text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…", text, None)
+    return _Cell(shortened(text, _LENGTH), text, None)

@@ -131,7 +131,8 @@ def _layout(panel: Panel) -> dict[str, Any]:
         "margin": {"l": 60, "r": 20, "t": 32, "b": 50},
         "hovermode": "closest",
         "xaxis": {**axis, "title": {"text": panel.x}, "type": panel.x_scale, **_ticks(panel)},
-        "yaxis": {**axis, "title": {"text": panel.y}},
+        "yaxis": {**axis, "title": {"text": panel.y}}
+        | ({"range": list(panel.y_limits)} if panel.y_limits else {}),
         "legend": {"orientation": "h", "y": -0.25, "yanchor": "top", "font": {"size": 12}},
         "showlegend": True,
     }
@@ -152,14 +153,15 @@ def _ticks(panel: Panel) -> dict[str, Any]:
 def _bar_layout(panel: Panel) -> dict[str, Any]:
     """Names in full width, one a line; the texts stand at the right edge."""
     names = [bar.name for bar in panel.bars]
-    base = _layout(panel)
+    base, has_top = _layout(panel), any(bar.on_top for bar in panel.bars)
+    above = 64 if has_top else 32  # plotly's buttons, and the legend below them
     return {
         "barmode": "stack",
         "bargap": 0.35,
-        "height": 130 + 27 * len(names),
+        "height": 98 + above + 27 * len(names),
         "margin": {"l": 60, "r": 20 + 7 * max(min(len(b.text), _TEXT) for b in panel.bars)}
-        | {"t": 32, "b": 50},
-        "showlegend": any(bar.on_top for bar in panel.bars),
+        | {"t": above, "b": 50},
+        "showlegend": has_top,
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
         "yaxis": base["yaxis"]
         | {

@@ -17,6 +17,7 @@ FORMATS = ("png", "pdf", "svg")
 _PANELS_A_FILE = 12
 _COLUMNS = 2
 _LENGTH = 42  # of a name
+_WIDE, _NARROW = 60, 34  # of a title
 _SHORT = 24  # what has room behind a bar where two panels stand side by side
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = "osD^vP"
@@ -65,6 +66,9 @@ def _sheet(panels: Sequence[Panel]) -> Sheet:
     for index, axes in enumerate(grid.flat):
         if index < len(panels):
             _draw(axes, panels[index])
+            # Behind the names of bars there is less room for it.
+            length = _NARROW if panels[index].bars and columns > 1 else _WIDE
+            axes.set_title(shortened(panels[index].title, length))
         else:
             axes.set_axis_off()
     return sheet
@@ -72,11 +76,14 @@ def _sheet(panels: Sequence[Panel]) -> Sheet:
 
 def _height(panel: Panel) -> float:
     """In inches: a bar needs a line."""
-    return max(1.4, 0.9 + 0.22 * len(panel.bars)) if panel.bars else 2.8
+    if panel.bars:
+        return max(1.4, 0.7 + 0.2 * len(panel.bars))
+    rows = math.ceil((len(panel.lines) + len(panel.points)) / 3) if panel.points else 0
+    return 2.8 + 0.17 * rows  # of the legend below
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    axes.set(title=shortened(panel.title, 60), xlabel=panel.x, ylabel=panel.y)
+    axes.set(xlabel=panel.x, ylabel=panel.y)
     if panel.x_scale == "log":
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -94,7 +101,12 @@ def _draw(axes: Axes, panel: Panel) -> None:
         )
     if panel.is_diagonal:
         axes.axline((1, 1), slope=1, color="0.6", linewidth=0.8, zorder=0)
-    axes.legend()
+    if panel.y_limits:
+        axes.set_ylim(panel.y_limits)
+    if panel.points:  # they may be anywhere
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=3)
+    else:
+        axes.legend()
 
 
 def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
@@ -118,7 +130,7 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> None:
         )
         ends.append(end)
     axes.set_yticks(range(len(bars)), [shortened(bar.name, _LENGTH) for bar in bars])
-    axes.invert_yaxis()
+    axes.set_ylim(len(bars) - 0.4, -0.6)
     if axes.get_xscale() == "log":
         axes.set_xlim(min(bar.value for bar in bars) / 3, max(ends) * 30)
     else:

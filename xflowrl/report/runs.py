@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from xflowrl.cli.naming import read_name
 from xflowrl.run_folder import GraphRecord, GraphTrace, RunRecord, read_result, read_trace_record
 
 # The files of which one makes a folder that of a job. The second are those of other verbs.
@@ -25,7 +27,8 @@ class Run:
     """One job of `python -m xflowrl.run`.
 
     Attributes:
-        name: its folder below those that were given, which no other run has.
+        name: what the console and Weights & Biases call it, with its place if others have it too.
+        place: its folder, from where the folders of the report part on.
         options: the configuration, flat: "budget.max_iterations". Interpolations as they stand.
         choices: the option chosen in each group.
         record: None if it failed.
@@ -34,6 +37,7 @@ class Run:
     """
 
     name: str
+    place: str
     folder: Path
     options: Mapping[str, Any]
     choices: Mapping[str, str]
@@ -70,8 +74,11 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     """The runs among these folders of jobs, those that failed too."""
     # Complexities and calibrations are read by `xflowrl.report.other_verbs`.
     runs = [folder for folder in folders if not any((folder / v).exists() for v in _OTHER_VERBS)]
-    names = _short_names(runs)
-    return [_read_run(folder, name) for folder, name in zip(runs, names, strict=True)]
+    places = _places(runs)
+    named = [read_name(folder) or place for folder, place in zip(runs, places, strict=True)]
+    times = Counter(named)
+    names = [f"{n} ({p})" if times[n] > 1 else n for n, p in zip(named, places, strict=True)]
+    return [_read_run(*of) for of in zip(names, places, runs, strict=True)]
 
 
 def _jobs_below(path: Path) -> Iterator[Path]:
@@ -88,7 +95,7 @@ def _natural(path: Path) -> list[Any]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
-def _short_names(folders: Sequence[Path]) -> list[str]:
+def _places(folders: Sequence[Path]) -> list[str]:
     """The folders' paths from where they part on; one alone keeps its last two parts."""
     if len(folders) < 2:
         return ["/".join(folder.parts[-2:]) for folder in folders]
@@ -96,7 +103,7 @@ def _short_names(folders: Sequence[Path]) -> list[str]:
     return [str(folder.relative_to(common)) for folder in folders]
 
 
-def _read_run(folder: Path, name: str) -> Run:
+def _read_run(name: str, place: str, folder: Path) -> Run:
     config = _read_yaml(folder / ".hydra" / "config.yaml")
     record, traces, failure = None, dict[str, GraphTrace](), ""
     try:
@@ -113,7 +120,7 @@ def _read_run(folder: Path, name: str) -> Run:
     else:  # a long file, needed where nothing else says what was chosen
         settings = _read_yaml(folder / ".hydra" / "hydra.yaml")
         choices = settings.get("hydra", {}).get("runtime", {}).get("choices", {})
-    return Run(name, folder, dict(_flat(config)), choices, record, traces, failure)
+    return Run(name, place, folder, dict(_flat(config)), choices, record, traces, failure)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -27,12 +27,14 @@ def summary_rows(runs: Sequence[Run], found: Sequence[Entry]) -> list[dict[str, 
         if run.record is None or not run.record.results:
             said = run.failure or "no graph"
             row = {name: run.choices.get(name) for name in _FAILED_COLUMNS}
-            rows.append({"run": run.name, "status": "failed", **row, "failure": said})
+            rows.append(
+                {"run": run.name, "folder": run.place, "status": "failed", **row, "failure": said}
+            )
             rows[-1] |= {"seed": run.options.get("seed")}
             rows[-1] |= of_run[run.name]
         for entry in by_run.get(run.name, ()):
             status = "done" if run.record and run.record.finished else "interrupted"
-            row = {"run": run.name, "status": status, **_row(entry)}
+            row = {"run": run.name, "folder": run.place, "status": status, **_row(entry)}
             rows.append(row | of_run[run.name])
     return _filled(rows)
 

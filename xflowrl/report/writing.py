@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xflowrl.report import comparison, curves, estimates
-from xflowrl.report.complexity import complexity_tables
+from xflowrl.report.complexity import complexity_rows, complexity_tables, counted_graphs
 from xflowrl.report.csv_file import csv_text
 from xflowrl.report.entries import Entry, differing_options, entries, group, with_costs
 from xflowrl.report.figure import Figure, Missing
@@ -53,8 +53,8 @@ def write_report(
     drawn = _figures(found, jobs)
     figures = [figure for figure in drawn if isinstance(figure, Figure)]
     missing = [figure for figure in drawn if isinstance(figure, Missing)]
-    complexities = complexity_tables(jobs)
-    if not complexities:
+    counted = counted_graphs(jobs)
+    if not counted:
         said = "give a folder of python -m xflowrl.taso.complexity graph=NETWORK too"
         missing.append(Missing("Complexity", f"no complexity.json: {said}"))
     views, unseen = _views(found)
@@ -68,13 +68,15 @@ def write_report(
             names.setdefault(figure.name, []).append(name)
     content["summary.csv"] = csv_text(rows).encode()
     content |= _tables(found)
+    if counted:
+        content["complexity.csv"] = csv_text(complexity_rows(counted)).encode()
     text = page(
         title
         or f"xflowrl: {'/'.join(paths[0].resolve().parts[-2:]) if len(paths) == 1 else 'runs'}",
         _facts(runs, found),
         figures=figures,
         files=names,
-        complexities=complexities,
+        complexities=complexity_tables(counted),
         views=views,
         rows=rows,
         options=list(differing_options(runs)),

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 
 # Seconds to wait for W&B's server before going on offline.
 _PATIENCE_S = 20.0
+
+# What a row of `metrics.jsonl` has beside metrics.
+_COUNTS = ("step", "iteration", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +116,15 @@ class Tracker:
     def begin(self, problems: Sequence[Problem]) -> None:
         """Notes what is optimised, before anything is logged; `metrics.jsonl` begins or goes on."""
         self._curves = Curves([problem.name for problem in problems])
+        pieces = self._earlier_pieces() if self._is_resumed else []
         for row in _rows_before(self._path) if self._is_resumed else ():
             self._seen.add(_place(row, int(row["step"] or 0)))
-            self._curves.axes(row)
+            metrics = {n: math.nan if v is None else v for n, v in row.items() if n not in _COUNTS}
+            compared = self._curves.row(metrics)
+            if pieces:
+                self._run.log(compared)
+        for piece in pieces:
+            shutil.rmtree(piece)
         with space_for(self._path):
             mode: Literal["a", "w"] = "a" if self._is_resumed else "w"
             self._file = self._path.open(mode, encoding="utf-8", buffering=1)
@@ -163,6 +173,16 @@ class Tracker:
     def failed(self, exit_code: int) -> None:
         """Notes that the run ends with this exit code."""
         self._exit_code = exit_code
+
+    def _earlier_pieces(self) -> list[Path]:
+        """Of an offline run the folders that W&B made before it was resumed.
+
+        Each would be a run of its own to `wandb leet`, so the rows of all go into the new one.
+        """
+        if self._run is None or not self._run.offline:
+            return []
+        now = Path(self._run.settings.sync_dir)
+        return [p for p in now.parent.glob(f"offline-run-*-{self._run.id}") if p.name != now.name]
 
     def _keep_rules(self, results: Sequence[Result]) -> None:
         """Makes an artifact of the applied rules, a table; logged, a table would import pandas."""

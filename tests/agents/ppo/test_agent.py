@@ -177,6 +177,16 @@ def test_a_checkpoint_optimises_a_graph_it_has_not_seen(
     assert (agent.train_s, log.training) == (0.0, [])
 
 
+def test_a_training_leaves_a_best_policy_however_short(
+    tiny_problem: Problem, tmp_path: Path
+) -> None:
+    short = learning(num_envs=1, num_steps=1)  # no episode ends
+    agent = PPO(train_iterations=1, folder=str(tmp_path), policy=SMALL, learning=short)
+    agent.optimize([tiny_problem], Log())
+    best, last = (weights_of(tmp_path / "checkpoints" / f"{name}.pt") for name in ("best", "last"))
+    assert all(torch.equal(best[key], last[key]) for key in last)
+
+
 def test_the_budget_covers_inference(relu_problem: MakeProblem) -> None:
     agent = PPO(train=False, num_samples=1000, policy=SMALL)
     (result,) = agent.optimize([relu_problem(6, max_iterations=12)], Log())
@@ -202,7 +212,8 @@ def test_greedy_decoding_ends_where_it_sees_the_same_again() -> None:
         (rule negate (Conv ?x ?w ?b :attrs ?a) => (Conv ?x (Neg (Neg ?w)) ?b :attrs ?a))"""
     )
     problem = Problem(model=net.model({"y": output}, seed=0), rules=rules, objective=roofline())
-    (result,) = PPO(train=False, num_samples=0, policy=SMALL).optimize([problem], Log())
+    agent = PPO(train=False, num_samples=0, policy=SMALL, matches_at_once=1, descends=False)
+    (result,) = agent.optimize([problem], Log())
     assert 2 <= result.iterations <= 4
     assert result.stop_reason is StopReason.EXHAUSTED
 

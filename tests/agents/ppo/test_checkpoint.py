@@ -48,14 +48,42 @@ def test_other_rules_are_refused_by_name(
 ) -> None:
     trained = rule_set("a", "b")
     path = tmp_path / "best.pt"
-    save_policy(new_policy(PolicySettings(hidden_size=8), trained), trained, path)
+    settings = PolicySettings(hidden_size=8, rules="name")
+    save_policy(new_policy(settings, trained), trained, path)
     with pytest.raises(ValueError, match=f"was trained with other rules: .*{message}"):
         load_policy(path, rule_set(*present))
 
 
+def test_other_rules_are_read_as_what_they_say(relu_problem: MakeProblem, tmp_path: Path) -> None:
+    problem = relu_problem(5)
+    text = problem.rules.rules[0].text
+    policy = new_policy(PolicySettings(hidden_size=8), problem.rules)
+    save_policy(policy, problem.rules, tmp_path / "best.pt")
+    renamed = RuleSet.parse(f"(rules others)\n{text.replace(problem.rules.names[0], 'New')}")
+    other = RuleSet.parse("(rules others)\n(rule Old (Tanh ?x) => (Sigmoid ?x))")
+    seen = load_policy(tmp_path / "best.pt", problem.rules).rule(torch.tensor([0]))
+    assert torch.equal(load_policy(tmp_path / "best.pt", renamed).rule(torch.tensor([0])), seen)
+    assert not torch.equal(load_policy(tmp_path / "best.pt", other).rule(torch.tensor([0])), seen)
+
+
+def test_operators_are_found_by_name(tmp_path: Path) -> None:
+    """A policy of a version that has the operators in another order, and lacks one."""
+    rules = rule_set("a")
+    policy = new_policy(PolicySettings(hidden_size=8), rules)
+    save_policy(policy, rules, tmp_path / "best.pt")
+    record = torch.load(tmp_path / "best.pt", weights_only=True)
+    rows, names = record["weights"]["operator.weight"], record["operators"]
+    record["operators"] = names[:0:-1]  # backwards, without the first
+    record["weights"]["operator.weight"] = torch.cat([rows[1:-1].flip(0), rows[-1:]])
+    torch.save(record, tmp_path / "older.pt")
+    loaded = load_policy(tmp_path / "older.pt", rules).state_dict()["operator.weight"]
+    assert torch.equal(loaded[1:], rows[1:])
+    assert torch.equal(loaded[0], rows[-1])  # unknown
+
+
 def test_what_is_no_policy_is_refused(tmp_path: Path) -> None:
     rules = rule_set("a")
-    with pytest.raises(ValueError, match="no such file"):
+    with pytest.raises(ValueError, match=r"no such file; give a run's checkpoints/best\.pt or"):
         load_policy(tmp_path / "none.pt", rules)
     (tmp_path / "text.pt").write_text("weights")
     with pytest.raises(ValueError, match="not a policy's weights"):
@@ -86,7 +114,7 @@ def test_a_record_of_the_first_format_is_read(tmp_path: Path) -> None:
     """Made by hand: what files hold that people have."""
     rules = rule_set("a")
     size = {"hidden_size": 8, "num_layers": 1, "head": "flat", "initial_stop": 0.5}
-    policy = new_policy(PolicySettings(**size), rules)  # type: ignore[arg-type]
+    policy = new_policy(PolicySettings(**size, rules="name"), rules)  # type: ignore[arg-type]
     record = {
         "format": "xflowrl-ppo-1",
         "policy": size,

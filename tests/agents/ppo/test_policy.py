@@ -11,6 +11,7 @@ import torch
 from xflowrl._engine import activation_names, operator_names
 from xflowrl.agents.ppo.features import make_batch
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
+from xflowrl.agents.ppo.rule_features import rule_features
 from xflowrl.env import Observation, RewriteEnv
 from xflowrl.problem import Problem
 
@@ -42,7 +43,7 @@ def policy(problem: Problem, *, untrained: bool = False, **settings: object) -> 
         PolicySettings(hidden_size=16, **settings),  # type: ignore[arg-type]
         num_operators=len(operator_names()) + 1,
         num_activations=len(activation_names()),
-        num_rules=len(problem.rules),
+        rule_features=rule_features(problem.rules),
     )
     if not untrained:  # heads that tell matches apart
         with torch.no_grad():

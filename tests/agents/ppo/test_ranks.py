@@ -135,6 +135,14 @@ def test_a_limit_ends_both(relu_problem: MakeProblem, limit: dict[str, Any]) -> 
     assert len(rows) < 20
 
 
+@pytest.mark.slow
+def test_a_policy_without_scores_for_rules_learns_too(relu_problem: MakeProblem) -> None:
+    rows: list[Mapping[str, float]] = []
+    flat = PolicySettings(hidden_size=16, head="flat")  # it leaves parameters without gradients
+    train(relu_problem(6), note_fn=rows.append, train_iterations=2, policy=flat)
+    assert [row["train/env_steps"] for row in rows] == [64, 128]
+
+
 def test_processes_that_drift_apart_are_noticed(
     relu_problem: MakeProblem, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -207,7 +207,7 @@ def test_a_training_without_the_state_of_callbacks_is_taken_up(
     whole = train(relu_problem(6), folder=str(tmp_path), **options)
     saved = read(tmp_path / "checkpoints" / "resume.ckpt")
     assert saved["ppo"].keys() == RESUME_RECORD
-    assert saved["ppo"]["format"] == "xflowrl-ppo-1"
+    assert saved["ppo"]["format"] == "xflowrl-ppo-2"
     assert saved["callbacks"], "or the next line changes nothing"
     old = tmp_path / "old.ckpt"
     torch.save(saved | {"callbacks": {}}, old)

@@ -12,7 +12,7 @@ import torch
 
 from xflowrl.agents.attempt import Attempt, attempt_each
 from xflowrl.agents.ppo.checkpoint import check_resumable, load_policy, new_policy, save_policy
-from xflowrl.agents.ppo.decoding import decode, take_again
+from xflowrl.agents.ppo.decoding import DecodingSettings, decode, take_again
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
 from xflowrl.agents.ppo.settings import MIN_EPISODE_STEPS, LearningSettings
 from xflowrl.env import VectorRewriteEnv, reward_from_name
@@ -36,7 +36,7 @@ class PPO:
     """Proximal policy optimisation with a graph neural network, trained on all problems at once.
 
     Training has limits of its own, apart from the budget of the problems, which covers inference:
-    a greedy episode and `num_samples` sampled ones. The answer is the best graph seen in either;
+    a greedy episode and sampled ones. The answer is the best graph seen in either;
     Ctrl-C ends both. With several devices several processes train together (`PPOModule`).
     Deterministic in the seed, as long as `train_iterations` ends training and not `train_s`, and
     costs are prices.
@@ -55,6 +55,11 @@ class PPO:
         train_wall_s: float | None = None,
         train_patience: int | None = 15,
         num_samples: int = 4,
+        side_by_side: int = 8,
+        matches_at_once: int | None = None,
+        likely_share: float = 0.1,
+        temperature: float = 2.0,
+        descends: bool = True,
         checkpoint: str | None = None,
         resume: str | None = None,
         folder: str | None = None,
@@ -68,11 +73,10 @@ class PPO:
     ) -> None:
         if not train and checkpoint is None and resume is None:
             logger.warning("agent.train=false without agent.checkpoint: the policy is untrained")
-        if train_iterations < 0 or num_samples < 0 or min(checkpoint_every, num_threads) < 1:
+        if train_iterations < 0 or min(checkpoint_every, num_threads) < 1:
             raise ValueError(
-                f"agent: train_iterations {train_iterations}, num_samples {num_samples}, "
-                f"checkpoint_every {checkpoint_every}, num_threads {num_threads}: give at least "
-                f"0, 0, 1 and 1"
+                f"agent: train_iterations {train_iterations}, checkpoint_every {checkpoint_every}, "
+                f"num_threads {num_threads}: give at least 0, 1 and 1"
             )
         self.train_s = self.train_wall_s = 0.0
         self._train = train
@@ -80,7 +84,14 @@ class PPO:
         self._max_train_s = train_s
         self._max_train_wall_s = train_wall_s
         self._train_patience = train_patience
-        self._num_samples = num_samples
+        self._decoding = DecodingSettings(
+            num_samples=num_samples,
+            side_by_side=side_by_side,
+            matches_at_once=matches_at_once,
+            likely_share=likely_share,
+            temperature=temperature,
+            descends=descends,
+        )
         self._checkpoint = checkpoint
         self._resume = resume
         self._folder = Path(folder) / "checkpoints" if folder else None
@@ -110,7 +121,7 @@ class PPO:
 
         def attempt_fn(attempt: Attempt) -> None:
             recall(attempt)
-            decode(attempt, policy, num_samples=self._num_samples, seed=attempt.problem.seed)
+            decode(attempt, policy, self._decoding)
 
         return attempt_each(
             problems, log, attempt_fn, recall_fn=recall, is_interrupted=is_interrupted
@@ -150,7 +161,9 @@ class PPO:
             logger.warning("training interrupted after %d iterations", module.iteration)
         self.train_s, self.train_wall_s = module.seconds, module.seconds + module.measure_s
         self._save(module, "last.pt")
-        if module.best_weights:
+        if not module.best_weights:  # no episode has ended yet
+            self._save(module, "best.pt")
+        else:
             policy.load_state_dict(module.best_weights)
         best = {id(problem): best for problem, best in zip(problems, module.best, strict=True)}
         return best, is_interrupted

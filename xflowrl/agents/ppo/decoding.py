@@ -2,13 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
 import torch
 
+from xflowrl._engine import Match
 from xflowrl.agents.attempt import Attempt
+from xflowrl.agents.ppo.distribution import gumbel
 from xflowrl.agents.ppo.features import make_batch
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.env import Observation, Position, observe
 from xflowrl.problem import Step
+
+_EQUAL = 0.999  # of likelihoods in float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingSettings:
+    """How a trained policy is used.
+
+    Attributes:
+        num_samples: sampled episodes after the greedy ones, within the budget.
+        side_by_side: episodes that share a pass of the network.
+        matches_at_once: taken after one look at a graph, if they do not touch one another; None:
+            any number, 1: the policy looks again after every rewrite, as in training.
+        likely_share: rules and matches at least so many times as likely as the likeliest are taken
+            along with it.
+        temperature: sampled episodes divide the logarithms of likelihoods by so much.
+        descends: an episode ends with the matches that lower the cost, the best first.
+    """
+
+    num_samples: int = 4
+    side_by_side: int = 8
+    matches_at_once: int | None = None
+    likely_share: float = 0.1
+    temperature: float = 2.0
+    descends: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_samples", 0), ("side_by_side", 1), ("matches_at_once", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"agent.{name} is {value}: give at least {least}")
+        if not 0 < self.likely_share <= 1:
+            raise ValueError(
+                f"agent.likely_share is {self.likely_share}: give a number above 0, up to 1"
+            )
+        if not self.temperature > 0:
+            raise ValueError(f"agent.temperature is {self.temperature}: give a number above 0")
 
 
 def take_again(attempt: Attempt, actions: tuple[int, ...]) -> None:
@@ -21,38 +65,91 @@ def take_again(attempt: Attempt, actions: tuple[int, ...]) -> None:
     attempt.reached(state, trace)
 
 
-def decode(attempt: Attempt, policy: Policy, *, num_samples: int, seed: int) -> None:
-    """One greedy episode, then `num_samples` sampled ones, until the budget is spent.
+def decode(attempt: Attempt, policy: Policy, settings: DecodingSettings) -> None:
+    """Greedy episodes, then sampled ones, until the budget is spent.
 
-    An iteration is a state whose matches are listed. A greedy episode ends where it comes to a
-    graph or an observation again: from there on it would go round for ever.
+    The first greedy episode takes all that is likely at every look. It is alone, to be there soon;
+    the others go side by side: a greedy one that takes only what is exactly as likely as the
+    likeliest, as alike parts of a network are, and sampled ones that take something in between.
+
+    An iteration is a look at a state whose matches are listed.
     """
-    generator = torch.Generator().manual_seed(seed)
-    if _episode(attempt, policy, None):
-        return
-    for _ in range(num_samples):
-        if _episode(attempt, policy, generator):
-            return
+    waiting = _episodes(attempt, settings)
+    running = [next(waiting)]
+    while running:
+        observations = [episode.observe(attempt) for episode in running]
+        chosen = _choose(policy, observations, running, settings)
+        for episode, actions in zip(running, chosen, strict=True):
+            episode.go_on(attempt, actions)
+            if attempt.over():
+                return
+            if episode.is_over and settings.descends and episode.descend(attempt):
+                return
+        running = [episode for episode in running if not episode.is_over]
+        running += islice(waiting, settings.side_by_side - len(running))
 
 
-def _episode(attempt: Attempt, policy: Policy, generator: torch.Generator | None) -> bool:
-    """One episode, greedy without a generator; True if a limit of the budget is reached."""
-    state, trace = attempt.initial, attempt.origin
-    seen: set[str | int] = {state.hash}
-    while True:
-        matches = attempt.matches(state)
-        priced = attempt.problem.objective.complete(state)
+def _episodes(attempt: Attempt, settings: DecodingSettings) -> Iterator[_Episode]:
+    yield _Episode(attempt, settings.likely_share)
+    if settings.matches_at_once != 1:
+        yield _Episode(attempt, 1.0)
+    generator = torch.Generator().manual_seed(attempt.problem.seed)
+    for _ in range(settings.num_samples):
+        exponent = float(torch.rand((), generator=generator))
+        yield _Episode(attempt, settings.likely_share**exponent, generator)
+
+
+class _Episode:
+    """A walk from the original graph; a greedy one without a generator.
+
+    A greedy one is over where it comes to a graph or an observation again: from there on it would
+    go round for ever.
+    """
+
+    def __init__(
+        self, attempt: Attempt, likely_share: float, generator: torch.Generator | None = None
+    ) -> None:
+        self.is_over = False
+        self.likely_share = likely_share
+        self.generator = generator
+        self._state, self._trace = attempt.initial, attempt.origin
+        self._seen: set[str | int] = set()
+
+    def observe(self, attempt: Attempt) -> Observation:
+        """What the policy sees here."""
+        objective = attempt.problem.objective
+        with attempt.meter.measuring(objective):
+            priced = objective.complete(self._state)
         observation = observe(Position(priced, attempt.initial))
-        sight = _digest(observation)
-        stops = not matches or (generator is None and sight in seen)
-        action = len(matches) if stops else _choose(policy, observation, generator)
-        if action < len(matches):
-            state, trace = attempt.step(state, trace, matches[action])
-        if attempt.over():
-            return True
-        if action == len(matches) or (generator is None and state.hash in seen):
-            return False
-        seen |= {state.hash, sight}
+        if self.generator is None:
+            here: set[str | int] = {self._state.hash, _digest(observation)}
+            self.is_over = not here.isdisjoint(self._seen)
+            self._seen |= here
+        return observation
+
+    def go_on(self, attempt: Attempt, actions: Sequence[int]) -> None:
+        """Takes some matches of the state, by index, those that are still there; ends for none."""
+        matches = attempt.matches(self._state)
+        self.is_over = self.is_over or not actions
+        for count, action in enumerate(() if self.is_over else actions):
+            match: Match | None = matches[action]
+            if count > 0:
+                state = attempt.problem.objective.complete(self._state)
+                match = state.find(matches[action].rule, matches[action].tensors)
+            if match is not None:
+                self._state, self._trace = attempt.step(self._state, self._trace, match)
+
+    def descend(self, attempt: Attempt) -> bool:
+        """Takes the match that saves most until none does; True if a limit is reached."""
+        while True:
+            match = next(attempt.ranked(self._state, rounding_ms=attempt.noise_ms), None)
+            saves = match is not None and match.cost_difference_ms < -attempt.noise_ms
+            if match is not None and saves:
+                self._state, self._trace = attempt.step(self._state, self._trace, match)
+            if attempt.over():
+                return True
+            if not saves:
+                return False
 
 
 def _digest(observation: Observation) -> int:
@@ -65,9 +162,61 @@ def _digest(observation: Observation) -> int:
 
 
 @torch.inference_mode()
-def _choose(policy: Policy, observation: Observation, generator: torch.Generator | None) -> int:
-    """The index of a match, or their number for STOP."""
+def _choose(
+    policy: Policy,
+    observations: Sequence[Observation],
+    episodes: Sequence[_Episode],
+    settings: DecodingSettings,
+) -> list[list[int]]:
+    """For each episode indices of matches that do not touch one another; none for STOP.
+
+    The first is what the policy would do next, the mode without a generator and else a draw. The
+    others follow by their likelihood, in which there is as much chance as in a draw.
+    """
     device = next(policy.parameters()).device
-    distribution, _ = policy(make_batch([observation]).to(device))
-    actions = distribution.mode() if generator is None else distribution.sample(generator)
-    return int(actions[0])
+    distribution, _ = policy(make_batch(observations).to(device))
+    modes = distribution.mode().tolist()
+    chosen: list[list[int]] = []
+    for graph, log_probs in enumerate(
+        distribution.log_probs_A.cpu().split(distribution.num_actions)
+    ):
+        generator, first = episodes[graph].generator, modes[graph]
+        if generator is not None:
+            log_probs = log_probs / settings.temperature + gumbel(log_probs.shape, generator)
+            first = int(log_probs.argmax())
+        if first == len(log_probs) - 1:
+            chosen.append([])
+            continue
+        likely: list[int] = []
+        if settings.matches_at_once != 1:
+            rules = observations[graph]["match_rule"]
+            likely = _likely(rules, log_probs[:-1].numpy(), episodes[graph].likely_share)
+        chosen.append([*_apart(observations[graph], [first, *likely], settings.matches_at_once)])
+    return chosen
+
+
+def _likely(rules: np.ndarray, log_probs: np.ndarray, share: float) -> list[int]:
+    """Matches of likely rules that are likely among those of their rule, the likeliest first."""
+    probs = np.exp(log_probs - log_probs.max())
+    num_rules = int(rules.max()) + 1
+    of_rule, best_of_rule = np.bincount(rules, probs, num_rules), np.zeros(num_rules)
+    np.maximum.at(best_of_rule, rules, probs)
+    share *= _EQUAL
+    is_likely = (of_rule[rules] >= share * of_rule.max()) & (probs >= share * best_of_rule[rules])
+    candidates = np.flatnonzero(is_likely)
+    order = np.lexsort((candidates, -probs[candidates], -of_rule[rules[candidates]]))
+    likely: list[int] = candidates[order].tolist()
+    return likely
+
+
+def _apart(observation: Observation, matches: Sequence[int], most: int | None) -> Iterator[int]:
+    """The first matches, in their order, that bind no node that one before them binds."""
+    ptr, nodes = observation["match_node_ptr"], observation["match_node"]
+    bound = np.zeros(len(observation["node_op"]), bool)
+    left = len(matches) if most is None else most
+    for match in matches:
+        of_match = nodes[ptr[match] : ptr[match + 1]]
+        if left > 0 and not bound[of_match].any():
+            bound[of_match] = True
+            left -= 1
+            yield match

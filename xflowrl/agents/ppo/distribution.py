@@ -24,6 +24,11 @@ def segment_log_softmax(
     return shifted_M - total.log()[segment_M]
 
 
+def gumbel(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+    """Gumbel noise: what is largest with it is a draw (Maddison et al. 2014)."""
+    return -(-torch.rand(shape, generator=generator).clamp_min_(1e-20).log()).log()
+
+
 @dataclass(frozen=True)
 class ActionDistribution:
     """Over matches and STOP, for each of G states.
@@ -61,8 +66,7 @@ class ActionDistribution:
     def sample(self, generator: torch.Generator) -> torch.Tensor:
         """One action a state, [G] on the CPU; by the Gumbel-max trick (Maddison et al. 2014)."""
         log_probs_A = self.log_probs_A.detach().cpu()
-        uniform_A = torch.rand(log_probs_A.shape, generator=generator).clamp_min_(1e-20)
-        noisy_A = log_probs_A - (-uniform_A.log()).log()
+        noisy_A = log_probs_A + gumbel(log_probs_A.shape, generator)
         return torch.stack([part.argmax() for part in torch.split(noisy_A, list(self.num_actions))])
 
     def mode(self) -> torch.Tensor:

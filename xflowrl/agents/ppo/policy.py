@@ -25,6 +25,7 @@ from xflowrl.agents.ppo.features import (
     GraphBatch,
     num_features,
 )
+from xflowrl.agents.ppo.rule_features import RuleEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,15 @@ class PolicySettings:
     Attributes:
         head: "hierarchical": p(rule) * p(match | rule); "flat": one softmax over matches.
         num_layers: rounds of message passing.
+        rules: "text": a rule is what its text says, so that a policy can be used with rules it was
+            not trained with; "name": each rule has a vector of its own.
         initial_stop: before training, STOP has so many times the probability of the average match.
     """
 
     hidden_size: int = 32
     num_layers: int = 2
     head: Literal["hierarchical", "flat"] = "hierarchical"
+    rules: Literal["text", "name"] = "text"
     initial_stop: float = 0.05
 
     def __post_init__(self) -> None:
@@ -93,7 +97,12 @@ class Policy(nn.Module):
     """
 
     def __init__(
-        self, settings: PolicySettings, *, num_operators: int, num_activations: int, num_rules: int
+        self,
+        settings: PolicySettings,
+        *,
+        num_operators: int,
+        num_activations: int,
+        rule_features: torch.Tensor,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -106,7 +115,11 @@ class Policy(nn.Module):
         self.layers = nn.ModuleList(EdgeConvolution(size) for _ in range(settings.num_layers))
         self.norm = nn.LayerNorm(size)
         self.graph = nn.Linear(num_features(GRAPH_FEATURES) + size, size)
-        self.rule = nn.Embedding(num_rules, size)
+        self.rule = (
+            RuleEncoder(rule_features, size)
+            if settings.rules == "text"
+            else nn.Embedding(len(rule_features), size)
+        )
         self.match = nn.Linear(num_features(MATCH_FEATURES) + size, size)
         self.match_score = _mlp(size, size, gain=0.01)
         self.rule_score = _mlp(2 * size, size, gain=0.01)

@@ -153,6 +153,9 @@ void bind_state(nb::module_& m) {
           "tensors", [](const MatchView& v) { return tensor_names(*v.state->graph(), *v.match); },
           "Names of the tensors it binds; with the rule's name its identity in a trace.")
       .def_prop_ro(
+          "index", [](const MatchView& v) { return v.state->matches().index_of(v.match); },
+          "Its place among the state's `matches()`.")
+      .def_prop_ro(
           "nodes",
           [](const MatchView& v) {
             std::vector<NodeId> ids;
@@ -224,8 +227,9 @@ void bind_state(nb::module_& m) {
            "What each costs is known without building it, or NaN: see `is_priced`.")
       .def("best", &best_views, nb::arg("k"), nb::kw_only(), nb::arg("rounding_ms") = 0.0,
            "The first k matches by cost difference, then by size difference, then as listed.\n\n"
-           "Differences up to `rounding_ms` count as none; unknown ones come last. Kept in order "
-           "by `apply`:\nlinear in k, and where fewer lower the cost in those that leave it as it "
+           "The one order in which searches take matches, and so what decides between equals. "
+           "Differences\nup to `rounding_ms` count as none; unknown ones come last. Kept by "
+           "`apply`: linear in k, and where\nfewer lower the cost in those that leave it as it "
            "is.\n"
            "Raises ValueError for a negative k.")
       .def("find", &find_match, nb::arg("rule"), nb::arg("tensors"),
@@ -302,7 +306,7 @@ void bind_backtracking(nb::module_& m) {
           nb::arg("state"), nb::kw_only(), nb::arg("alpha") = 1.05, nb::arg("size_limit") = 2.0,
           nb::arg("hash") = "exact", nb::arg("rounding_ms") = 0.0,
           "Begins at `state`, its prices known or not.\n\nArgs:\n"
-          "    alpha: queued is what costs less than alpha times the best so far; at least 1.\n"
+          "    alpha: a candidate costs less than alpha times the best so far; at least 1.\n"
           "    size_limit: and has fewer nodes than this many times the initial graph's; above 1.\n"
           "    hash: by which a graph is known again, \"exact\" or \"taso\".\n"
           "    rounding_ms: a difference of costs up to which nothing has improved.\n\n"
@@ -327,8 +331,10 @@ void bind_backtracking(nb::module_& m) {
       .def("record", &Search::record, nb::arg("egraph"),
            "Shows every graph that is expanded from now on to an e-graph.")
       .def("drop_dearest", &Search::drop_dearest, nb::arg("share"),
-           "Drops this share (0 to 1) of the queue, the dearest entries; returns how "
-           "many.\n\nRaises ValueError for another share. Linear in the queue's length.")
+           "Drops this share (0 to 1) of the expanded graphs whose candidates wait, rounded down: "
+           "those whose cheapest candidate is dearest, and all their candidates.\n\n"
+           "Returns how many candidates that are. Raises ValueError for another share. Linear in "
+           "the number of these graphs.")
       .def_prop_ro("best", &Search::best, "The cheapest state that was expanded.")
       .def_prop_ro("best_cost_ms", &Search::best_cost_ms,
                    "Cost of the cheapest state that was expanded.")
@@ -339,7 +345,9 @@ void bind_backtracking(nb::module_& m) {
       .def_prop_rw("seconds", &Search::seconds, &Search::set_seconds,
                    nb::for_getter("The clock of the history. It stands still outside of `run`."),
                    nb::for_setter("Puts it forward, to count what goes on there too."))
-      .def_prop_ro("queue_length", &Search::queue_length, "Graphs that wait to be expanded.")
+      .def_prop_ro("queue_length", &Search::queue_length,
+                   "Candidates that wait, and the graph to be expanded next.\n\n"
+                   "Several may lead to one graph: they are told apart when they are taken.")
       .def(
           "take_improvements", [](Search& s) { return rows(s.take_improvements()); },
           nb::sig("def take_improvements(self) -> list[tuple[int, float, float, float, int, int]]"),

@@ -31,7 +31,6 @@ BacktrackingSearch::BacktrackingSearch(std::shared_ptr<const State> initial,
                                        const Settings& settings)
     : settings_(settings),
       costs_(initial->setting().costs),
-      initial_num_nodes_(initial->graph()->num_nodes()),
       current_cost_ms_(initial->cost().ms),
       noted_cost_ms_(initial->cost().ms) {
   if (!(settings.alpha >= 1))
@@ -48,6 +47,7 @@ BacktrackingSearch::BacktrackingSearch(std::shared_ptr<const State> initial,
     const auto id = static_cast<NodeId>(i);
     num_pool_weights_ += graph.is_live(id) && has_pool_weight(graph.node(id));
   }
+  max_num_nodes_ = settings.size_limit * (graph.num_nodes() + num_pool_weights_);
   seen_.insert(hash_after(*initial, nullptr));
   best_ = std::make_shared<const Visited>(
       Visited{nullptr, initial->graph(), nullptr, current_cost_ms_});
@@ -85,15 +85,37 @@ bool BacktrackingSearch::run(const Limits& limits) {
 }
 
 bool BacktrackingSearch::prepare() {
-  if (prepared_) return true;
-  if (queue_.empty()) return false;
-  std::pop_heap(queue_.begin(), queue_.end());
-  const Queued next = std::move(queue_.back());
-  queue_.pop_back();
-  prepared_ = Prepared{next.parent->visited, next.match,
-                       std::make_shared<const State>(next.parent->state->apply(*next.match))};
-  has_asked_ = false;
-  return true;
+  while (!prepared_ && !queue_.empty()) {
+    std::pop_heap(queue_.begin(), queue_.end());
+    auto [cost_ms, order, expanded] = std::move(queue_.back());
+    queue_.pop_back();
+    const State& state = *expanded->state;
+    const MatchPtr& match = expanded->next->match;
+    if (seen_.insert(hash_after(state, match.get()))) {
+      prepared_ =
+          Prepared{expanded->visited, match, std::make_shared<const State>(state.apply(*match))};
+      has_asked_ = false;
+    }
+    queue(std::move(expanded), order);
+  }
+  return prepared_.has_value();
+}
+
+// Puts it where its cheapest candidate belongs, if any is left that is small and new.
+void BacktrackingSearch::queue(std::unique_ptr<Expanded> expanded, int64_t order) {
+  const State& state = *expanded->state;
+  for (; expanded->num_waiting > 0; ++expanded->next, --expanded->num_waiting, --num_waiting_) {
+    const Match& match = *expanded->next->match;
+    if (is_small(state, match) && !seen_.contains(hash_after(state, &match))) break;
+  }
+  if (expanded->num_waiting == 0) return;
+  queue_.push_back({state.cost().ms + expanded->next->cost_ms, order, std::move(expanded)});
+  std::push_heap(queue_.begin(), queue_.end());
+}
+
+bool BacktrackingSearch::is_small(const State& state, const Match& match) const {
+  const int num_nodes = state.graph()->num_nodes() + match.delta.num_nodes;
+  return num_nodes + num_pool_weights_ < max_num_nodes_;
 }
 
 void BacktrackingSearch::expand() {
@@ -111,7 +133,14 @@ void BacktrackingSearch::expand() {
     best_ = visited;
     best_state_ = state;
   }
-  queue_candidates(*state, std::make_shared<const Expanded>(Expanded{visited, state}));
+  num_candidates_ += static_cast<int64_t>(state->matches().size());
+  const double limit_ms = best_cost_ms() * settings_.alpha;
+  // An unknown price compares false, so it never waits.
+  const auto num_waiting = static_cast<int64_t>(state->ranked().count_while(
+      [&](const Ranked& ranked) { return current_cost_ms_ + ranked.cost_ms < limit_ms; }));
+  num_waiting_ += num_waiting;
+  queue(std::make_unique<Expanded>(Expanded{visited, state, state->ranked().begin(), num_waiting}),
+        num_expanded_);
 }
 
 void BacktrackingSearch::note() {
@@ -127,32 +156,18 @@ void BacktrackingSearch::note() {
   if (is_kept(num_expanded_) || improved_at_ == num_expanded_) history_.push_back(row);
 }
 
-void BacktrackingSearch::queue_candidates(const State& state,
-                                          const std::shared_ptr<const Expanded>& here) {
-  const double limit = best_cost_ms() * settings_.alpha;
-  const double max_num_nodes = settings_.size_limit * (initial_num_nodes_ + num_pool_weights_);
-  for (const MatchPtr& match : state.matches()) {
-    ++num_candidates_;
-    const double cost = current_cost_ms_ + match->delta.cost.ms;
-    // An unknown price compares false, so it is never queued.
-    if (!(cost < limit)) continue;
-    const int num_nodes = state.graph()->num_nodes() + match->delta.num_nodes;
-    if (num_nodes + num_pool_weights_ >= max_num_nodes) continue;
-    if (!seen_.insert(hash_after(state, match.get()))) continue;
-    queue_.push_back({cost, num_queued_++, here, match});
-    std::push_heap(queue_.begin(), queue_.end());
-  }
-}
-
 int64_t BacktrackingSearch::drop_dearest(double share) {
   if (!(share >= 0 && share <= 1))
     throw std::invalid_argument("share is " + std::to_string(share) + "; it must be 0 to 1");
-  const auto kept = static_cast<size_t>(static_cast<double>(queue_.size()) * (1 - share));
-  const auto num_dropped = static_cast<int64_t>(queue_.size() - kept);
+  const auto kept = queue_.size() - static_cast<size_t>(static_cast<double>(queue_.size()) * share);
   const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(kept);
   // The greatest of a heap is its cheapest.
   std::nth_element(queue_.begin(), end, queue_.end(),
                    [](const Queued& a, const Queued& b) { return b < a; });
+  int64_t num_dropped = 0;
+  std::for_each(end, queue_.end(),
+                [&](const Queued& queued) { num_dropped += queued.expanded->num_waiting; });
+  num_waiting_ -= num_dropped;
   queue_.erase(end, queue_.end());
   queue_.shrink_to_fit();
   std::make_heap(queue_.begin(), queue_.end());

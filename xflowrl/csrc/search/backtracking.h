@@ -1,5 +1,6 @@
-// TASO's cost-based backtracking search (Jia et al., SOSP 2019, algorithm 2), without its copies:
-// a queue entry is a parent and a match, and its graph is built when it is popped.
+// TASO's cost-based backtracking search (Jia et al., SOSP 2019, algorithm 2), without its copies.
+// A queue entry is an expanded graph with its candidates in order, of which the cheapest is taken
+// when it is the cheapest of all: the others, most of them never taken, are not looked at.
 #pragma once
 
 #include <limits>
@@ -17,7 +18,7 @@ namespace xflowrl {
 class BacktrackingSearch {
  public:
   struct Settings {
-    double alpha = 1.05;         // queued is what costs less than alpha times the best so far
+    double alpha = 1.05;         // a candidate costs less than alpha times the best so far
     double size_limit = 2;       // and has fewer nodes than this many times the initial graph's
     bool use_taso_hash = false;  // the initial state must have been made with TASO's hash
     double rounding_ms = 0;      // a difference of costs up to which nothing has improved
@@ -44,13 +45,15 @@ class BacktrackingSearch {
   };
 
   BacktrackingSearch(std::shared_ptr<const State> initial, const Settings& settings);
+  BacktrackingSearch(const BacktrackingSearch&) = delete;
 
   // Expands graph after graph, until a limit is reached or before a graph that asks for unknown
   // prices: the next call takes it as it then is. False: the queue is empty.
   bool run(const Limits& limits);
   // Shows every graph that is expanded from now on to `egraph`.
   void record(std::shared_ptr<EGraph> egraph) { egraph_ = std::move(egraph); }
-  // Drops this share of the queue, the dearest entries; returns how many.
+  // Drops this share of the graphs whose candidates wait, rounded down, those whose cheapest
+  // candidate is dearest; returns how many candidates go with them.
   int64_t drop_dearest(double share);
 
   const std::shared_ptr<const State>& best() const { return best_state_; }
@@ -62,7 +65,8 @@ class BacktrackingSearch {
   // The clock of the history, which stands still outside of `run`.
   double seconds() const { return seconds_; }
   void set_seconds(double seconds) { seconds_ = seconds; }
-  int64_t queue_length() const { return static_cast<int64_t>(queue_.size()) + (prepared_ ? 1 : 0); }
+  // Candidates that wait; some may lead to one graph, or to one that was expanded.
+  int64_t queue_length() const { return num_waiting_ + (prepared_ ? 1 : 0); }
   // Every improvement beyond rounding, and the history, thinned: its first iterations, and from
   // then on as many in every doubling. Handed out once.
   std::vector<Row> take_improvements() { return std::exchange(improvements_, {}); }
@@ -80,12 +84,13 @@ class BacktrackingSearch {
   struct Expanded {
     std::shared_ptr<const Visited> visited;
     std::shared_ptr<const State> state;
+    Ranking::Iterator next;  // the cheapest candidate
+    int64_t num_waiting;     // from there up to the limit at the time of expansion
   };
   struct Queued {
-    double cost_ms;
-    int64_t order;  // first come, first served among equal costs
-    std::shared_ptr<const Expanded> parent;
-    MatchPtr match;
+    double cost_ms;  // of the cheapest candidate
+    int64_t order;   // first expanded, first served among equal costs
+    std::unique_ptr<Expanded> expanded;
     bool operator<(const Queued& other) const {
       return cost_ms != other.cost_ms ? cost_ms > other.cost_ms : order > other.order;
     }
@@ -100,23 +105,25 @@ class BacktrackingSearch {
 
   bool prepare();
   void expand();
-  void queue_candidates(const State& state, const std::shared_ptr<const Expanded>& here);
+  void queue(std::unique_ptr<Expanded> expanded, int64_t order);
+  bool is_small(const State& state, const Match& match) const;
   void note();
   Hash128 hash_after(const State& state, const Match* match) const;
 
   const Settings settings_;
   std::vector<Queued> queue_;  // a heap, the cheapest first
-  HashSet seen_;
+  HashSet seen_;               // of what was taken
   std::optional<Prepared> prepared_;
   std::shared_ptr<const Visited> best_;
   std::shared_ptr<const State> best_state_;
   std::shared_ptr<CostTable> costs_;
   std::shared_ptr<EGraph> egraph_;
-  int initial_num_nodes_, num_pool_weights_ = 0;
+  int num_pool_weights_ = 0;
+  double max_num_nodes_;
   double current_cost_ms_, noted_cost_ms_;
   double seconds_ = 0;
   bool has_asked_ = false;  // for the prices of the prepared graph
-  int64_t num_expanded_ = 0, num_candidates_ = 0, num_queued_ = 0, improved_at_ = 0;
+  int64_t num_expanded_ = 0, num_candidates_ = 0, num_waiting_ = 0, improved_at_ = 0;
   std::vector<Row> improvements_, history_;
 };
 

@@ -19,7 +19,7 @@ std::vector<MatchPtr> MatchIndex::best(size_t k, double rounding_ms) const {
     level.push_back(next->match);
   const auto end = level.begin() + static_cast<long>(std::min(k - best.size(), level.size()));
   std::partial_sort(level.begin(), end, level.end(),
-                    [](const MatchPtr& a, const MatchPtr& b) { return is_before(*a, *b); });
+                    [](const MatchPtr& a, const MatchPtr& b) { return ByRank::is_before(*a, *b); });
   std::for_each(level.begin(), end, take);
   for (; best.size() < k && next != ranked_.end(); ++next) take(next->match);
   return best;

@@ -17,12 +17,37 @@ struct ByKey {
 };
 using MatchList = SortedChunks<MatchPtr, ByKey>;
 
+// A match and what it changes, infinite where that is unknown.
+struct Ranked {
+  explicit Ranked(const MatchPtr& m)
+      : cost_ms(m->is_priced() ? m->delta.cost.ms : std::numeric_limits<double>::infinity()),
+        match(m) {}
+  double cost_ms;
+  MatchPtr match;
+  bool operator==(const Ranked& other) const { return match == other.match; }
+};
+// Cheapest first; of equal cost the one that leaves fewer operators, then the one listed first.
+struct ByRank {
+  bool operator()(const Ranked& a, const Ranked& b) const {
+    if (a.cost_ms != b.cost_ms) return a.cost_ms < b.cost_ms;
+    return is_before(*a.match, *b.match);
+  }
+  // Of two at equal cost.
+  static bool is_before(const Match& a, const Match& b) {
+    if (a.delta.num_operators != b.delta.num_operators)
+      return a.delta.num_operators < b.delta.num_operators;
+    return a.key < b.key;
+  }
+};
+using Ranking = SortedChunks<Ranked, ByRank>;
+
 class MatchIndex {
  public:
   // Those that may be applied, in the order of listing.
   const MatchList& listed() const { return listed_; }
-  // The first k of them by cost difference, then by number of operators, then as listed.
-  // Differences up to `rounding_ms` count as none; unknown ones come last. Linear in k and, where
+  // The same by rank: the one order in which searches take them.
+  const Ranking& ranked() const { return ranked_; }
+  // The first k by rank, but differences up to `rounding_ms` count as none. Linear in k and, where
   // fewer than k lower the cost, in those that leave it as it is.
   std::vector<MatchPtr> best(size_t k, double rounding_ms) const;
 
@@ -46,32 +71,12 @@ class MatchIndex {
 
  private:
   using Matches = std::vector<MatchPtr>;
-  struct Ranked {
-    explicit Ranked(const MatchPtr& m)
-        : cost_ms(m->is_priced() ? m->delta.cost.ms : std::numeric_limits<double>::infinity()),
-          match(m) {}
-    double cost_ms;
-    MatchPtr match;
-    bool operator==(const Ranked& other) const { return match == other.match; }
-  };
-  struct ByRank {
-    bool operator()(const Ranked& a, const Ranked& b) const {
-      if (a.cost_ms != b.cost_ms) return a.cost_ms < b.cost_ms;
-      return is_before(*a.match, *b.match);
-    }
-  };
-  // Of two at equal cost.
-  static bool is_before(const Match& a, const Match& b) {
-    if (a.delta.num_operators != b.delta.num_operators)
-      return a.delta.num_operators < b.delta.num_operators;
-    return a.key < b.key;
-  }
   Matches& matches_at(NodeId node);
   void list(const MatchPtr& match);
   void unlist(const MatchPtr& match);
 
   MatchList listed_, unsettled_, entangled_, blocked_;
-  SortedChunks<Ranked, ByRank> ranked_;
+  Ranking ranked_;
   PersistentVector<std::shared_ptr<Matches>> by_node_;
 };
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace xflowrl {
@@ -56,6 +57,28 @@ class SortedChunks {
     return (*chunks_[c])[i];
   }
 
+  // The place of what is equal by ==; it must be there. Linear in the number of chunks.
+  size_t index_of(const T& value) const {
+    const auto [c, place] = find(value).value();
+    size_t index = place;
+    for (size_t before = 0; before < c; ++before) index += chunks_[before]->size();
+    return index;
+  }
+  // How many satisfy a condition that holds up to some place. Linear in the number of chunks.
+  template <class Condition>
+  size_t count_while(Condition holds) const {
+    size_t count = 0;
+    for (const auto& chunk : chunks_) {
+      if (holds(chunk->back())) {
+        count += chunk->size();
+        continue;
+      }
+      const auto end = std::partition_point(chunk->begin(), chunk->end(), holds);
+      return count + static_cast<size_t>(end - chunk->begin());
+    }
+    return count;
+  }
+
   // Behind its equals.
   void insert(T value) {
     ++size_;
@@ -75,21 +98,26 @@ class SortedChunks {
 
   // Erases what is equal by ==, if it is there.
   bool erase(const T& value) {
+    const auto found = find(value);
+    if (found) erase_at(found->chunk, found->place);
+    return found.has_value();
+  }
+
+ private:
+  struct Place {
+    size_t chunk, place;
+  };
+  std::optional<Place> find(const T& value) const {
     // Its equals by order may lie in several chunks.
     for (size_t c = first_chunk_above(value); c-- > 0;) {
       const Chunk& chunk = *chunks_[c];
       const auto [first, last] = std::equal_range(chunk.begin(), chunk.end(), value, Less());
       const auto found = std::find(first, last, value);
-      if (found != last) {
-        erase_at(c, static_cast<size_t>(found - chunk.begin()));
-        return true;
-      }
-      if (first != chunk.begin()) return false;
+      if (found != last) return Place{c, static_cast<size_t>(found - chunk.begin())};
+      if (first != chunk.begin()) return std::nullopt;
     }
-    return false;
+    return std::nullopt;
   }
-
- private:
   // The first chunk whose elements are all greater.
   size_t first_chunk_above(const T& value) const {
     const auto above =

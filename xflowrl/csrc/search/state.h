@@ -57,7 +57,8 @@ class State {
   uint64_t taso_hash() const { return taso_hash_; }
   // Ordered by rule, then by creation of the nodes. Costs are NaN where a signature is unknown.
   const MatchList& matches() const { return matches_.listed(); }
-  // The first k of them by rank: see MatchIndex.
+  // The same by rank, and the first k by rank: see MatchIndex.
+  const Ranking& ranked() const { return matches_.ranked(); }
   std::vector<MatchPtr> best(size_t k, double rounding_ms) const {
     return matches_.best(k, rounding_ms);
   }

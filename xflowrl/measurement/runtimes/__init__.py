@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -72,6 +73,8 @@ def open_runtime(
         raise ValueError(f"{group}.precision={precision!r}: {name} computes in {known} there")
     if threads < 1:
         raise ValueError(f"{group}.threads={threads}: give at least 1")
+    if threads > (num_cores := os.cpu_count() or threads):  # they would wait for each other
+        raise ValueError(f"{group}.threads={threads}: give at most {num_cores}, this machine's")
     try:
         return kind.make(device, threads, precision)
     except ValueError as error:

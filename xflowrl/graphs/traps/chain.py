@@ -1,17 +1,13 @@
-"""Traps: places where every first step towards the best rewrite makes the network dearer.
-
-They are traps for `rules=core` under `measurement=roofline` (A100: 5 us a kernel, 19.5 Tflop/s,
-1.555 TB/s), whose formula is repeated here to draw sizes. On other devices most of them still are.
-"""
+"""Products of four matrices, bracketed so that both neighbouring ways to bracket are dearer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 from xflowrl.graphs.layers import LayerBuilder
 from xflowrl.graphs.random_cells import Draw, Style, gated
-
-_KERNEL_S, _FLOPS_PER_S, _BYTES_PER_S = 5e-6, 19.5e12, 1.555e12
+from xflowrl.graphs.traps.prices import seconds
 
 Bracketing = int | tuple["Bracketing", "Bracketing"]
 
@@ -23,63 +19,6 @@ RING: tuple[Bracketing, ...] = (
     (0, (1, (2, 3))),
     ((0, 1), (2, 3)),
 )
-
-
-def trap_cell(net: LayerBuilder, x: str, name: str, draw: Draw, style: Style) -> str | None:
-    """A trap of either kind, whichever fits the image `x`; None if neither does."""
-    traps = [sibling_trap, chain_trap]
-    if draw.chance(0.5):
-        traps.reverse()
-    for trap in traps:
-        y = trap(net, x, name, draw, style)
-        if y is not None:
-            return y
-    return None
-
-
-# Siblings
-
-
-def sibling_trap(net: LayerBuilder, x: str, name: str, draw: Draw, style: Style) -> str | None:
-    """Three or more convolutions of one image whose results go different ways.
-
-    Merged into one they need a kernel for it and one for the Split: two kernels instead of k. But
-    rules merge two at a time, and two merged are still two kernels, with what the Split copies on
-    top; the next merge copies again. Only the step after that, which makes one Split of two, saves
-    a kernel. So k - 1 dearer steps lead to each gain.
-
-    The copies (each result read and written) must cost more than reading x once less, or the first
-    step would pay already, and less than the kernels saved. None if no width does both.
-    """
-    batch_size, channels, height, width = net.shape(x)
-    num_siblings = draw.integer(3, 3 + draw.integer(0, 2))
-    siblings_channels = next(
-        (
-            c
-            for c in (style.width(draw), style.channels, channels, channels // 2)
-            if 4 * c > channels
-            and 8 * num_siblings * c * batch_size * height * width
-            < 0.7 * (num_siblings - 2) * _KERNEL_S * _BYTES_PER_S
-        ),
-        None,
-    )
-    if siblings_channels is None:
-        return None
-    kernel, has_norm = draw.choice((1, 1, 3)), draw.chance(0.5)
-    total = ""
-    for sibling in range(num_siblings):
-        sibling_name = f"{name}/sibling{sibling}"
-        y = net.conv(x, f"{sibling_name}/conv", siblings_channels, kernel, bias=not has_norm)
-        if has_norm:
-            y = net.batch_norm(y, f"{sibling_name}/bn")
-        y = net.relu(y, f"{sibling_name}/relu")
-        pool = net.average_pool if sibling % 2 else net.max_pool
-        y = pool(y, f"{sibling_name}/pool", 3 + 2 * (sibling // 2))
-        total = net.add(total, y, f"{sibling_name}/add") if total else y
-    return total
-
-
-# Chains
 
 
 def chain_trap(net: LayerBuilder, x: str, name: str, draw: Draw, style: Style) -> str | None:
@@ -141,7 +80,11 @@ def drawn_chain(draw: Draw, num_pixels: int, batch_size: int) -> Chain | None:
             32 * draw.integer(1, 16) if i % 2 else 8 * draw.integer(4, min(num_pixels // 8, 128))
             for i in range(5)
         )
-        costs = [_product_s(sizes, bracketing, batch_size) for bracketing in RING]
+        product_s = {
+            span: _product_s(*(sizes[bound] for bound in span), batch_size=batch_size)
+            for span in combinations(range(5), 3)
+        }
+        costs = [product_s[a] + (product_s[b] + product_s[c]) for a, b, c in _SPANS]
         for index, cost in enumerate(costs):
             neighbours = (costs[index - 1], costs[(index + 1) % len(RING)])
             if cost < min(neighbours) and min(costs) < 0.99 * cost:
@@ -149,17 +92,21 @@ def drawn_chain(draw: Draw, num_pixels: int, batch_size: int) -> Chain | None:
     return None
 
 
-def _product_s(sizes: tuple[int, ...], bracketing: Bracketing, batch_size: int) -> float:
-    """Seconds of the three products of a bracketing."""
+def _product_s(rows: int, inner: int, columns: int, *, batch_size: int) -> float:
+    """Seconds of one product."""
+    return seconds(
+        flops=2.0 * batch_size * rows * inner * columns,
+        elements=batch_size * (rows * inner + inner * columns + rows * columns),
+    )
+
+
+def _spans(bracketing: Bracketing) -> list[tuple[int, int, int]]:
+    """Of each product, which of the sizes are its rows, its inner size and its columns."""
     if isinstance(bracketing, int):
-        return 0.0
+        return []
     left, right = bracketing
-    rows, inner, columns = sizes[_first(left)], sizes[_first(right)], sizes[_last(right) + 1]
-    flops = 2.0 * batch_size * rows * inner * columns
-    num_bytes = 4.0 * batch_size * (rows * inner + inner * columns + rows * columns)
-    seconds = _KERNEL_S + max(flops / _FLOPS_PER_S, num_bytes / _BYTES_PER_S)
-    parts = (_product_s(sizes, part, batch_size) for part in bracketing)
-    return seconds + sum(parts)
+    own = (_first(left), _first(right), _last(right) + 1)
+    return [own, *_spans(left), *_spans(right)]
 
 
 def _first(bracketing: Bracketing) -> int:
@@ -176,3 +123,6 @@ def _product(net: LayerBuilder, factors: list[str], bracketing: Bracketing, name
     left, right = (_product(net, factors, part, name) for part in bracketing)
     span = f"{_first(bracketing)}to{_last(bracketing)}"
     return net.node("MatMul", [left, right], f"{name}{span}")
+
+
+_SPANS = [_spans(bracketing) for bracketing in RING]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from trap_walks import descended
 
 from xflowrl._engine import CostTable, RuleSet, State
 from xflowrl.graphs.layers import LayerBuilder
 from xflowrl.graphs.random_cells import Draw, Style
 from xflowrl.graphs.random_networks import random_network
-from xflowrl.graphs.random_traps import RING, chain_trap, drawn_chain, sibling_trap
+from xflowrl.graphs.traps.chain import RING, chain_trap, drawn_chain
+from xflowrl.graphs.traps.siblings import sibling_trap
 from xflowrl.onnx_io import Model
 from xflowrl.rules import load_core
 
@@ -31,15 +33,6 @@ def alone(trap: Trap, seed: int, image_size: int) -> Model | None:
 
 def start(model: Model, rules: RuleSet) -> State:
     return State(model.graph, rules, CostTable.roofline(19.5e12, 1.555e12, 0.005))
-
-
-def descended(state: State) -> State:
-    """Greedy's end."""
-    while True:
-        best = min(state.matches(), key=lambda match: match.cost_difference_ms)
-        if best.cost_difference_ms > -1e-9:
-            return state
-        state = state.apply(best)
 
 
 def applied(state: State, *parts: str) -> State:

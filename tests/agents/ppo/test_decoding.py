@@ -1,0 +1,116 @@
+"""Using a policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xflowrl.agents.ppo.agent import PPO
+from xflowrl.agents.ppo.decoding import DecodingSettings, _apart, _likely
+from xflowrl.agents.ppo.policy import PolicySettings
+from xflowrl.env import RewriteEnv
+from xflowrl.graphs.random_networks import random_network
+from xflowrl.measurement import roofline
+from xflowrl.problem import Budget, Problem, Result, replay
+from xflowrl.rules import load_core
+
+UNTRAINED = PolicySettings(hidden_size=8)
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    model = random_network(num_nodes=100, trap=0.5, seed=3)
+    budget = Budget(max_iterations=400)
+    return Problem(model=model, rules=load_core(), objective=roofline(), budget=budget)
+
+
+def decoded(problem: Problem, **options: Any) -> Result:
+    agent = PPO(train=False, policy=UNTRAINED, **options)
+    (result,) = agent.optimize([problem], lambda *_: None)
+    return result
+
+
+def test_what_is_taken_at_once_can_be_replayed(problem: Problem) -> None:
+    result = decoded(problem, num_samples=2)
+    assert replay(problem, result.trace).graph.hash == result.model.graph.hash
+    assert result.trace.steps[-1].cost_ms == pytest.approx(result.cost_best_ms)
+    assert len(result.trace.steps) > 10
+
+
+def test_many_at_once_need_fewer_looks(problem: Problem) -> None:
+    one = decoded(problem, num_samples=0, matches_at_once=1, descends=False)
+    many = decoded(problem, num_samples=0, likely_share=0.01, descends=False)
+    assert len(one.trace.steps) <= one.best_iteration
+    assert len(many.trace.steps) > 3 * many.best_iteration
+
+
+def test_a_descent_follows(problem: Problem) -> None:
+    """The untrained policy alone ends anywhere; after a descent nothing saves any more."""
+    options: dict[str, Any] = {"num_samples": 0, "matches_at_once": 3}
+    alone = decoded(problem, descends=False, **options)
+    result = decoded(problem, descends=True, **options)
+    assert result.cost_best_ms < alone.cost_best_ms
+    best = replay(problem, result.trace)
+    assert best.best(1)[0].cost_difference_ms >= -1e-9
+
+
+def test_episodes_side_by_side_are_deterministic_and_count_every_look(problem: Problem) -> None:
+    first, second = (decoded(problem, num_samples=5, side_by_side=3) for _ in range(2))
+    assert first.trace == second.trace
+    assert first.iterations == second.iterations
+    alone = decoded(problem, num_samples=0)
+    assert first.iterations > 2 * alone.iterations
+
+
+def test_a_budget_ends_all_episodes(problem: Problem) -> None:
+    model, rules, objective = problem.model, problem.rules, problem.objective
+    budget = Budget(max_iterations=7)
+    small = Problem(model=model, rules=rules, objective=objective, budget=budget)
+    assert decoded(small, num_samples=50).iterations == 7
+
+
+@given(seed=st.integers(0, 1000), most=st.sampled_from([None, 1, 2, 5]))
+def test_matches_apart_bind_no_node_twice(problem: Problem, seed: int, most: int | None) -> None:
+    observation = RewriteEnv(problem).observation
+    order = np.random.default_rng(seed).permutation(len(observation["match_rule"])).tolist()
+    chosen = list(_apart(observation, order, most))
+    ptr, nodes = observation["match_node_ptr"], observation["match_node"]
+    bound = [set(nodes[ptr[m] : ptr[m + 1]].tolist()) for m in chosen]
+    assert sum(len(each) for each in bound) == len(set().union(*bound))
+    assert chosen[0] == order[0]
+    if most is not None:
+        assert len(chosen) <= most
+        return
+    for match in order:  # and none is left out without a reason
+        touches = set(nodes[ptr[match] : ptr[match + 1]].tolist()) & set().union(*bound)
+        assert match in chosen or touches
+
+
+def test_likely_rules_come_first_and_then_their_likely_matches() -> None:
+    rules = np.array([0, 0, 0, 1, 2])
+    log_probs = np.log(np.array([0.2, 0.19, 0.01, 0.3, 0.04]))
+    assert _likely(rules, log_probs, 1.0) == [0]
+    assert _likely(rules, log_probs, 0.7) == [0, 1, 3]
+    assert _likely(rules, log_probs, 0.05) == [0, 1, 2, 3, 4]
+    alike = np.log(np.array([0.25, 0.25, 0.1, 0.3, 0.1]))
+    assert _likely(rules, alike, 1.0) == [0, 1], "what is exactly as likely is taken along"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("num_samples", -1),
+        ("side_by_side", 0),
+        ("matches_at_once", 0),
+        ("likely_share", 0.0),
+        ("temperature", 0.0),
+    ],
+)
+def test_settings_are_checked(option: str, value: float) -> None:
+    options: dict[str, Any] = {option: value}
+    with pytest.raises(ValueError, match=f"agent.{option} is {value}"):
+        DecodingSettings(**options)
