@@ -181,14 +181,15 @@ def test_saturation_sees_the_detours_of_all_traps_at_once() -> None:
         for iterations in (1000, 100)
     ]
     (searched,) = Taso().optimize(problems[:1], no_log)
-    found = run(problems[1])
+    found = run(problems[1], explorer=Saturation(), explore=0.5)
     assert found.cost_best_ms < 0.97 * searched.cost_best_ms
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"depth": 0}, "depth is 0: give at least 1"),
+        ({"depth": 0}, "depth is 0, passes 2: give at least 1"),
+        ({"passes": 0}, "depth is 8, passes 0: give at least 1"),
         ({"size_limit": 1.0}, r"size_limit is 1\.0: give a factor > 1"),
     ],
 )

@@ -14,8 +14,8 @@ from xflowrl._engine import State
 from xflowrl.agents.attempt import Attempt, Spent, attempt_each
 from xflowrl.agents.egraph.extraction import Extraction, extract
 from xflowrl.agents.egraph.realising import realise
-from xflowrl.agents.egraph.saturation import Saturation
 from xflowrl.agents.egraph.space import Quotient
+from xflowrl.agents.taso import Taso
 from xflowrl.problem import Log, Problem, Result
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class EGraph:
     latencies, prices guide the extraction, as they guide the search, and there is no bound.
 
     Args:
-        explorer: `Saturation`, `Taso`, `Beam` or `Greedy`; None is the first as it is by default.
+        explorer: `Taso`, `Beam`, `Greedy` or `Saturation`; None is the first as it is by default.
         rounds: so many times the budget is divided; what is left of it then is explored too.
         explore: share of each round that the exploration may spend; the rest is for the rewrites to
             what was extracted.
@@ -59,7 +59,7 @@ class EGraph:
         *,
         explorer: Explorer | None = None,
         rounds: int = 4,
-        explore: float = 0.5,
+        explore: float = 0.8,
         time_limit_s: float = 10.0,
     ) -> None:
         if rounds < 1:
@@ -68,7 +68,7 @@ class EGraph:
             raise ValueError(f"agent.explore is {explore}: give a share above 0, at most 1")
         if time_limit_s < 0:
             raise ValueError(f"agent.time_limit_s is {time_limit_s}: give at least 0")
-        self._explorer = explorer or Saturation()
+        self._explorer = explorer or Taso()
         self._rounds = rounds
         self._explore = explore
         self._time_limit_s = time_limit_s

@@ -12,7 +12,8 @@ class Saturation:
     The e-graph keeps what a rewrite replaces, and the extraction chooses. So nothing is lost by
     what is dearer, and detours at many places are seen at once, where a search that follows costs
     takes one after another. After `depth` iterations, or where nothing new is offered, it begins
-    again; where that offers nothing new either it ends. Deterministic.
+    again, so that of rewrites in each other's way the others are taken. `passes` are made, since an
+    e-graph grows faster than integer programs can be solved. Deterministic.
 
     It keeps no best state, so it is of use only within an agent that keeps an e-graph.
 
@@ -20,20 +21,20 @@ class Saturation:
         size_limit: a graph with so many times the operators it began with is rewritten no more.
     """
 
-    def __init__(self, *, depth: int = 8, size_limit: float = 2.0) -> None:
-        if depth < 1:
-            raise ValueError(f"depth is {depth}: give at least 1")
+    def __init__(self, *, depth: int = 8, passes: int = 2, size_limit: float = 2.0) -> None:
+        if min(depth, passes) < 1:
+            raise ValueError(f"depth is {depth}, passes {passes}: give at least 1")
         if size_limit <= 1:
             raise ValueError(f"size_limit is {size_limit}: give a factor > 1")
         self._depth = depth
+        self._passes = passes
         self._size_limit = size_limit
 
     def search(self, attempt: Attempt) -> None:
-        """Searches until nothing new is offered or the attempt is over."""
+        """Searches until all passes are made or the attempt is over."""
         taken = set[int]()
-        num_taken = -1
-        while len(taken) > num_taken:
-            num_taken, state = len(taken), attempt.initial
+        for _ in range(self._passes):
+            state = attempt.initial
             for _ in range(self._depth):
                 after = self._take_all(attempt, state, taken)
                 attempt.current_cost_ms = state.cost.ms
