@@ -65,10 +65,10 @@ def extract(space: Space, known: Collection[int], *, time_limit_s: float) -> Ext
         bound_ms = max(bound_ms, program_bound_ms)
         if solution is None:
             break
-        # What a loop leaves uncomputed, the best so far computes.
-        found = program.chosen([*solution, *best])
-        best = min(best, found, key=lambda nodes: _cost_ms(space, nodes))
         loops = [*program.loops(solution)]
+        # What loops leave uncomputed, the best so far computes.
+        found = program.chosen([*solution, *best] if loops else solution)
+        best = min(best, found, key=lambda nodes: _cost_ms(space, nodes))
         if not loops:
             break
         program.cut(loops)
