@@ -65,12 +65,6 @@ def test_values_that_depend_on_each_other_are_no_solution() -> None:
     assert found.bound_ms == pytest.approx(6)
 
 
-def test_what_is_known_does_not_mix_with_what_is_found() -> None:
-    problem = space(node(5, [0], 1), node(1, [0], 2), node(1, [2], 1), roots=[1])
-    found = extract(problem, [0, 1], time_limit_s=60)
-    assert (found.cost_ms, found.nodes) == (pytest.approx(2), {2, 3})
-
-
 def test_a_longer_loop_with_a_node_of_two_values() -> None:
     # a Split of 1 gives 2 and 3; a Concat of 2 and 3 gives 1 back
     problem = space(
