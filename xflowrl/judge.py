@@ -170,6 +170,7 @@ class Judge:
                 return prove_steps(
                     *(problem, entry.steps, entry.file),
                     model=entry.model,
+                    reference=original,
                     views=self._runtime.views,
                     draws=self._draws,
                     seed=seed,

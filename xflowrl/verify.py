@@ -61,8 +61,13 @@ def verify_file(
     seed: int = 0,
     inputs: Mapping[str, Array] | None = None,
     views: bool = False,
+    reference: Path | None = None,
+    only: tuple[int, int] | None = None,
 ) -> Verdict:
-    """As `verify`; `file` is the result as it was written, with or without `views`."""
+    """As `verify`; `file` is the result as it was written, with or without `views`.
+
+    `reference` is the original's file, if it was written; `only` is as for `prove`.
+    """
     graph, source = original.graph, original.source if original.has_own_weights else None
     shapes = [original.input_shapes(number) for number in range(original.num_sizes)]
     # Weights of other names (a folded model read from a file) cannot be drawn alike.
@@ -84,10 +89,9 @@ def verify_file(
             save_onnx(replace(result, weights=weights), theirs, views=views)
             return ours, theirs
 
-        first = Path(folder) / "file.onnx"
-        if source is not None:
-            first = source.path
-        else:
+        first = source.path if source is not None else reference
+        if first is None:
+            first = Path(folder) / "file.onnx"
             save_onnx(original, first)
         verdict = prove(
             *(first, file),
@@ -96,8 +100,9 @@ def verify_file(
             seed=seed,
             inputs=inputs,
             redrawn=redrawn if is_shared and is_small else None,
+            only=only,
         )
-    if verdict.equal and inputs is None:
+    if verdict.equal and inputs is None and only is None:
         # With inner tensors shown a runtime may do otherwise than with the file as it is.
         try:
             draw_feeds(file, shapes[0], seed)

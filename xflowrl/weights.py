@@ -76,9 +76,11 @@ class DrawnWeights:
         self._graph = graph
         self._seed = seed
         self._kept: dict[str, Array] = {}
+        self._kept_bytes = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_graph": self._graph, "_seed": self._seed, "_kept": {}}
+        kept = {"_kept": {}, "_kept_bytes": 0}
+        return {"_graph": self._graph, "_seed": self._seed, **kept}
 
     # Made when the first value is asked for: search and training never do.
 
@@ -101,8 +103,9 @@ class DrawnWeights:
         if (kept := self._kept.get(name)) is not None:
             return kept
         value = _draw(self._types[name], self._recipes[name], _generator(self._seed, name))
-        if sum(array.nbytes for array in self._kept.values()) + value.nbytes <= _MAX_KEPT_BYTES:
+        if self._kept_bytes + value.nbytes <= _MAX_KEPT_BYTES:
             self._kept[name] = value
+            self._kept_bytes += value.nbytes
         return value
 
     def parameters(self) -> set[str]:

@@ -18,8 +18,8 @@ from xflowrl.measurement.runtimes import open_runtime
 from xflowrl.onnx_io import (
     Model,
     StoredWeights,
+    computing,
     export_onnx,
-    exporting,
     load_onnx,
     save_onnx,
     saving,
@@ -282,7 +282,8 @@ def test_computed_weights_that_wait_in_files(
         alive.extend(weakref.ref(array) for array in results or [])
         return results
 
-    monkeypatch.setattr(exporting, "evaluate", watched)
+    monkeypatch.setattr(computing, "evaluate", watched)
+    monkeypatch.setattr(computing, "_BATCH_BYTES", 1)
     monkeypatch.setattr(saving, "_MAX_IN_MEMORY", 1)
     save_onnx(model, tmp_path / "files.onnx")
     assert (tmp_path / "files.onnx").read_bytes() == (tmp_path / "memory.onnx").read_bytes()

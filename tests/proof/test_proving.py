@@ -107,25 +107,37 @@ def test_a_difference_that_only_redrawn_weights_have(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "wrong", "status"),
-    [(1.0, 1.0, "equal"), (1e6, 1.0, "equal"), (1.0, 1.1, "different")],
+    ("scores", "scale", "wrong", "own", "redrawn"),
+    [
+        ("s", 1.0, 1.0, "equal", "3 redrawn"),
+        ("s", 1.0, 1.1, "different", "different"),
+        ("s", 1e6, 1.0, "equal", "3 redrawn"),  # what is before the Softmax is, and what is behind
+        ("s", 1e6, 1.1, "different", "different"),
+        ("r", 1e6, 1.0, "different", "equal"),  # drawn weights tell nothing then
+    ],
 )
-def test_redrawn_weights_whose_last_places_decide_tell_nothing(
-    write: Write, scale: float, wrong: float, status: str
+def test_where_the_last_places_decide_pieces_are_compared(
+    write: Write, scores: str, scale: float, wrong: float, own: str, redrawn: str
 ) -> None:
     """Scores so large that a rounding is larger than what a Softmax tells apart."""
     almost_equal = W[:, :1] * (1 + 2.0**-20 * np.arange(8, dtype=np.float32))
-    text = "g (float[N,8] x) => (float[N,8] y) {{ {} y = Softmax(s) }}"
-    one = write(text.format("m = MatMul(x, w) s = Mul(m, c)"), w=almost_equal, c=np.float32(scale))
-    other = write(text.format("s = MatMul(x, w)"), w=almost_equal * np.float32(scale * wrong))
+    text = "g (float[N,8] x) => (float[N,8] y) {{ {} y = Softmax({}) }}"
+    one, other = (
+        write(text.format(nodes, name), w=almost_equal * np.float32(factor), c=np.float32(scale))
+        for nodes, name, factor in (
+            ("m = MatMul(x, w) s = Mul(m, c)", "s", 1.0),
+            (f"{scores} = MatMul(x, w)", scores, scale * wrong),
+        )
+    )
     verdict = compared(
         write(LABEL, w=W, b=B), write(LABEL, w=W, b=B), redrawn=lambda _: (one, other)
     )
-    assert verdict.status == status
-    assert ("3 redrawn" in verdict.detail) == (scale == 1.0 and status == "equal")
-    # With the file's own weights a difference is one.
-    own = "equal" if scale == wrong == 1.0 else "different"
-    assert compared(one, other).status == own
+    assert redrawn in (verdict.status, "3 redrawn" * ("3 redrawn" in verdict.detail))
+    assert ("3 redrawn" in verdict.detail) == (redrawn == "3 redrawn")
+    assert (" pieces, " in verdict.detail) == (scale > 1.0 and redrawn == "3 redrawn")
+    verdict = compared(one, other)
+    assert verdict.status == own
+    assert (" in 2 pieces, " in verdict.detail) == (scale > 1.0 and own == "equal")
 
 
 def test_swapped_branches(write: Write) -> None:

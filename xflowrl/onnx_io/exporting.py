@@ -6,8 +6,7 @@ whatever no rewrite touched come out as they went in.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx
@@ -15,7 +14,8 @@ import onnx
 from xflowrl._engine import Node
 from xflowrl.onnx_io.behind_splits import with_activations_behind_splits
 from xflowrl.onnx_io.calls import with_calls
-from xflowrl.onnx_io.folding import can_fold, evaluate
+from xflowrl.onnx_io.computing import computed
+from xflowrl.onnx_io.folding import can_fold
 from xflowrl.onnx_io.inlining import bodies, reads, restore_captured, separate_bodies
 from xflowrl.onnx_io.model import Array, Model
 from xflowrl.onnx_io.operands import FusedKernels, OperandWriter
@@ -90,7 +90,7 @@ class Exporter:
             self._sizes = SizeWriter(self._source, self._writer, self._names)
         self._new_names, self._copies = self._plan_names()
         self._written = self._nodes
-        self._to_fold: list[str] = []
+        self._to_fold: set[str] = set()
         if fold:
             self._plan_folding()
 
@@ -263,7 +263,7 @@ class Exporter:
                   for o in n.outputs}  # fmt: skip
         read = [name for node in self._written for name in node.inputs]
         read += [tensor for _, tensor in self._outputs]
-        self._to_fold = [name for name in dict.fromkeys(read) if name in folded]
+        self._to_fold = folded.intersection(read)
 
     def _reads_made(self, node: Node) -> bool:
         """Whether a constant's node reads what a rewrite made."""
@@ -278,38 +278,17 @@ class Exporter:
         return self._weight(name)
 
     def _fold(self) -> Iterator[tuple[str, Array]]:
-        """Names and values of the constants that are computed; of half types in single precision.
-
-        One after the other in the order of the graph; what nobody needs any more is let go.
-        """
-        needed, nodes = Counter(self._to_fold), []
+        """Names and values of the computed constants; of half types in single precision."""
         written = {node.outputs[0] for node in self._written}
-        for node in reversed(self._nodes):
-            if node.outputs[0] not in written and any(needed[name] for name in node.outputs):
-                needed.update(node.inputs)
-                nodes.append(node)
-        values: dict[str, Array] = {}
-        for node in reversed(nodes):
-            for proto in self._writer.write(node):
-                operands = [self._operand(name, values) for name in proto.input]
-                results = evaluate(proto, operands, self._opset)
-                if results is None:
-                    raise ValueError(
-                        f'node "{node.outputs[0]}" ({node.op_type}) of constants '
-                        "could not be computed"
-                    )
-                values.update(zip(proto.output, results, strict=True))
-            wanted = [name for name in node.outputs if name in self._to_fold]
-            for name in wanted:
-                yield name, values[name]
-            needed.subtract([*wanted, *node.inputs])
-            for name in [*wanted, *node.inputs]:
-                if not needed[name]:
-                    values.pop(name, None)
+        return computed(
+            [node for node in self._nodes if node.outputs[0] not in written],
+            self._to_fold,
+            write=self._writer.write,
+            operand=self._operand,
+            opset=self._opset,
+        )
 
-    def _operand(self, name: str, values: Mapping[str, Array]) -> Array | None:
-        if not name or name in values:
-            return values.get(name)
+    def _operand(self, name: str) -> Array:
         constant = self._writer.constants.get(name)
         return self._leaf(name) if constant is None else constant
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,9 +78,26 @@ def evaluate(
     feeds = {name: array for name, array in given.items() if name and array is not None}
     wide = {name: _widened(array) for name, array in feeds.items()}
     has_half = any(wide[name] is not feeds[name] for name in feeds)
-    if has_half and (results := _run(node, wide, opset)) is not None:
+    if has_half and (results := _run([node], wide, opset)) is not None:
         return results
-    return _run(node, feeds, opset)
+    return _run([node], feeds, opset)
+
+
+def evaluate_all(
+    nodes: Sequence[onnx.NodeProto], given: Mapping[str, Array], opset: int
+) -> dict[str, Array] | None:
+    """Values of all outputs of nodes in topological order, or None if ONNX Runtime cannot.
+
+    One session for all of them: for small constants it takes longer than to compute them.
+
+    Args:
+        given: what they read and none of them makes; of no half type.
+    """
+    results = _run(nodes, given, opset)
+    if results is None:
+        return None
+    names = [name for node in nodes for name in node.output if name]
+    return dict(zip(names, results, strict=True))
 
 
 def _widened(array: Array) -> Array:
@@ -90,15 +107,22 @@ def _widened(array: Array) -> Array:
     return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16") else array
 
 
-def _run(node: onnx.NodeProto, feeds: dict[str, Array], opset: int) -> list[Array] | None:
+def _run(
+    nodes: Sequence[onnx.NodeProto], feeds: Mapping[str, Array], opset: int
+) -> list[Array] | None:
     import onnxruntime
 
     try:
         graph = onnx.helper.make_graph(
-            [node],
+            nodes,
             "constants",
             [onnx.helper.make_value_info(n, type_proto(array_type(a))) for n, a in feeds.items()],
-            [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name],
+            [
+                onnx.helper.make_empty_tensor_value_info(n)
+                for node in nodes
+                for n in node.output
+                if n
+            ],
         )
         opsets = [onnx.helper.make_opsetid("", opset)]
         model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
@@ -110,7 +134,7 @@ def _run(node: onnx.NodeProto, feeds: dict[str, Array], opset: int) -> list[Arra
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        return [np.asarray(result) for result in session.run(None, feeds)]
+        return [np.asarray(result) for result in session.run(None, dict(feeds))]
     except Exception:  # a dozen exception types of its own; then the node stays as it is
         return None
 

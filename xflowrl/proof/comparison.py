@@ -10,7 +10,7 @@ Infinities and NaN must stand in the same places. Integers, booleans and strings
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,14 @@ class Difference:
         relative: the same in units of the tensor's standard deviation.
         tensor: the first that differs beyond the tolerance; "" if none does.
         failure: one line about it; "" if none does.
+        beyond: the largest difference of every tensor that differs beyond the tolerance.
     """
 
     absolute: float = 0.0
     relative: float = 0.0
     tensor: str = ""
     failure: str = ""
+    beyond: dict[str, float] = field(default_factory=dict)
 
     def merge(self, other: Difference) -> None:
         """Takes in what another comparison found; the first failure stays."""
@@ -53,6 +55,7 @@ class Difference:
         self.relative = max(self.relative, other.relative)
         if not self.failure:
             self.tensor, self.failure = other.tensor, other.failure
+        self.beyond |= other.beyond
 
 
 def compare(
@@ -137,7 +140,7 @@ def _compare_arrays(
     if absolute <= max(limit, floor):
         return Difference(absolute, relative)
     what = f'"{name}" differs by {absolute:.3g}, {relative:.3g} of its standard deviation'
-    return Difference(absolute, relative, name, what)
+    return Difference(absolute, relative, name, what, {name: absolute})
 
 
 def _limit(finite: Array, tolerance: tuple[float, float]) -> tuple[float, float]:
@@ -157,4 +160,4 @@ def _kind(array: Array) -> str:
 
 
 def _failure(name: str, what: str) -> Difference:
-    return Difference(np.inf, np.inf, name, f'"{name}" {what}')
+    return Difference(np.inf, np.inf, name, f'"{name}" {what}', {name: np.inf})

@@ -57,7 +57,7 @@ class _Role:
 
 
 def draw_inputs(
-    model: onnx.ModelProto,
+    model: onnx.ModelProto | Uses,
     shapes: Mapping[str, Sequence[int]],
     *,
     seed: int,
@@ -67,7 +67,7 @@ def draw_inputs(
     """Values for all inputs of a model that have no default. Equal arguments give equal values.
 
     Args:
-        model: large initialisers may be without their data.
+        model: large initialisers may be without their data; or the `Uses` of one.
         shapes: of the inputs, by name.
         seed: of the draws.
         draw: floats are of size 1, 0.1, 10 and so on in turn; from the second draw on, defaults
@@ -77,8 +77,10 @@ def draw_inputs(
     Raises:
         ValueError: if an input's shape is missing or does not fit its rank.
     """
+    uses = model if isinstance(model, Uses) else Uses(model)
+    model = uses.model
     defaults = {tensor.name: tensor for tensor in model.graph.initializer}
-    walk = _Walk(model, shapes)
+    walk = _Walk(uses, shapes)
     drawn = {}
     for info in model.graph.input:
         generator = _generator(f"{seed}:{draw}:{info.name}")
@@ -139,23 +141,22 @@ def _draw(
     return np.asarray(generator.integers(least, limit, shape)).astype(dtype)
 
 
-class _Walk:
-    """Follows inputs to where they are used. A scope is the key of a function, "" outside."""
+class Uses:
+    """Where the tensors of a model are used. A scope is the key of a function, "" outside."""
 
-    def __init__(self, model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
-        self._functions = {f"{f.domain}:{f.name}": f for f in model.functions}
-        self._uses: dict[tuple[str, str], list[tuple[onnx.NodeProto, int]]] = {}
-        self._sizes: dict[tuple[str, str], Sequence[int]] = {}
-        self._constants: dict[tuple[str, str], Array] = {}
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.functions = {f"{f.domain}:{f.name}": f for f in model.functions}
+        self.uses: dict[tuple[str, str], list[tuple[onnx.NodeProto, int]]] = {}
+        self.sizes: dict[tuple[str, str], Sequence[int]] = {}
+        self.constants: dict[tuple[str, str], Array] = {}
         self._index_graph("", model.graph)
-        for key, function in self._functions.items():
+        for key, function in self.functions.items():
             self._index_nodes(key, function.node)
-        for name, shape in shapes.items():
-            self._sizes["", name] = tuple(shape)
 
     def _index_graph(self, scope: str, graph: onnx.GraphProto) -> None:
         for info in [*graph.value_info, *graph.input]:
-            self._sizes[scope, info.name] = [d.dim_value for d in info.type.tensor_type.shape.dim]
+            self.sizes[scope, info.name] = [d.dim_value for d in info.type.tensor_type.shape.dim]
         for tensor in graph.initializer:
             self._add_constant(scope, tensor.name, tensor)
         self._index_nodes(scope, graph.node)
@@ -163,7 +164,7 @@ class _Walk:
     def _index_nodes(self, scope: str, nodes: Sequence[onnx.NodeProto]) -> None:
         for node in nodes:
             for position, name in enumerate(node.input):
-                self._uses.setdefault((scope, name), []).append((node, position))
+                self.uses.setdefault((scope, name), []).append((node, position))
             for attribute in node.attribute:
                 if node.op_type == "Constant" and attribute.name == "value":
                     self._add_constant(scope, node.output[0], attribute.t)
@@ -171,10 +172,20 @@ class _Walk:
                     self._index_graph(scope, body)
 
     def _add_constant(self, scope: str, name: str, tensor: onnx.TensorProto) -> None:
-        self._sizes[scope, name] = list(tensor.dims)
+        self.sizes[scope, name] = list(tensor.dims)
         is_inline = tensor.data_location != onnx.TensorProto.EXTERNAL
         if is_inline and np.prod(tensor.dims, dtype=np.int64) == 1:
-            self._constants[scope, name] = onnx.numpy_helper.to_array(tensor).reshape(())
+            self.constants[scope, name] = onnx.numpy_helper.to_array(tensor).reshape(())
+
+
+class _Walk:
+    """Follows inputs to where they are used."""
+
+    def __init__(self, uses: Uses, shapes: Mapping[str, Sequence[int]]) -> None:
+        self._functions, self._uses = uses.functions, uses.uses
+        given = {("", name): tuple(shape) for name, shape in shapes.items()}
+        self._sizes = {**uses.sizes, **given}
+        self._constants = dict(uses.constants)
 
     def role(self, name: str, *, is_float: bool) -> _Role:
         """What a graph input is for; the smallest limit where it is an index in several places."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,9 +19,10 @@ class Record:
     values: Mapping[str, Value]
     is_given: bool
 
-    def feeds_of(self, plan: Plan) -> dict[str, Array]:
-        """What the result is fed: the inputs, and the integers where it is cut."""
-        return {**self.feeds, **{name: self.values[name] for name in plan.cuts}}
+    def feeds_of(self, plan: Plan, *, in_pieces: bool = False) -> dict[str, Array]:
+        """What is fed: the inputs, the integers, and the floats where a file is cut in pieces."""
+        cuts = plan.cuts_of(in_pieces=in_pieces)
+        return {**self.feeds, **{name: self.values[name] for name in cuts}}
 
 
 _BOUNDED = frozenset({"Sigmoid", "HardSigmoid", "Tanh", "Erf", "Softmax", "Sin", "Cos"})
@@ -35,8 +36,10 @@ class Plan:
         original: whose nodes say how quantised tensors come about.
         compared: tensors by name, in the order of the result.
         cuts: quantised tensors that the result is fed, with the element type of each.
+        pieces: float tensors that it is fed as well, where it is looked at piece by piece.
         wide: tensors that are read as float32.
         tolerances: of floats, by name: that of the coarsest type that goes into a tensor.
+        fetched: what is read of the original.
         reason: why there are no records, if there are none.
     """
 
@@ -45,24 +48,43 @@ class Plan:
     cuts: dict[str, int]
     wide: list[str]
     tolerances: Mapping[str, tuple[float, float]]
+    pieces: Mapping[str, int] = field(default_factory=dict)
+    fetched: list[str] = field(default_factory=list)
     reason: str = ""
+
+    def cuts_of(self, *, in_pieces: bool) -> Mapping[str, int]:
+        """Where a file is cut, with the element types: at integers, and at floats as well."""
+        return {**self.cuts, **self.pieces} if in_pieces else self.cuts
+
+    def shown(self, program: Program) -> list[str]:
+        """What is compared and a program computes."""
+        return [name for name in self.compared if name in program.produced]
+
+    def fits(self, first: Program, second: Program) -> bool:
+        """Whether two other files have all that is compared."""
+        return all(name in first.produced for name in self.fetched) and all(
+            name in second.produced or name in second.outputs for name in self.compared
+        )
 
     def compare(self, record: Record, actual: Mapping[str, Value]) -> Difference:
         """Compares all tensors; the first failure is that of the first in the order."""
         total = Difference()
         for name in self.compared:
-            ours, theirs = record.values[name], actual[name]
-            before = self._before_rounding(name, record) if name in self.cuts else None
-            if before is None:
-                tolerance = self.tolerances[name]
-                difference = compare(name, ours, theirs, tolerance, self._floor(name))
-            else:
-                difference = compare_rounded(name, ours, theirs, *before)
-            if difference.failure:
-                kind = "output" if name in self.original.outputs else "tensor"
-                difference.failure = f"{kind} {difference.failure}"
-            total.merge(difference)
+            total.merge(self.compare_one(name, record, actual[name]))
         return total
+
+    def compare_one(self, name: str, record: Record, theirs: Value) -> Difference:
+        """Compares one tensor."""
+        before = self._before_rounding(name, record) if name in self.cuts else None
+        ours = record.values[name]
+        if before is None:
+            difference = compare(name, ours, theirs, self.tolerances[name], self._floor(name))
+        else:
+            difference = compare_rounded(name, ours, theirs, *before)
+        if difference.failure:
+            kind = "output" if name in self.original.outputs else "tensor"
+            difference.failure = f"{kind} {difference.failure}"
+        return difference
 
     def _floor(self, name: str) -> float:
         """What a function between -1 and 1 may be off: runtimes approximate it so, near 0 too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from xflowrl.onnx_io.ordering import sorted_nodes
 from xflowrl.onnx_io.protobuf_file import read_model
 from xflowrl.onnx_io.reading import tensor_array
 from xflowrl.proof.comparison import Array, Value
+from xflowrl.proof.inputs import Uses
 
 _SMALL = 1024  # elements of an initialiser that are kept at hand
 _NOISE = frozenset(
@@ -24,6 +26,8 @@ _NOISE = frozenset(
 )  # fmt: skip
 _QUANTISERS = ("QuantizeLinear", "DynamicQuantizeLinear")
 _WIDE = {"tensor(bfloat16)": "bfloat16"}  # NumPy has no such type: read as float32
+_NUDGED = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE})
+_MAX_NUDGED_BYTES = 2**30
 _AS_FLOAT = ":float32"
 _CUT = ":uncut"
 
@@ -67,6 +71,11 @@ class Program:
             or str(node.op_type).startswith("QLinear")  # bytes if it is not UTF-8
         ]
 
+    @cached_property
+    def uses(self) -> Uses:
+        """Where its tensors are used."""
+        return Uses(self.model)
+
     def interface(self, kind: str) -> dict[str, str]:
         """Names and element types ("" where none is declared) of "input" or "output", in order.
 
@@ -101,6 +110,7 @@ class Program:
         wide: Collection[str] = (),
         cuts: Mapping[str, int] | None = None,
         overridable: Collection[str] = (),
+        nudge: float = 0.0,
     ) -> Session:
         """A session of the file that shows inner tensors.
 
@@ -110,6 +120,7 @@ class Program:
             cuts: tensors whose consumers read an input of that name instead, with the
                 `TensorProto.DataType` of each; what was computed is shown under their name.
             overridable: initialisers that may be fed.
+            nudge: every number of a kernel is moved by about so many units in its last place.
 
         Raises:
             CannotRun: if ONNX Runtime refuses the model.
@@ -134,6 +145,8 @@ class Program:
         for name, element in cuts.items():
             graph.input.append(onnx.helper.make_tensor_value_info(name, element, None))
         self._make_overridable(model, overridable)
+        if nudge:
+            self._nudge_kernels(graph, nudge)
         _feed_as_float(graph)
         content = model.SerializeToString()
         del model, graph, given
@@ -149,6 +162,14 @@ class Program:
                     tensor.name, tensor.data_type, list(tensor.dims)
                 )
                 model.graph.input.append(info)
+
+    def _nudge_kernels(self, graph: onnx.GraphProto, units: float) -> None:
+        """Of two dimensions or more: those of one may be sizes, scales and the like."""
+        kernels = [t for t in graph.initializer if len(t.dims) > 1 and t.data_type in _NUDGED]
+        num_bytes = sum(8 * math.prod(tensor.dims) for tensor in kernels)
+        for tensor in kernels if num_bytes < _MAX_NUDGED_BYTES else []:
+            array = nudged(tensor_array(tensor, self.path.parent), units)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
     def _find_noisy(self) -> set[str]:
         falses = {
@@ -212,6 +233,19 @@ class Session:
                 raise refused from error
             raise CannotRun(str(refused)) from error
         return dict(zip(names, values, strict=True))
+
+
+def nudged(array: Array, units: float) -> Array:
+    """Single and double precision moved by about so many units in the last place, up or down.
+
+    At random, but equal arrays always alike; other types stay as they are.
+    """
+    if array.dtype.name not in ("float32", "float64"):
+        return array
+    bits = np.random.default_rng(array.size).bytes(-(-array.size // 8))
+    signs = np.unpackbits(np.frombuffer(bits, np.uint8), count=array.size).reshape(array.shape)
+    share = units * float(np.finfo(array.dtype).eps)
+    return np.asarray(array * np.array([1 - share, 1 + share], array.dtype)[signs])
 
 
 def is_wide(ort_type: str) -> bool:

@@ -4,14 +4,16 @@ Compared are the outputs and every inner tensor that both files have under one n
 never gives a name to another value, and so an ArgMax or a mask hides nothing. After a rounding to
 integers the result goes on with the original's integers: between quantised tensors the ordinary
 tolerance holds, and a quantised tensor may differ by one step where the value lies at a boundary.
-What depends on noise is not compared. Last, one number in a weight of the result is changed by 10%:
-if nothing notices that, the agreement is weak evidence.
+Where roundings add up beyond the tolerance the result is compared in pieces, and the whole with
+what roundings make of the original (see `rounding`). What depends on noise is not compared. Last,
+one number in a weight of the result is changed by 10%: if nothing notices that, the agreement is
+weak evidence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +23,10 @@ from xflowrl.proof.comparison import Array, Difference
 from xflowrl.proof.plan import Plan, Record
 from xflowrl.proof.program import CannotRun, Program, Session
 from xflowrl.proof.recording import Run, Shapes, record
+from xflowrl.proof.rounding import Doubt
 
 _MUTATION = 1.1
 _MAX_MUTANTS = 8
-_MAX_NUDGED = 8
-_NUDGE = 2.0**-20  # what sums of some thousand float32 numbers are off
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,15 @@ class Verdict:
         status: "equal": every comparison agreed; "different"; or "undecided": nothing could be
             compared.
         max_abs_error: largest difference of two elements, over all comparisons.
-        max_rel_error: the same in units of the tensor's standard deviation.
+        max_rel_error: the same in units of the tensor's standard deviation. Where roundings add
+            up, both are of single pieces.
         detail: one line: on what the proof rests, or which tensor differs, or why it is undecided.
         weak: why the evidence is weak, "" if it is not; part of `detail`.
         first_difference: the tensor that differs, the first in the order of the result; "" if
             none does.
+        pieces: all tensors, of either file, of the pieces that differ; empty if that is not known.
+        failed: number of the pair of files (0: its own weights; from 1 on, redrawn ones) and of
+            the run that differ; None if it is not known.
     """
 
     status: Literal["equal", "different", "undecided"]
@@ -49,6 +54,8 @@ class Verdict:
     detail: str
     weak: str = ""
     first_difference: str = ""
+    pieces: frozenset[str] = frozenset()
+    failed: tuple[int, int] | None = None
 
     @property
     def equal(self) -> bool:
@@ -61,11 +68,16 @@ class _Finding:
     """What comparing a pair of files found."""
 
     difference: Difference = field(default_factory=Difference)
+    pair: int = 0
+    run: int = 0
     where: str = ""
+    pieces: frozenset[str] = frozenset()
     sizes: set[str] = field(default_factory=set)
     compared: set[str] = field(default_factory=set)
     noisy: int = 0
     noticed: str = ""
+    plan: Plan | None = None
+    num_pieces: int = 0  # in which rounding made it necessary to compare
     reason: str = ""  # why nothing was compared
 
 
@@ -78,6 +90,7 @@ def prove(
     seed: int = 0,
     inputs: Mapping[str, Array] | None = None,
     redrawn: Callable[[int], tuple[Path, Path]] | None = None,
+    only: tuple[int, int] | None = None,
 ) -> Verdict:
     """Compares two files in ONNX Runtime on the CPU, its optimisations off.
 
@@ -91,6 +104,7 @@ def prove(
         seed: of the draws.
         inputs: data to run on, instead of drawn inputs.
         redrawn: gives, for a seed, the two files with other weights.
+        only: the pair and the run, as `Verdict.failed` has them, that alone are asked.
 
     Raises:
         ValueError: if `inputs` or `shapes` lack an input.
@@ -101,14 +115,22 @@ def prove(
         sizes = shapes or [{}]
         runs = [Run(sizes[0], draw) for draw in range(draws)]
         runs += [Run(size, draw) for draw, size in enumerate(sizes[1:])]
-    findings = [_compare_pair(original, result, runs, seed)]
-    for draw in range(draws if redrawn is not None else 0):
+    pairs = range(draws + 1 if redrawn is not None else 1)
+    if only is not None:
+        pairs = range(only[0], only[0] + 1)
+        runs = runs[only[1] :][:1] if only[0] == 0 else runs
+    findings: list[_Finding] = []
+    for pair in pairs:
+        if pair == 0:
+            findings.append(_compare_pair(original, result, runs, seed))
+        else:
+            assert redrawn is not None
+            files, run = redrawn(seed + pair - 1), Run(runs[0].shapes, pair - 1, inputs)
+            before = findings[0] if findings else _Finding()
+            findings.append(_compare_pair(*files, [run], seed + pair - 1, before))
+        findings[-1].pair = pair
         if findings[-1].difference.failure:
             break
-        assert redrawn is not None
-        files = redrawn(seed + draw)
-        run = Run(runs[0].shapes, draw, inputs)
-        findings.append(_compare_pair(*files, [run], seed + draw, must_be_steady=True))
     return _verdict(findings, is_on_data=inputs is not None)
 
 
@@ -117,11 +139,15 @@ def _verdict(findings: Sequence[_Finding], *, is_on_data: bool) -> Verdict:
     total = Difference()
     for finding in findings:
         total.merge(finding.difference)
-    failed = next((i for i, f in enumerate(findings) if f.difference.failure), None)
-    if failed is not None:
-        which = f"redrawn weights {failed}" if failed else "its own weights"
-        detail = f"with {which}, {findings[failed].where}: {total.failure}"
-        return Verdict("different", total.absolute, total.relative, detail, "", total.tensor)
+    if total.failure:
+        failed = findings[-1]
+        which = f"redrawn weights {failed.pair}" if failed.pair else "its own weights"
+        detail = f"with {which}, {failed.where}: {total.failure}"
+        return Verdict(
+            *("different", total.absolute, total.relative, detail, "", total.tensor),
+            pieces=failed.pieces,
+            failed=(failed.pair, failed.run),
+        )
     compared = set[str]().union(*(finding.compared for finding in findings))
     if not compared:
         reason = own.reason or "noise goes into every tensor that could be compared"
@@ -132,6 +158,8 @@ def _verdict(findings: Sequence[_Finding], *, is_on_data: bool) -> Verdict:
     num_redrawn = sum(bool(other.compared) for other in others)
     weights += [f"{num_redrawn} redrawn ones"] * bool(num_redrawn)
     parts += [f"with {' and '.join(weights)}", f"{_count(len(compared), 'tensor')} compared"]
+    if num_pieces := max(finding.num_pieces for finding in findings):
+        parts.append(f"in {num_pieces} pieces, because roundings add up from one to the next")
     noticed = next((f.noticed for f in findings if f.noticed), "")
     weak = "" if noticed else "weak evidence: no changed weight made a compared tensor differ"
     parts.append(f"{noticed} changed by 10% is noticed" if noticed else weak)
@@ -149,71 +177,60 @@ def _count(number: int, what: str) -> str:
 
 
 def _compare_pair(
-    original: Path,
-    result: Path,
-    runs: Sequence[Run],
-    seed: int,
-    *,
-    must_be_steady: bool = False,
+    original: Path, result: Path, runs: Sequence[Run], seed: int, before: _Finding | None = None
 ) -> _Finding:
-    """Compares two files; runs at which the original is not steady tell nothing, if it must be."""
+    """Compares two files.
+
+    Args:
+        before: what was found of the same two with their own weights. Runs at which an original
+            with drawn ones is not steady tell nothing. Where that pair had to be compared in
+            pieces, this one is at once: what rounding makes of the whole has been looked at.
+    """
     first, second = Program(original), Program(result)
     difference = _compare_interfaces(first, second)
     if difference.failure:
-        return _Finding(difference, "before any run")
+        return _Finding(difference, where="before any run")
     finding = _Finding(noisy=len(first.noisy))
     try:
-        plan, recorded = record(first, second, runs, seed)
+        plan, recorded = record(first, second, runs, seed, like=before.plan if before else None)
     except CannotRun as error:
         finding.reason = f"ONNX Runtime cannot run the original: {error}"
         return finding
+    finding.plan = plan
     if not recorded:
         finding.reason = plan.reason
         return finding
+    doubt = Doubt(first, second, plan)
+    is_in_pieces = before is not None and before.num_pieces > 0
     try:
-        session, weights = _open_result(second, plan)
-        for i, run in enumerate(recorded, start=1):
-            finding.where = "your data" if run.is_given else f"draw {i}"
-            actual = session.run(run.feeds_of(plan), plan.compared)
-            finding.difference.merge(plan.compare(run, actual))
+        session, weights = _open_result(second, plan, in_pieces=is_in_pieces)
+        for finding.run, run in enumerate(recorded):
+            finding.where = "your data" if run.is_given else f"draw {finding.run + 1}"
+            feeds = run.feeds_of(plan, in_pieces=is_in_pieces)
+            difference = found = plan.compare(run, session.run(feeds, plan.compared))
+            if found.failure and not is_in_pieces:
+                difference = doubt.difference(run, found)
+            finding.difference.merge(difference)
             finding.compared.update(plan.compared)
             finding.sizes.add(str([run.feeds[n].shape for n in first.inputs]))
-            if finding.difference.failure:
+            if difference.failure:
+                if is_in_pieces or difference is not found:
+                    finding.pieces = doubt.pieces_of(difference)
                 break
     except CannotRun as error:
         finding.difference.merge(
             Difference(np.inf, np.inf, "", f"ONNX Runtime cannot run the result: {error}")
         )
         return finding
+    finding.num_pieces = doubt.num_pieces
     if finding.difference.failure:
         del session
-        if must_be_steady and not _is_steady(first, plan, run, finding.difference.tensor):
+        if before is not None and not doubt.is_steady(run, finding.difference.tensor):
             return _Finding(reason="roundings alone change what the original computes")
-    elif finding.compared:
-        finding.noticed = _noticed_change(second, session, plan, recorded[0], weights)
+    elif finding.compared and not (before is not None and before.noticed):
+        feeds = recorded[0].feeds_of(plan, in_pieces=is_in_pieces)
+        finding.noticed = _noticed_change(second, session, plan, recorded[0], feeds, weights)
     return finding
-
-
-def _is_steady(program: Program, plan: Plan, record: Record, name: str) -> bool:
-    """Whether a tensor of the original stays, when what it is computed from moves by a rounding.
-
-    Weights drawn at random may give an attention scores of which the next to largest are far below:
-    then the last places decide, and no other order of summation gives the same.
-    """
-    shown = [name for name in plan.compared if name in program.produced]
-    weights, random = program.weights(_MAX_NUDGED), np.random.default_rng(0)
-    moved = {**record.feeds, **{weight: program.weight(weight) for weight in weights}}
-    nudged = {
-        name: np.asarray(array * (1 + _NUDGE * random.choice([-1, 1], array.shape)), array.dtype)
-        for name, array in moved.items()
-        if array.dtype.kind == "f"
-    }
-    try:
-        session = program.open(shown, wide=plan.wide, cuts=plan.cuts, overridable=weights)
-        actual = session.run({**record.feeds_of(plan), **nudged}, [name])
-    except CannotRun:  # an operator that wants its weight to be constant
-        return True
-    return not replace(plan, compared=[name]).compare(record, actual).failure
 
 
 def _compare_interfaces(first: Program, second: Program) -> Difference:
@@ -228,21 +245,25 @@ def _compare_interfaces(first: Program, second: Program) -> Difference:
     return Difference()
 
 
-def _open_result(program: Program, plan: Plan) -> tuple[Session, list[str]]:
+def _open_result(program: Program, plan: Plan, *, in_pieces: bool) -> tuple[Session, list[str]]:
     """A session of the result, and the weights that it can be fed."""
-    shown = [name for name in plan.compared if name in program.produced]
+    shown, cuts = plan.shown(program), plan.cuts_of(in_pieces=in_pieces)
     weights = program.weights(_MAX_MUTANTS)
     try:
-        return program.open(shown, wide=plan.wide, cuts=plan.cuts, overridable=weights), weights
+        return program.open(shown, wide=plan.wide, cuts=cuts, overridable=weights), weights
     except CannotRun:  # an operator that wants its weight to be constant
-        return program.open(shown, wide=plan.wide, cuts=plan.cuts), []
+        return program.open(shown, wide=plan.wide, cuts=cuts), []
 
 
 def _noticed_change(
-    program: Program, session: Session, plan: Plan, record: Record, weights: Sequence[str]
+    program: Program,
+    session: Session,
+    plan: Plan,
+    record: Record,
+    feeds: Mapping[str, Array],
+    weights: Sequence[str],
 ) -> str:
     """What, changed by 10%, made a compared tensor differ; "" if nothing did."""
-    feeds = record.feeds_of(plan)
     kind, names = ("weight", weights) if weights else ("input", program.inputs)
     for name in names:
         for mutant in _mutants(program.weight(name) if weights else feeds[name]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ _NUMPY_OF = {
     "tensor(string)": "object", "tensor(bfloat16)": "bfloat16",
 }  # fmt: skip
 _FLOATS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}  # of TensorProto
+_CUT_IN_PIECES = {"tensor(float)": 1, "tensor(float16)": 10, "tensor(double)": 11}
 _INTEGERS = {"int8", "uint8", "int16", "uint16"}
 
 
@@ -40,9 +41,34 @@ class Run:
 
 
 def record(
-    first: Program, second: Program, runs: Sequence[Run], seed: int
+    first: Program,
+    second: Program,
+    runs: Sequence[Run],
+    seed: int,
+    *,
+    like: Plan | None = None,
 ) -> tuple[Plan, list[Record]]:
-    """Runs the original and keeps what is to be compared."""
+    """Runs the original and keeps what is to be compared.
+
+    Args:
+        like: what was compared of the same two with other weights, to be compared again.
+    """
+    if like is not None and like.fits(first, second):
+        plan = replace(like, original=first)
+        session = first.open(plan.fetched, wide=plan.wide)
+    else:
+        plan, session = _chosen(first, second, runs)
+    records: list[Record] = []
+    for run in runs if plan.compared else []:
+        try:
+            records.append(_run_original(first, session, run, plan.fetched, seed))
+        except CannotRun as error:
+            plan.reason = plan.reason or str(error)
+    return plan, records
+
+
+def _chosen(first: Program, second: Program, runs: Sequence[Run]) -> tuple[Plan, Session]:
+    """What is to be compared, and a session of the original that shows it."""
     outputs = [name for name in first.outputs if name not in first.noisy]
     inner = [n for n in second.produced if n in first.produced and n not in first.noisy]
     rank = {name: i for i, name in enumerate(second.produced)}
@@ -64,21 +90,22 @@ def record(
     }
     readable = [n for n in inner if types[n] in _NUMPY_OF or types[n].startswith("seq(tensor")]
     needed = [*outputs, *plan.cuts, *(n for n in extra if types[n] in _NUMPY_OF)]
-    chosen = _within_limit([n for n in readable if n not in needed], session, runs, first)
-    fetched = list(dict.fromkeys([*needed, *chosen]))
-    if plan.wide or len(chosen) < len(readable) - len(set(readable) & set(needed)):
+    known = set(needed)
+    chosen = _within_limit([n for n in readable if n not in known], session, runs, first)
+    plan.fetched = list(dict.fromkeys([*needed, *chosen]))
+    if plan.wide or len(chosen) < len(readable) - len(set(readable) & known):
         del session
-        plan.wide = [name for name in plan.wide if name in fetched]
-        session = first.open(fetched, wide=plan.wide)
+        plan.wide = [name for name in plan.wide if name in {*plan.fetched}]
+        session = first.open(plan.fetched, wide=plan.wide)
     compared = {*outputs, *plan.cuts, *chosen}
     plan.compared = sorted(compared, key=lambda name: (rank.get(name, -1), name))
-    records: list[Record] = []
-    for run in runs if compared else []:
-        try:
-            records.append(_run_original(first, session, run, fetched, seed))
-        except CannotRun as error:
-            plan.reason = plan.reason or str(error)
-    return plan, records
+    whole = {*outputs, *plan.cuts, *plan.wide}
+    plan.pieces = {
+        name: _CUT_IN_PIECES[types[name]]
+        for name in plan.compared
+        if name not in whole and types[name] in _CUT_IN_PIECES
+    }
+    return plan, session
 
 
 def runs(file: Path) -> bool:
@@ -164,7 +191,7 @@ def _attempts(program: Program, run: Run, seed: int) -> Iterator[Mapping[str, Ar
         if not info.type.HasField("tensor_type"):
             raise CannotRun(f'input "{info.name}" is no tensor, and others cannot be drawn')
     for attempt in range(ATTEMPTS):
-        yield draw_inputs(program.model, run.shapes, seed=seed, draw=run.draw, attempt=attempt)
+        yield draw_inputs(program.uses, run.shapes, seed=seed, draw=run.draw, attempt=attempt)
 
 
 def _finite_share(value: Value) -> float:

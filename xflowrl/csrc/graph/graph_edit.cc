@@ -115,28 +115,34 @@ void GraphEdit::add_graph_output(TensorRef tensor, std::string name) {
   graph_.outputs_.push_back({tensor, std::move(name)});
 }
 
+void GraphEdit::set_uses(NodeId id, std::vector<Use> uses) {
+  graph_.slots_.mut(Graph::index(id)).uses =
+      std::make_shared<const std::vector<Use>>(std::move(uses));
+  touched_.push_back(id);
+}
+
 void GraphEdit::add_use(TensorRef tensor, Use use) {
-  auto& slot = graph_.slots_.mut(Graph::index(tensor.node));
-  auto uses = std::make_shared<std::vector<Use>>(*slot.uses);
-  uses->push_back(use);
-  slot.uses = std::move(uses);
-  touched_.push_back(tensor.node);
+  std::vector<Use> uses(graph_.uses(tensor.node).begin(), graph_.uses(tensor.node).end());
+  uses.push_back(use);
+  set_uses(tensor.node, std::move(uses));
 }
 
 void GraphEdit::drop_use(TensorRef tensor, const Use& use) {
-  auto& slot = graph_.slots_.mut(Graph::index(tensor.node));
-  auto uses = std::make_shared<std::vector<Use>>(*slot.uses);
-  std::erase(*uses, use);
-  slot.uses = std::move(uses);
-  touched_.push_back(tensor.node);
+  std::vector<Use> uses(graph_.uses(tensor.node).begin(), graph_.uses(tensor.node).end());
+  std::erase(uses, use);
+  set_uses(tensor.node, std::move(uses));
 }
 
 void GraphEdit::redirect(TensorRef from, TensorRef to) {
-  const std::vector<Use> uses(graph_.uses(from.node).begin(), graph_.uses(from.node).end());
-  for (const Use& use : uses) {
-    if (use.output != from.output) continue;
-    drop_use(from, use);
-    add_use(to, {use.node, use.operand, to.output});
+  std::vector<Use> kept, moved;
+  for (const Use& use : graph_.uses(from.node))
+    (use.output == from.output ? moved : kept).push_back(use);
+  if (moved.empty()) return;
+  set_uses(from.node, std::move(kept));
+  std::vector<Use> uses(graph_.uses(to.node).begin(), graph_.uses(to.node).end());
+  for (const Use& use : moved) uses.push_back({use.node, use.operand, to.output});
+  set_uses(to.node, std::move(uses));
+  for (const Use& use : moved) {
     if (use.node == kNoNode) {
       graph_.outputs_[static_cast<size_t>(use.operand)].tensor = to;
       continue;

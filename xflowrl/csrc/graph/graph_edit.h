@@ -47,6 +47,7 @@ class GraphEdit {
   void refresh(NodeId id);
   int64_t lowest_level(const Node& node) const;
   void lift_above(NodeId below, NodeId id);
+  void set_uses(NodeId id, std::vector<Use> uses);
   void add_use(TensorRef tensor, Use use);
   void drop_use(TensorRef tensor, const Use& use);
   void count(const Node& node, int sign);

@@ -1,71 +1,82 @@
 #include "graph/reachability.h"
 
-#include <bit>
+#include <algorithm>
+#include <functional>
 #include <utility>
 
 namespace xflowrl {
+namespace {
 
-Reachability::Reachability(const Graph& graph, bool with_constants)
-    : graph_(graph), row_(graph.num_slots(), -1) {
-  // Kahn's order; a row is its position.
-  const auto is_looked_at = [&](NodeId id) {
-    return with_constants || !graph.node(id).is_constant;
-  };
-  std::vector<int32_t> missing(graph.num_slots(), 0);
-  for (size_t i = 0; i < graph.num_slots(); ++i) {
-    const auto id = static_cast<NodeId>(i);
-    if (!graph.is_live(id) || !is_looked_at(id)) continue;
-    for (const TensorRef& t : graph.node(id).inputs)
-      missing[i] += t.node != kNoNode && is_looked_at(t.node);
-    if (missing[i] == 0) order_.push_back(id);
-  }
-  for (size_t i = 0; i < order_.size(); ++i) {
-    row_[static_cast<size_t>(order_[i])] = static_cast<int32_t>(i);
-    for (const Use& use : graph.uses(order_[i])) {
-      if (use.node != kNoNode && --missing[static_cast<size_t>(use.node)] == 0)
-        order_.push_back(use.node);
-    }
-  }
-  words_ = (order_.size() + 63) / 64;
-  below_.assign(order_.size() * words_, 0);
-  above_.assign(order_.size() * words_, 0);
-  for (size_t i = order_.size(); i-- > 0;) {
-    for (const Use& use : graph.uses(order_[i])) {
-      if (use.node == kNoNode) continue;
-      set(below_, i, row(use.node));
-      join(below_, i, row(use.node));
-    }
-  }
-  for (size_t i = 0; i < order_.size(); ++i) {
-    for (const TensorRef& t : graph.node(order_[i]).inputs) {
-      if (t.node == kNoNode || !is_looked_at(t.node)) continue;
-      set(above_, i, row(t.node));
-      join(above_, i, row(t.node));
-    }
-  }
-}
+size_t at(NodeId id) { return static_cast<size_t>(id); }
 
-const Reachability::Bits& Reachability::rows_of(OpIndex op) {
-  Bits& rows = rows_of_[op];
-  if (!rows.empty()) return rows;
-  rows.assign(words_, 0);
-  for (size_t i = 0; i < order_.size(); ++i) {
-    if (graph_.node(order_[i]).op == op) rows[i / 64] |= uint64_t{1} << (i % 64);
-  }
-  return rows;
-}
+// What reads a node, and what it reads. What is nearer is before what is farther, by rank.
+struct Below {
+  const Graph& graph;
+  std::span<const Use> next(NodeId id) const { return graph.uses(id); }
+  bool enters(NodeId id) const { return id != kNoNode; }
+  int64_t rank(NodeId id) const { return graph.level(id); }
+};
+struct Above {
+  const Graph& graph;
+  std::span<const TensorRef> next(NodeId id) const { return graph.node(id).inputs; }
+  bool enters(NodeId id) const { return id != kNoNode; }
+  int64_t rank(NodeId id) const { return -graph.level(id); }
+};
+struct AboveButLeaves : Above {
+  bool enters(NodeId id) const { return id != kNoNode && graph.level(id) > 0; }
+};
 
-std::vector<NodeId> Reachability::unrelated(NodeId node, OpIndex op) {
+template <class Direction>
+std::vector<NodeId> reached(const Direction& to, std::span<const NodeId> nodes) {
+  std::vector<char> seen(to.graph.num_slots(), 0);
   std::vector<NodeId> found;
-  const Bits& rows = rows_of(op);
-  const size_t i = row(node);
-  for (size_t w = 0; w < words_; ++w) {
-    uint64_t free = rows[w] & ~(below_[i * words_ + w] | above_[i * words_ + w]);
-    if (w == i / 64) free &= ~(uint64_t{1} << (i % 64));
-    for (; free; free &= free - 1)
-      found.push_back(order_[w * 64 + static_cast<size_t>(std::countr_zero(free))]);
+  const auto enter = [&](NodeId id) {
+    if (to.enters(id) && !std::exchange(seen[at(id)], 1)) found.push_back(id);
+  };
+  std::ranges::for_each(nodes, enter);
+  for (size_t i = 0; i < found.size(); ++i) {
+    for (const auto& next : to.next(found[i])) enter(next.node);
   }
   return found;
+}
+
+// Marks the i-th of some nodes and all that it reaches by bit i.
+template <class Direction>
+void mark(const Direction& to, std::span<const NodeId> nodes, std::vector<uint64_t>& marks) {
+  std::vector<uint64_t> found(to.graph.num_slots(), 0);
+  std::vector<std::pair<int64_t, NodeId>> open;  // a heap, the nearest first
+  const auto enter = [&](NodeId id, uint64_t bits) {
+    if (std::exchange(found[at(id)], found[at(id)] | bits) != 0) return;
+    open.emplace_back(to.rank(id), id);
+    std::push_heap(open.begin(), open.end(), std::greater<>());
+  };
+  for (size_t i = 0; i < nodes.size(); ++i) enter(nodes[i], uint64_t{1} << i);
+  while (!open.empty()) {
+    std::pop_heap(open.begin(), open.end(), std::greater<>());
+    const NodeId id = open.back().second;
+    open.pop_back();
+    // All that leads here was nearer, so no more bits will come.
+    marks[at(id)] |= found[at(id)];
+    for (const auto& next : to.next(id)) {
+      if (to.enters(next.node)) enter(next.node, found[at(id)]);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<NodeId> all_below(const Graph& graph, std::span<const NodeId> nodes) {
+  return reached(Below{graph}, nodes);
+}
+
+std::vector<NodeId> all_above(const Graph& graph, std::span<const NodeId> nodes) {
+  return reached(Above{graph}, nodes);
+}
+
+void Relatives::look_from(std::span<const NodeId> nodes) {
+  related_.assign(graph_.num_slots(), 0);
+  mark(Below{graph_}, nodes, related_);
+  mark(AboveButLeaves{{graph_}}, nodes, related_);
 }
 
 bool PathSearch::leads(NodeId from, NodeId to) {
@@ -79,11 +90,31 @@ bool PathSearch::leads(NodeId from, NodeId to) {
     for (const Use& use : graph_.uses(id)) {
       if (use.node == to) return true;
       if (use.node == kNoNode || graph_.level(use.node) >= graph_.level(to)) continue;
-      int32_t& seen_in = seen_in_[static_cast<size_t>(use.node)];
-      if (std::exchange(seen_in, search_) != search_) open_.push_back(use.node);
+      if (std::exchange(seen_in_[at(use.node)], search_) != search_) open_.push_back(use.node);
     }
   }
   return false;
+}
+
+std::vector<NodeId> PathSearch::not_led_to(NodeId from, const std::vector<NodeId>& nodes) {
+  int64_t highest = graph_.level(from);
+  for (const NodeId id : nodes) highest = std::max(highest, graph_.level(id));
+  seen_in_.resize(graph_.num_slots(), 0);
+  ++search_;
+  open_ = {from};
+  while (!open_.empty()) {
+    const NodeId id = open_.back();
+    open_.pop_back();
+    for (const Use& use : graph_.uses(id)) {
+      if (use.node == kNoNode || graph_.level(use.node) > highest) continue;
+      if (std::exchange(seen_in_[at(use.node)], search_) != search_) open_.push_back(use.node);
+    }
+  }
+  std::vector<NodeId> others;
+  for (const NodeId id : nodes) {
+    if (seen_in_[at(id)] != search_) others.push_back(id);
+  }
+  return others;
 }
 
 }  // namespace xflowrl

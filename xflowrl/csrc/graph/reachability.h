@@ -1,46 +1,33 @@
-// Which node leads to which: a bitset of descendants and one of ancestors per node.
+// Which node leads to which.
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <span>
 #include <vector>
 
 #include "graph/graph.h"
 
 namespace xflowrl {
 
-// Built in O(edges * nodes / 64), 5 microseconds for 500 nodes.
-class Reachability {
- public:
-  // Nodes that depend on constants alone are left out unless asked for: a rewrite that does not
-  // touch them can close no cycle through them.
-  Reachability(const Graph& graph, bool with_constants);
+// Some nodes and all that they lead to.
+std::vector<NodeId> all_below(const Graph& graph, std::span<const NodeId> nodes);
+// Some nodes and all that lead to them.
+std::vector<NodeId> all_above(const Graph& graph, std::span<const NodeId> nodes);
 
-  // Is there a path of one edge or more? Both nodes are among those looked at.
-  bool reaches(NodeId from, NodeId to) const { return test(below_, row(from), row(to)); }
-  // Nodes of one operator that neither lead to `node` nor can be reached from it, `node` left out.
-  std::vector<NodeId> unrelated(NodeId node, OpIndex op);
+// Tells for every node which of a few it leads to or can be reached from, in time linear in the
+// graph. What reads nothing counts as related to itself alone.
+class Relatives {
+ public:
+  static constexpr size_t kMaxNodes = 64;
+  explicit Relatives(const Graph& graph) : graph_(graph) {}
+
+  void look_from(std::span<const NodeId> nodes);  // kMaxNodes at most
+  // Is it related to the i-th of those nodes, or that very node?
+  bool is_related(NodeId id, size_t i) const { return related_[static_cast<size_t>(id)] >> i & 1; }
 
  private:
-  using Bits = std::vector<uint64_t>;
-  const Bits& rows_of(OpIndex op);  // made when it is first asked for
-  size_t row(NodeId id) const { return static_cast<size_t>(row_[static_cast<size_t>(id)]); }
-  bool test(const Bits& bits, size_t from, size_t to) const {
-    return bits[from * words_ + to / 64] >> (to % 64) & 1;
-  }
-  void set(Bits& bits, size_t from, size_t to) const {
-    bits[from * words_ + to / 64] |= uint64_t{1} << (to % 64);
-  }
-  void join(Bits& bits, size_t into, size_t from) const {
-    for (size_t w = 0; w < words_; ++w) bits[into * words_ + w] |= bits[from * words_ + w];
-  }
-
   const Graph& graph_;
-  std::vector<int32_t> row_;   // per slot; -1: left out or free
-  std::vector<NodeId> order_;  // per row, producers first
-  Bits below_, above_;
-  std::map<OpIndex, Bits> rows_of_;
-  size_t words_ = 0;
+  std::vector<uint64_t> related_;  // per slot, bit i for the i-th node
 };
 
 // Looks for paths one by one, each among the nodes whose levels lie between its ends.
@@ -50,6 +37,8 @@ class PathSearch {
 
   // Is there a path of one edge or more?
   bool leads(NodeId from, NodeId to);
+  // Those of some nodes to which there is none.
+  std::vector<NodeId> not_led_to(NodeId from, const std::vector<NodeId>& nodes);
   // How many of the answers needed a search: levels alone do not give them.
   int num_searches() const { return search_; }
 

@@ -278,8 +278,7 @@ void Matcher::enter(size_t next) {
   const Climb& climb = rule_->entries[entry_];
   std::vector<NodeId> candidates;
   if (climb.path.empty()) {
-    const NodeId anchor = binding_.nodes[at(rule_->entries[0].entry)];
-    if (unrelated_) candidates = unrelated_(anchor, rule_->source.nodes[at(climb.entry)].op);
+    if (places_) candidates = places_(climb.entry);
   } else {
     candidates = climb_to(climb);
   }

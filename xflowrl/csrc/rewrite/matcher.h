@@ -20,9 +20,9 @@ class Matcher {
   Matcher(const Graph& graph, bool is_commutative, Reasons* reasons = nullptr)
       : graph_(graph), is_commutative_(is_commutative), reasons_(reasons) {}
 
-  // Lists the nodes of an operator that may stand beside the anchor of a disconnected source.
-  using Unrelated = std::function<std::vector<NodeId>(NodeId anchor, OpIndex op)>;
-  void set_unrelated(Unrelated unrelated) { unrelated_ = std::move(unrelated); }
+  // Lists the nodes at which a further part of a disconnected source may begin, by its entry.
+  using Places = std::function<std::vector<NodeId>(int entry)>;
+  void set_places(Places places) { places_ = std::move(places); }
 
   using Sink = std::function<void(const Binding&)>;
   // Calls `sink` for every binding whose anchor is `anchor`. Structure, attributes and guards hold;
@@ -61,7 +61,7 @@ class Matcher {
   const Graph& graph_;
   const bool is_commutative_;
   Reasons* reasons_;
-  Unrelated unrelated_;
+  Places places_;
   const Rule* rule_ = nullptr;
   const Sink* sink_ = nullptr;
   std::vector<Goal> goals_;

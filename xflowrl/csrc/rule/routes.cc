@@ -49,6 +49,28 @@ std::optional<Climb> find_climb(const Pattern& source, int node, const std::vect
   return std::nullopt;
 }
 
+// Enters a part of the source at `anchor`, and all of it that has other roots.
+void begin_part(Rule& rule, int anchor, std::vector<bool>& bound) {
+  const Pattern& source = rule.source;
+  rule.entries.push_back({anchor, {}, {}});
+  mark(source, anchor, bound);
+  for (bool progress = true; progress;) {
+    progress = false;
+    for (const TensorItem& item : source.tensors) {
+      const int node = item.operand.node;
+      if (bound[at(node)]) continue;
+      if (auto climb = find_climb(source, node, bound)) {
+        rule.entries.push_back(*climb);
+        mark(source, node, bound);
+        progress = true;
+      }
+    }
+  }
+  for (size_t n = 0; n < bound.size(); ++n) {
+    if (bound[n] && rule.anchors[n] < 0) rule.anchors[n] = anchor;
+  }
+}
+
 struct Edge {
   int to;
   Move::Kind kind;
@@ -93,7 +115,6 @@ std::vector<Move> route(const Pattern& source, const std::vector<std::vector<Edg
     }
   }
   std::vector<Move> moves;
-  if (previous[at(to)] < 0) return moves;  // of a disconnected source, which is not found this way
   for (int n = to; n != from; n = previous[at(n)])
     moves.push_back({kind[at(n)], source.nodes[at(n)].op});
   std::reverse(moves.begin(), moves.end());
@@ -139,34 +160,21 @@ std::vector<Crossing> find_crossings(const Pattern& source) {
 
 const char* plan_routes(Rule& rule) {
   const Pattern& source = rule.source;
-  const int anchor = source.tensors[0].operand.node;
-  if (source.nodes[at(anchor)].is_each) return "the first source may not be an `each`";
+  if (source.nodes[at(source.tensors[0].operand.node)].is_each)
+    return "the first source may not be an `each`";
   std::vector<bool> bound(source.nodes.size(), false);
-  rule.entries = {{anchor, {}, {}}};
-  mark(source, anchor, bound);
-  for (bool progress = true; progress;) {
-    progress = false;
-    for (const TensorItem& item : source.tensors) {
-      const int node = item.operand.node;
-      if (bound[at(node)]) continue;
-      if (auto climb = find_climb(source, node, bound)) {
-        rule.entries.push_back(*climb);
-        mark(source, node, bound);
-        progress = true;
-      }
-    }
-  }
+  rule.entries.clear();
+  rule.anchors.assign(source.nodes.size(), -1);
   for (const TensorItem& item : source.tensors) {
     const int node = item.operand.node;
     if (bound[at(node)]) continue;
-    rule.entries.push_back({node, {}, {}});
-    mark(source, node, bound);
-    rule.is_disconnected = true;
+    rule.is_disconnected = !rule.entries.empty();
+    begin_part(rule, node, bound);
   }
   const auto graph = edges(source);
   rule.routes.clear();
   for (int n = 0; n < static_cast<int>(source.nodes.size()); ++n)
-    rule.routes.push_back(route(source, graph, n, anchor));
+    rule.routes.push_back(route(source, graph, n, rule.anchors[at(n)]));
   // A match grown from one root is closed but for that root: no path can leave and come back.
   bool needs_convexity = rule.entries.size() > 1;
   for (const TensorItem& item : source.tensors) {

@@ -73,7 +73,7 @@ struct Guard {
 };
 
 // How to get from a bound tensor up to a pattern node that no bound node leads to. An empty path:
-// nothing that is bound leads there, so any node unrelated to the anchor may be the entry.
+// nothing that is bound leads there, so a part of the source begins, anywhere in the graph.
 struct Climb {
   int entry;              // pattern node to be bound
   OperandPattern from;    // a bound variable, or a node output
@@ -102,9 +102,10 @@ struct Rule {
   Pattern source, target;
   std::vector<Guard> guards;
   std::vector<Climb> entries;             // entries[0] is the anchor, without a path
-  std::vector<std::vector<Move>> routes;  // per source node: how to reach the anchor from it
+  std::vector<int> anchors;               // per source node: the entry of its part of the source
+  std::vector<std::vector<Move>> routes;  // per source node: how to reach that entry from it
   std::vector<Crossing> crossings;        // what must not lead to what, or a cycle would be closed
-  bool is_disconnected = false;           // has an entry that nothing bound leads to
+  bool is_disconnected = false;           // has parts that share nothing: several such entries
   bool matches_constants = false;         // also where constants alone are computed, as TASO does
 };
 

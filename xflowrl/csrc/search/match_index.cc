@@ -37,8 +37,8 @@ std::vector<MatchPtr> MatchIndex::at(const std::vector<NodeId>& nodes) const {
   return found;
 }
 
-void MatchIndex::add(const MatchPtr& match, Freedom freedom, bool is_placed) {
-  if (is_placed) match->binding.for_each_node([&](NodeId id) { matches_at(id).push_back(match); });
+void MatchIndex::add(const MatchPtr& match, Freedom freedom) {
+  match->binding.for_each_node([&](NodeId id) { matches_at(id).push_back(match); });
   if (!match->is_settled()) unsettled_.insert(match);
   if (freedom == Freedom::kBlocked) {
     blocked_.insert(match);
@@ -48,9 +48,8 @@ void MatchIndex::add(const MatchPtr& match, Freedom freedom, bool is_placed) {
   list(match);
 }
 
-void MatchIndex::remove(const MatchPtr& match, bool is_placed) {
-  if (is_placed)
-    match->binding.for_each_node([&](NodeId id) { std::erase(matches_at(id), match); });
+void MatchIndex::remove(const MatchPtr& match) {
+  match->binding.for_each_node([&](NodeId id) { std::erase(matches_at(id), match); });
   if (!match->is_settled()) unsettled_.erase(match);
   if (blocked_.erase(match)) return;
   entangled_.erase(match);

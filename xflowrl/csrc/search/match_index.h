@@ -62,9 +62,8 @@ class MatchIndex {
   std::vector<MatchPtr> at(const std::vector<NodeId>& nodes) const;
 
   enum class Freedom { kFree, kEntangled, kBlocked };
-  // With `is_placed`, `at` finds it.
-  void add(const MatchPtr& match, Freedom freedom, bool is_placed = true);
-  void remove(const MatchPtr& match, bool is_placed = true);
+  void add(const MatchPtr& match, Freedom freedom);
+  void remove(const MatchPtr& match);
   // Of an entangled one that may no longer be applied, and the other way round.
   void block(MatchPtr match);
   void unblock(MatchPtr match);

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 #include <stdexcept>
 #include <utility>
 
 #include "graph/graph_edit.h"
+#include "search/legality.h"
 #include "taso/taso_hash.h"
 
 namespace xflowrl {
@@ -58,21 +58,6 @@ std::vector<MatchPtr> in_order(std::vector<MatchPtr> found) {
   return found;
 }
 
-// Those of some matches that are not among others; both in order.
-std::vector<MatchPtr> missing_from(const std::vector<MatchPtr>& others,
-                                   const std::vector<MatchPtr>& some) {
-  std::vector<MatchPtr> missing;
-  auto other = others.begin();
-  for (const MatchPtr& match : some) {
-    // Most are the very same, and their keys need not be looked at.
-    while (other != others.end() && *other != match && ByKey()(*other, match)) ++other;
-    auto same = other;
-    while (same != others.end() && *same != match && !ByKey()(match, *same)) ++same;
-    if (same == others.end() || *same != match) missing.push_back(match);
-  }
-  return missing;
-}
-
 }  // namespace
 
 Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
@@ -80,17 +65,16 @@ Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTa
     : rules(std::move(rule_set)), costs(std::move(cost_table)), with_taso_hash(taso_hash) {
   by_operator.resize(operator_table().size());
   by_anchor.resize(operator_table().size());
+  by_part.resize(operator_table().size());
   for (size_t r = 0; r < rules->rules.size(); ++r) {
     const Rule& rule = *rules->rules[r];
     if (rule.opset > rules->opset) continue;
-    if (rule.is_disconnected) {
-      disconnected.push_back(static_cast<int>(r));
-      continue;
-    }
+    auto& entries = rule.is_disconnected ? by_part : by_operator;
     for (size_t n = 0; n < rule.source.nodes.size(); ++n)
-      by_operator[at(rule.source.nodes[n].op)].push_back(
-          {static_cast<int>(r), static_cast<int>(n)});
+      entries[at(rule.source.nodes[n].op)].push_back({static_cast<int>(r), static_cast<int>(n)});
     by_anchor[at(anchor_op(rule))].push_back(static_cast<int>(r));
+    if (!rule.is_disconnected) continue;
+    for (const int anchor : rule.anchors) part_operators.insert(rule.source.nodes[at(anchor)].op);
   }
 }
 
@@ -105,7 +89,6 @@ State::State(const Graph& graph, std::shared_ptr<const Setting> setting, const C
   if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(*graph_);
   if (setting_->with_taso_hash) taso_hash_ = xflowrl::taso_hash(*graph_);
   find_all();
-  find_pairs();
 }
 
 State State::apply(const Match& match) const {
@@ -115,8 +98,7 @@ State State::apply(const Match& match) const {
   child.cost_ += match.delta.cost;
   child.taso_hash_ += match.delta.taso_hash;
   if (is_unknown(child.cost_)) child.cost_ = setting_->costs->price(*child.graph_);
-  child.find_near(touched);
-  child.find_pairs();
+  child.find_near(*graph_, touched);
   return child;
 }
 
@@ -137,15 +119,9 @@ State State::repriced() const {
   if (is_unknown(cost_)) state.cost_ = setting_->costs->price(*graph_);
   PathSearch paths(*graph_);
   for (const MatchPtr& match : matches_.unsettled()) {
-    if (match->is_priced() || rule(match->rule).is_disconnected) continue;
+    if (match->is_priced()) continue;
     state.matches_.remove(match);
     state.place(make_match(match->rule, match->binding, nullptr), paths);
-  }
-  for (MatchPtr& pair : state.pairs_) {
-    if (pair->is_priced()) continue;
-    state.matches_.remove(pair, false);
-    pair = make_match(pair->rule, pair->binding, nullptr);
-    state.matches_.add(pair, MatchIndex::Freedom::kFree, false);
   }
   return state;
 }
@@ -170,38 +146,86 @@ std::vector<MatchPtr> State::find_at(const std::vector<Anchor>& anchors,
                                      const std::vector<char>* near) const {
   Matcher matcher(*graph_, setting_->rules->is_commutative);
   std::vector<MatchPtr> found;
-  for (const Anchor& anchor : anchors) {
-    matcher.match(rule(anchor.rule), anchor.node, [&](const Binding& binding) {
-      bool is_near = !near;
-      binding.for_each_node([&](NodeId id) { is_near = is_near || (*near)[at(id)]; });
-      if (!is_near) return;
-      if (MatchPtr match = make_match(anchor.rule, binding, nullptr))
-        found.push_back(std::move(match));
-    });
+  for (const Anchor& anchor : anchors)
+    matcher.match(rule(anchor.rule), anchor.node, collector(anchor.rule, near, found));
+  return in_order(std::move(found));
+}
+
+// The matches of disconnected sources of which a part is at one of some anchors, which are sorted;
+// with `near`, only those that bind a marked node. A part is joined with what is unrelated to it:
+// that depends on all of the graph, so it is looked up for many at a time.
+std::vector<MatchPtr> State::join_at(const std::vector<Anchor>& anchors,
+                                     const std::vector<char>* near) const {
+  Matcher matcher(*graph_, setting_->rules->is_commutative);
+  Relatives relatives(*graph_);
+  std::vector<MatchPtr> found;
+  std::vector<NodeId> nodes;
+  for (auto next = anchors.begin(); next != anchors.end();) {
+    nodes.clear();
+    for (auto last = next; last != anchors.end(); ++last) {
+      if (!nodes.empty() && nodes.back() == last->node) continue;
+      if (nodes.size() == Relatives::kMaxNodes) break;
+      nodes.push_back(last->node);
+    }
+    relatives.look_from(nodes);
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      for (; next != anchors.end() && next->node == nodes[i]; ++next) {
+        const Anchor anchor = *next;
+        const Rule& joined = rule(anchor.rule);
+        const auto places = [&](int entry) {
+          std::vector<NodeId> unrelated;
+          if (entry == anchor.entry) return std::vector{anchor.node};
+          for (const NodeId id : places_.at(joined.source.nodes[at(entry)].op)) {
+            if (!relatives.is_related(id, i)) unrelated.push_back(id);
+          }
+          return unrelated;
+        };
+        matcher.set_places(places);
+        for (const NodeId id : places(joined.entries[0].entry))
+          matcher.match(joined, id, collector(anchor.rule, near, found));
+      }
+    }
   }
   return in_order(std::move(found));
 }
 
+// Makes matches of the bindings of a rule; with `near`, of those that bind a marked node.
+Matcher::Sink State::collector(int rule_index, const std::vector<char>* near,
+                               std::vector<MatchPtr>& found) const {
+  return [this, rule_index, near, &found](const Binding& binding) {
+    bool is_near = !near;
+    binding.for_each_node([&](NodeId id) { is_near = is_near || (*near)[at(id)]; });
+    if (!is_near) return;
+    if (MatchPtr match = make_match(rule_index, binding, nullptr))
+      found.push_back(std::move(match));
+  };
+}
+
 void State::find_all() {
-  std::vector<Anchor> anchors;
+  std::vector<Anchor> anchors, parts;
   for (size_t i = 0; i < graph_->num_slots(); ++i) {
     const auto id = static_cast<NodeId>(i);
+    note_place(id);
     if (!graph_->is_live(id) || graph_->node(id).op < 0) continue;
-    for (int rule : setting_->by_anchor[at(graph_->node(id).op)]) anchors.push_back({rule, id});
+    for (int r : setting_->by_anchor[at(graph_->node(id).op)])
+      (rule(r).is_disconnected ? parts : anchors).push_back({id, r, rule(r).entries[0].entry});
   }
   PathSearch paths(*graph_);
   for (const MatchPtr& match : find_at(anchors, nullptr)) place(match, paths);
+  std::erase_if(parts, [&](const Anchor& part) { return !is_place(part.node); });
+  for (const MatchPtr& match : join_at(parts, nullptr)) place(match, paths);
 }
 
 // Keeps the parent's matches that have nothing to do with what changed and finds the others anew.
 // A match follows from its nodes and their neighbours, so neighbours of touched nodes count too.
-void State::find_near(const std::vector<NodeId>& touched) {
+void State::find_near(const Graph& before, const std::vector<NodeId>& touched) {
   std::vector<char> near(graph_->num_slots(), 0);
   std::vector<NodeId> marked, gone;
   const auto mark = [&](NodeId id) {
     if (id != kNoNode && !near[at(id)]) near[at(id)] = 1, marked.push_back(id);
   };
   for (NodeId id : touched) {
+    note_place(id);
     if (!graph_->is_live(id)) {
       gone.push_back(id);
       continue;
@@ -215,48 +239,83 @@ void State::find_near(const std::vector<NodeId>& touched) {
   }
   PathSearch paths(*graph_);
   for (const MatchPtr& match : MatchList(matches_.unsettled())) {
-    if (rule(match->rule).is_disconnected) continue;
     matches_.remove(match);
     place(make_match(match->rule, match->binding, nullptr), paths);
   }
-  check_paths(paths);
-  for (const MatchPtr& match : find_at(anchors_near(marked), &near)) place(match, paths);
-  std::erase_if(pairs_, [&](const MatchPtr& pair) {
-    bool changed = false;
-    pair->binding.for_each_node(
-        [&](NodeId id) { changed |= near[at(id)] != 0 || !graph_->is_live(id); });
-    if (changed) matches_.remove(pair, false);
-    return changed;
-  });
+  const bool with_constants = setting_->rules->is_faithful;
+  const PathChange made(*graph_, missing_paths(*graph_, before, touched, with_constants));
+  const PathChange broken(*graph_, missing_paths(before, *graph_, touched, with_constants));
+  check_paths(made, broken, paths);
+  for (const MatchPtr& match : find_at(anchors_near(marked, setting_->by_operator), &near))
+    place(match, paths);
+  if (places_.empty()) return;
+  // Those between whose parts the last path was broken were not kept.
+  const bool from_below = broken.below().size() < broken.above().size();
+  const std::vector<NodeId>& parted = from_below ? broken.below() : broken.above();
+  for (const MatchPtr& match : matches_.at(parted)) {
+    if (rule(match->rule).is_disconnected) matches_.remove(match);
+  }
+  std::ranges::for_each(parted, mark);
+  for (const MatchPtr& match : join_at(anchors_near(marked, setting_->by_part), &near))
+    place(match, paths);
 }
 
+// Places of a disconnected source that may not be joined are not kept, for there may be as many as
+// nodes squared.
 void State::place(const MatchPtr& match, PathSearch& paths) {
   using Freedom = MatchIndex::Freedom;
   const int num_searches = paths.num_searches();
-  const bool legal = is_legal(*match, paths);
+  const bool legal = may_apply(*match, paths);
+  if (!legal && rule(match->rule).is_disconnected) return;
   const bool is_free = legal && paths.num_searches() == num_searches;
   matches_.add(match, is_free ? Freedom::kFree : legal ? Freedom::kEntangled : Freedom::kBlocked);
 }
 
-// A path may have come or gone anywhere.
-void State::check_paths(PathSearch& paths) {
-  const MatchList entangled = matches_.entangled(), blocked = matches_.blocked();
+// Paths have been made and broken, maybe far away.
+void State::check_paths(const PathChange& made, const PathChange& broken, PathSearch& paths) {
+  const MatchList entangled = made.is_none() ? MatchList() : matches_.entangled();
+  const MatchList blocked = broken.is_none() ? MatchList() : matches_.blocked();
   for (const MatchPtr& match : entangled) {
-    if (!is_legal(*match, paths)) matches_.block(match);
+    if (!may_concern(made, match->binding) || may_apply(*match, paths)) continue;
+    if (rule(match->rule).is_disconnected) {
+      matches_.remove(match);
+    } else {
+      matches_.block(match);
+    }
   }
   for (const MatchPtr& match : blocked) {
-    if (is_legal(*match, paths)) matches_.unblock(match);
+    if (may_concern(broken, match->binding) && may_apply(*match, paths)) matches_.unblock(match);
+  }
+}
+
+bool State::may_apply(const Match& match, PathSearch& paths) const {
+  return is_legal(*graph_, rule(match.rule), match.binding, setting_->rules->is_faithful, paths);
+}
+
+// May a part of a disconnected source be at this node, as far as it alone tells?
+bool State::is_place(NodeId id) const {
+  const bool is_fixed = graph_->node(id).is_constant && !setting_->rules->is_faithful;
+  return !graph_->node(id).is_opaque && !is_fixed;
+}
+
+// Notes anew what is in this slot.
+void State::note_place(NodeId id) {
+  for (const OpIndex op : setting_->part_operators) {
+    places_[op].erase(id);
+    if (graph_->is_live(id) && graph_->node(id).op == op && is_place(id)) places_[op].insert(id);
   }
 }
 
 // Every match that binds a marked node has its anchor at the end of that pattern node's route.
-std::vector<State::Anchor> State::anchors_near(const std::vector<NodeId>& marked) const {
+std::vector<State::Anchor> State::anchors_near(
+    const std::vector<NodeId>& marked,
+    const std::vector<std::vector<Setting::Entry>>& by_operator) const {
   std::vector<Anchor> anchors;
   std::vector<NodeId> places, next;
   for (NodeId id : marked) {
     const Node& node = graph_->node(id);
     if (node.op < kFirstOperator || node.is_opaque) continue;
-    for (const Setting::Entry& entry : setting_->by_operator[at(node.op)]) {
+    for (const Setting::Entry& entry : by_operator[at(node.op)]) {
       places = {id};
       for (const Move& move : rule(entry.rule).routes[at(entry.node)]) {
         next.clear();
@@ -282,7 +341,8 @@ std::vector<State::Anchor> State::anchors_near(const std::vector<NodeId>& marked
         next.erase(std::unique(next.begin(), next.end()), next.end());
         places = next;
       }
-      for (NodeId anchor : places) anchors.push_back({entry.rule, anchor});
+      const int anchor = rule(entry.rule).anchors[at(entry.node)];
+      for (NodeId place : places) anchors.push_back({place, entry.rule, anchor});
     }
   }
   std::sort(anchors.begin(), anchors.end());
@@ -290,86 +350,27 @@ std::vector<State::Anchor> State::anchors_near(const std::vector<NodeId>& marked
   return anchors;
 }
 
-bool State::is_legal(const Match& match, PathSearch& paths) const {
-  const bool with_constants = setting_->rules->is_faithful;
-  const Binding& binding = match.binding;
-  const auto is_apart = [&](NodeId from, TensorRef to) {
-    return to.node == kNoNode || (graph_->is_constant(to) && !with_constants) ||
-           !paths.leads(from, to.node);
-  };
-  const auto is_clear = [&](NodeId from, const OperandPattern& variable) {
-    if (graph_->node(from).is_constant && !with_constants) return true;
-    if (variable.kind != OperandPattern::Kind::kSequence)
-      return is_apart(from, binding.tensors[at(variable.var)]);
-    return std::ranges::all_of(binding.sequences[at(variable.var)],
-                               [&](TensorRef t) { return is_apart(from, t); });
-  };
-  return std::ranges::all_of(rule(match.rule).crossings, [&](const Crossing& crossing) {
-    const NodeId node = binding.nodes[at(crossing.node)];
-    return (node == kNoNode || is_clear(node, crossing.variable)) &&
-           std::ranges::all_of(binding.each_nodes[at(crossing.node)],
-                               [&](NodeId id) { return is_clear(id, crossing.variable); });
-  });
-}
-
-Reachability State::reachability() const {
-  return Reachability(*graph_, setting_->rules->is_faithful);
-}
-
-// Pairs of unrelated places are looked up in each state: which they are depends on all of the
-// graph, and there may be as many as nodes squared. What the parent knew of them is in pairs_.
-void State::find_pairs() {
-  if (setting_->disconnected.empty()) return;
-  Reachability reach = reachability();
-  Matcher matcher(*graph_, setting_->rules->is_commutative);
-  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach.unrelated(anchor, op); });
-  std::vector<MatchPtr> found;
-  for (int index : setting_->disconnected) {
-    const OpIndex op = anchor_op(rule(index));
-    for (size_t i = 0; i < graph_->num_slots(); ++i) {
-      const auto id = static_cast<NodeId>(i);
-      if (!graph_->is_live(id) || graph_->node(id).op != op) continue;
-      if (graph_->node(id).is_constant && !rule(index).matches_constants) continue;
-      matcher.match(rule(index), id, [&](const Binding& binding) {
-        MatchPtr match = known_pair(make_key(*graph_, index, binding));
-        if (!match) match = make_match(index, binding, nullptr);
-        if (match) found.push_back(std::move(match));
-      });
-    }
-  }
-  found = in_order(std::move(found));
-  PathSearch paths(*graph_);
-  std::erase_if(found, [&](const MatchPtr& match) { return !is_legal(*match, paths); });
-  const std::vector<MatchPtr> known = std::exchange(pairs_, std::move(found));
-  for (const MatchPtr& pair : missing_from(pairs_, known)) matches_.remove(pair, false);
-  for (const MatchPtr& pair : missing_from(known, pairs_))
-    matches_.add(pair, MatchIndex::Freedom::kFree, false);
-}
-
-// A pair that the parent knew; null if there is none that still holds.
-MatchPtr State::known_pair(const std::vector<int32_t>& key) const {
-  const auto at_key = std::lower_bound(
-      pairs_.begin(), pairs_.end(), key,
-      [](const MatchPtr& match, const std::vector<int32_t>& k) { return match->key < k; });
-  const bool holds = at_key != pairs_.end() && (*at_key)->key == key && (*at_key)->is_settled();
-  return holds ? *at_key : nullptr;
-}
-
 Reasons State::explain(int rule_index) const {
   const Rule& explained = rule(rule_index);
   Reasons reasons;
   PathSearch paths(*graph_);
-  std::optional<Reachability> reach;
+  Relatives relatives(*graph_);
   Matcher matcher(*graph_, setting_->rules->is_commutative, &reasons);
-  if (explained.is_disconnected) reach.emplace(reachability());
-  matcher.set_unrelated([&](NodeId anchor, OpIndex op) { return reach->unrelated(anchor, op); });
+  matcher.set_places([&](int entry) {
+    std::vector<NodeId> unrelated;
+    for (const NodeId id : places_.at(explained.source.nodes[at(entry)].op)) {
+      if (!relatives.is_related(id, 0)) unrelated.push_back(id);
+    }
+    return unrelated;
+  });
   const OpIndex op = anchor_op(explained);
   for (size_t i = 0; i < graph_->num_slots(); ++i) {
     const auto id = static_cast<NodeId>(i);
     if (!graph_->is_live(id) || graph_->node(id).op != op) continue;
+    if (explained.is_disconnected) relatives.look_from({&id, 1});
     matcher.match(explained, id, [&](const Binding& binding) {
       const MatchPtr match = make_match(rule_index, binding, &reasons);
-      if (match && !is_legal(*match, paths)) ++reasons["a path leaves the match and comes back"];
+      if (match && !may_apply(*match, paths)) ++reasons["a path leaves the match and comes back"];
     });
   }
   return reasons;

@@ -1,10 +1,14 @@
 // A graph under rules and costs, with all places where a rule applies.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "graph/path_changes.h"
 #include "graph/reachability.h"
 #include "rewrite/matcher.h"
 #include "rule/rule.h"
@@ -20,9 +24,11 @@ struct Setting {
   struct Entry {
     int rule, node;
   };
-  std::vector<std::vector<Entry>> by_operator;  // pattern nodes of each operator
-  std::vector<std::vector<int>> by_anchor;      // connected rules whose anchor has the operator
-  std::vector<int> disconnected;                // the other rules
+  // By operator: pattern nodes of connected sources and of the others; rules, by their first
+  // anchor.
+  std::vector<std::vector<Entry>> by_operator, by_part;
+  std::vector<std::vector<int>> by_anchor;
+  std::set<OpIndex> part_operators;  // at which the parts of disconnected sources begin
 
   Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
           bool taso_hash);
@@ -67,33 +73,38 @@ class State {
 
  private:
   State() = default;
-  // A rule and the node where to begin.
+  // The node where to begin a part of a rule's source, and the pattern node that it plays.
   struct Anchor {
-    int rule;
     NodeId node;
+    int rule, entry;
     auto operator<=>(const Anchor&) const = default;
   };
 
   void find_all();
-  void find_near(const std::vector<NodeId>& touched);
+  void find_near(const Graph& before, const std::vector<NodeId>& touched);
   void place(const MatchPtr& match, PathSearch& paths);
-  void check_paths(PathSearch& paths);
+  void check_paths(const PathChange& made, const PathChange& broken, PathSearch& paths);
   std::vector<MatchPtr> find_at(const std::vector<Anchor>& anchors,
                                 const std::vector<char>* near) const;
+  std::vector<MatchPtr> join_at(const std::vector<Anchor>& anchors,
+                                const std::vector<char>* near) const;
+  Matcher::Sink collector(int rule, const std::vector<char>* near,
+                          std::vector<MatchPtr>& found) const;
   MatchPtr make_match(int rule, const Binding& binding, Reasons* reasons) const;
-  std::vector<Anchor> anchors_near(const std::vector<NodeId>& marked) const;
-  void find_pairs();
-  MatchPtr known_pair(const std::vector<int32_t>& key) const;
-  Reachability reachability() const;
-  // Convexity: would applying it close no cycle?
-  bool is_legal(const Match& match, PathSearch& paths) const;
+  std::vector<Anchor> anchors_near(
+      const std::vector<NodeId>& marked,
+      const std::vector<std::vector<Setting::Entry>>& by_operator) const;
+  bool is_place(NodeId id) const;
+  void note_place(NodeId id);
+  bool may_apply(const Match& match, PathSearch& paths) const;
 
   std::shared_ptr<const Graph> graph_;
   std::shared_ptr<const Setting> setting_;
   Cost cost_;
   uint64_t taso_hash_ = 0;
   MatchIndex matches_;
-  std::vector<MatchPtr> pairs_;  // those of disconnected sources, by key
+  // By operator, the nodes at which a part of a disconnected source may be.
+  std::map<OpIndex, SortedChunks<NodeId, std::less<>>> places_;
 };
 
 }  // namespace xflowrl

@@ -120,6 +120,7 @@ def open_session(
         key = "session.model_external_initializers_file_folder_path"
         options.add_session_config_entry(key, str(folder.resolve()))
     if not prepack:
+        options.enable_mem_pattern = False  # planning takes longer than a few runs save
         options.add_session_config_entry("session.disable_prepacking", "1")
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = (
