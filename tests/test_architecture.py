@@ -153,6 +153,7 @@ FENCES = {
     "torch_geometric": {"agents.ppo.policy"},
     "pytorch_lightning": {"agents.ppo.ranks", "agents.ppo.trainer", "agents.ppo.training"},
     "gymnasium": {"env"},
+    "highspy": {"agents.egraph.extraction"},
     "onnxruntime": {"measurement.runtimes", "onnx_io.folding"},
     "onnx": {"measurement.runtimes", "onnx_io", "proof", "soundness.reference"},
     "wandb": {"tracking"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xflowrl.outcome import Outcome
+from xflowrl.outcome import Outcome, bound_line
 from xflowrl.run_folder import GraphRecord, Quartiles, Real, RunRecord, read_result
 
 SCHEMA_1 = Path(__file__).parent / "run_folder_schema_1"
@@ -64,3 +64,9 @@ def test_the_worst_verdict_counts(statuses: tuple[str, str], worst: str) -> None
     one = entry(4.0, 2.0)
     entries = [replace(one, verified=replace(one.verified, status=status)) for status in statuses]  # type: ignore[arg-type]
     assert Outcome.of(record(*entries)).verified == worst
+
+
+def test_the_bound_is_a_line_of_its_own() -> None:
+    bounded = replace(entry(4.0, 2.1), graph="net", bound_ms=2.0)
+    assert bound_line(bounded) == "net: 5.00% above the bound of its e-graph, 2 ms"
+    assert bound_line(entry(4.0, 2.1)) is None

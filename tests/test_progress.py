@@ -24,7 +24,7 @@ from xflowrl.rules import load_core
 
 MakeProblem = Callable[..., Problem]
 
-AGENTS = ("taso", "greedy", "beam", "random_search", "exhaustive")
+AGENTS = ("taso", "greedy", "beam", "random_search", "exhaustive", "egraph")
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def ending_after(num_rows: int) -> Callable[[Mapping[str, float], int], None]:
 
 
 @pytest.mark.parametrize("name", AGENTS)
-@pytest.mark.parametrize("num_rows", [2, 9, 25])
+@pytest.mark.parametrize("num_rows", [2, 9, 20])
 def test_a_killed_search_comes_to_the_same(tmp_path: Path, name: str, num_rows: int) -> None:
     agent, limits = build_option("agent", name), {"max_iterations": 60}
 

@@ -534,6 +534,42 @@ class CostTable:
 
     def __len__(self) -> int: ...
 
+class EGraph:
+    """
+    What a search has seen of the ways to compute each value: the nodes of all states it was shown,
+    and of all rewrites that these offer.
+
+    Values, nodes and rewrites are numbered in the order in which they were first seen. A value keeps its
+    number when a rewrite computes it by other nodes. Not safe for use by several threads; cannot be pickled.
+    """
+
+    def __init__(self) -> None:
+        """It has seen nothing."""
+
+    def add(self, state: State) -> tuple[list[int], list[int], list[int]]:
+        """
+        Takes in a state, which must be priced.
+
+        Returns its nodes, leaves and constants included; the rewrite that each of its matches is, as listed;
+        and the value of each output.
+        """
+
+    def nodes(self, since: int = 0) -> list[tuple[str, str, bool, float, list[int], list[int]]]:
+        """
+        Operator, a key of operator and attributes, whether the order of its operands is of no meaning, ms,
+        values it reads (-1: an omitted operand), values it computes; without the first `since`.
+        """
+
+    def rewrites(self, since: int = 0) -> list[tuple[list[int], list[int]]]:
+        """
+        Nodes that each finds, and nodes that it makes of them; without the first `since`.
+        """
+
+    def equalities(self) -> list[tuple[int, int]]:
+        """Pairs of values that a rewrite puts in each other's place."""
+
+    def __len__(self) -> int: ...
+
 class Match:
     """A rule bound to one place of a state's graph."""
 
@@ -726,6 +762,9 @@ class BacktrackingSearch:
         """
         Expands graphs, at least one, until a limit of this call is reached, or before a graph that asks for unknown prices. False: the queue is empty.
         """
+
+    def record(self, egraph: EGraph) -> None:
+        """Shows every graph that is expanded from now on to an e-graph."""
 
     def drop_dearest(self, share: float) -> int:
         """

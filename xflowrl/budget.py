@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,25 @@ class Budget:
             if limit is not None and limit < 0:
                 raise ValueError(f"budget.{name} is {limit}: give a number >= 0, or null for none")
 
+    def part(self, share: float) -> Budget:
+        """A share (0 to 1) of all that is counted; memory and patience as they are."""
+
+        def of(limit: float | None) -> float | None:
+            return None if limit is None else limit * share
+
+        def count(limit: int | None) -> int | None:
+            return None if limit is None else math.ceil(limit * share)
+
+        return replace(
+            self,
+            max_iterations=count(self.max_iterations),
+            max_candidates=count(self.max_candidates),
+            max_seconds=of(self.max_seconds),
+            max_wall_s=of(self.max_wall_s),
+            max_measurements=count(self.max_measurements),
+            max_real_measurements=count(self.max_real_measurements),
+        )
+
     def limits(self) -> dict[str, float | None]:
         """Every limit by name."""
         return dict(vars(self))
@@ -104,7 +124,7 @@ class Meter:
 
     An attempt that is resumed makes its iterations again, with the prices that are known by now.
     Meanwhile the clock stands at what was spent `before`, nothing measured is counted again, and no
-    limit is reached: the attempt was not ended there.
+    limit but that of iterations is reached: the attempt was not ended there.
     """
 
     def __init__(
@@ -208,6 +228,16 @@ class Meter:
         finally:
             self.measure_s += self._clock_fn() - began_s
 
+    def left_s(self, most_s: float) -> float:
+        """Seconds that may still be spent, at most `most_s`; all of these while repeating."""
+        if self.num_to_repeat:
+            return most_s
+        limits = (
+            (self.seconds, self.budget.max_seconds),
+            (self.wall_s, self.budget.max_wall_s),
+        )
+        return max(0.0, min([most_s, *(at - s for s, at in limits if at is not None)]))
+
     def improved(self, iteration: int | None = None) -> None:
         """Notes that an iteration, or the current one, found a new best. Patience counts on."""
         self.best_iteration = self.iterations if iteration is None else iteration
@@ -233,9 +263,11 @@ class Meter:
 
     def exceeded(self) -> StopReason | None:
         """The first limit that is reached, in the order of `StopReason`, or None."""
-        if self.num_to_repeat:
-            return None
         budget = self.budget
+        if self.num_to_repeat:
+            # Only a part of the attempt has a limit below what was spent: it ends there again.
+            most = budget.max_iterations
+            return StopReason.ITERATIONS if most is not None and self.iterations >= most else None
         spent_and_limit = (
             (StopReason.ITERATIONS, self.iterations, budget.max_iterations),
             (StopReason.CANDIDATES, self.candidates, budget.max_candidates),

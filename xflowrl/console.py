@@ -30,7 +30,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xflowrl.api import Delivery, Watcher
-from xflowrl.outcome import Outcome
+from xflowrl.outcome import Outcome, bound_line
 from xflowrl.problem import Problem
 from xflowrl.run_folder import GraphRecord, RunRecord
 
@@ -214,6 +214,8 @@ def print_tables(entries: Sequence[GraphRecord]) -> None:
     console.print(result_table(entries))
     if any(entry.real for entry in entries):
         console.print(real_table(entries))
+    for line in filter(None, map(bound_line, entries)):
+        console.print(Text(line))
 
 
 def _wide_console() -> Console:

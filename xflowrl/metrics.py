@@ -23,6 +23,8 @@ SEARCH = {
     "search/num_states": "`beam`, `exhaustive`: different graphs seen",
     "search/beam_depth": "`beam`: rewrites taken so far",
     "search/num_unexpanded": "`exhaustive`: graphs whose matches are not listed yet",
+    "search/bound_ms": "`egraph`: no graph of the explored e-graph costs less",
+    "search/extracted_ms": "`egraph`: cost of the cheapest graph found in it",
 }
 
 TRAINING = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from xflowrl.run_folder import RunRecord
+from xflowrl.run_folder import GraphRecord, RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,3 +61,11 @@ class Outcome:
             optimisation_s=sum(entry.optimisation_s for entry in entries),
             verified=next(status for status in order if status in verdicts or status == "equal"),
         )
+
+
+def bound_line(entry: GraphRecord) -> str | None:
+    """How far a result is from the bound of the e-graph that was explored; None without one."""
+    if not entry.bound_ms or entry.cost_best_ms is None:
+        return None
+    above = f"{entry.cost_best_ms / entry.bound_ms - 1:.2%} above the bound of its e-graph"
+    return f"{entry.graph}: {above}, {entry.bound_ms:.4g} ms"

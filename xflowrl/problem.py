@@ -67,6 +67,7 @@ class Progress:
     Attributes:
         noise_ms: of the costs.
         drops: `taso`: in which iterations it dropped half of its queue, and how often.
+        explored: `egraph`: in which iterations it stopped exploring.
     """
 
     spent: Tally
@@ -74,6 +75,7 @@ class Progress:
     best_cost_ms: float
     improvements: tuple[Improvement, ...]
     drops: tuple[tuple[int, int], ...] = ()
+    explored: tuple[int, ...] = ()
 
 
 class Checkpoint(Protocol):
@@ -140,6 +142,8 @@ class Result:
         num_unexpanded: graphs reached whose matches were not listed when the search ended, `taso`
             counting each way to them; None if the agent does not keep them.
         num_dropped: such graphs given up on the way, to stay below `budget.max_memory_mb`.
+        bound_ms: no graph of the explored e-graph costs less; None if the agent keeps none.
+        extracted_ms: what the cheapest graph found in it costs, whether or not rewrites lead there.
     """
 
     graph: str
@@ -165,6 +169,8 @@ class Result:
     memory_mb: float
     num_unexpanded: int | None = None
     num_dropped: int = 0
+    bound_ms: float | None = None
+    extracted_ms: float | None = None
 
 
 class Agent(Protocol):

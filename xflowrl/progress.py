@@ -105,6 +105,7 @@ def _progress(saved: dict[str, Any] | None) -> Progress | None:
         best_cost_ms=saved["best_cost_ms"],
         improvements=_improvements(saved),
         drops=tuple((int(at), int(times)) for at, times in saved["drops"]),
+        explored=tuple(map(int, saved.get("explored", ()))),
     )
 
 

@@ -168,6 +168,8 @@ class GraphRecord:
     )
     detail: str = _key("why the original was kept; empty if it was not", default="")
     raced: tuple[Candidate, ...] = _key("what raced for real, fastest first, below", default=())
+    bound_ms: float | None = _key("`egraph`: no graph it has seen costs less", default=None)
+    extracted_ms: float | None = _key("`egraph`: the cheapest found of these", default=None)
 
     @property
     def is_final(self) -> bool:
@@ -264,6 +266,8 @@ def graph_record(
         given_up=(*judgement.given_up, *judgement.fixed) if judgement is not None else (),
         detail=judgement.detail if judgement is not None else "",
         raced=tuple(map(Candidate.of, judgement.raced)) if judgement is not None else (),
+        bound_ms=result.bound_ms,
+        extracted_ms=result.extracted_ms,
     )
 
 

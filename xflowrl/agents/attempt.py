@@ -10,9 +10,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xflowrl.problem import (
+    Budget,
     Improvement,
     Log,
     Meter,
@@ -26,7 +29,7 @@ from xflowrl.problem import (
 )
 
 if TYPE_CHECKING:
-    from xflowrl._engine import Match, State
+    from xflowrl._engine import EGraph, Match, State
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +53,9 @@ class Attempt:
     Attributes:
         noise_ms: a difference of costs that may be chance, or rounding alone.
         before: how far it was when an earlier process ended.
-        drops: of the progress.
+        drops, explored: of the progress.
+        egraph: if not None, every state whose matches are listed is shown to it.
+        bound_ms, extracted_ms: of the result.
     """
 
     def __init__(self, problem: Problem, log: Log, *, initial: State | None = None) -> None:
@@ -76,6 +81,10 @@ class Attempt:
         self.num_unexpanded: int | None = None
         self.num_dropped = 0
         self.drops: list[tuple[int, int]] = []
+        self.explored: list[int] = []
+        self.egraph: EGraph | None = None
+        self.bound_ms: float | None = None
+        self.extracted_ms: float | None = None
         self.logged_at = 0  # iteration
         self._log = log
         self._stop_reason: StopReason | None = None
@@ -103,11 +112,8 @@ class Attempt:
 
     def matches(self, state: State) -> list[Match]:
         """The matches of `state`, counted as one iteration and so many candidates."""
-        objective = self.problem.objective
-        with self.meter.measuring(objective):
-            matches = objective.matches(state)
-        self.meter.spend(iterations=1, candidates=len(matches))
-        return matches
+        state = self._listed(state)
+        return state.matches()
 
     def ranked(self, state: State, *, rounding_ms: float = 0.0) -> Iterator[Match]:
         """The matches of `state`, the cheapest first; counted as `matches`.
@@ -115,11 +121,16 @@ class Attempt:
         In the order of `State.best`: by cost, then by nodes, then as they are listed. What is not
         looked at costs nothing.
         """
+        return _ranked(self._listed(state), rounding_ms)
+
+    def _listed(self, state: State) -> State:
         objective = self.problem.objective
         with self.meter.measuring(objective):
             state = objective.complete(state)
         self.meter.spend(iterations=1, candidates=len(state))
-        return _ranked(state, rounding_ms)
+        if self.egraph is not None:
+            self.egraph.add(state)
+        return state
 
     def step(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
         """The state after `match`, with its trace; it is the new best if cheaper, or smaller."""
@@ -165,6 +176,24 @@ class Attempt:
         self._stop_reason = self._stop_reason or self.meter.exceeded()
         return self._stop_reason is not None
 
+    @contextmanager
+    def within(self, budget: Budget, *, from_best: bool = False) -> Iterator[None]:
+        """Other limits hold within, and that one of them is reached does not end the attempt.
+
+        Args:
+            from_best: a search begins at the best state, not at the original.
+        """
+        problem, start = self.problem, (self.initial, self.origin)
+        self.problem, self.meter.budget = replace(problem, budget=budget), budget
+        if from_best:
+            self.initial, self.origin = self.best, self.best_trace
+        try:
+            yield
+        finally:
+            self.problem, self.meter.budget = problem, problem.budget
+            self.initial, self.origin = start
+            self._stop_reason = None
+
     def keep(self) -> None:
         """Keeps the progress, if there is a place for it and it is more than was kept before."""
         if self.problem.checkpoint is None or self.meter.num_to_repeat:
@@ -176,6 +205,7 @@ class Attempt:
                 best_cost_ms=self.best_cost_ms,
                 improvements=tuple(self.improvements),
                 drops=tuple(self.drops),
+                explored=tuple(self.explored),
             )
             self.problem.checkpoint.save(progress)
 
@@ -219,11 +249,14 @@ class Attempt:
             memory_mb=meter.memory_mb,
             num_unexpanded=self.num_unexpanded,
             num_dropped=self.num_dropped,
+            bound_ms=self.bound_ms,
+            extracted_ms=self.extracted_ms,
         )
 
     def _metrics(self) -> dict[str, float]:
         meter = self.meter
-        return {
+        found = {"bound_ms": self.bound_ms, "extracted_ms": self.extracted_ms}
+        return {name: ms for name, ms in found.items() if ms is not None} | {
             "iteration": meter.iterations,
             "seconds": meter.seconds,
             "current_cost_ms": self.current_cost_ms,

@@ -31,9 +31,10 @@ class Beam:
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
         """One beam search a problem."""
-        return attempt_each(problems, log, self._search)
+        return attempt_each(problems, log, self.search)
 
-    def _search(self, attempt: Attempt) -> None:
+    def search(self, attempt: Attempt) -> None:
+        """Searches until no new graph is left or the attempt is over."""
         seen = {attempt.initial.graph.hash}
         beam = [(attempt.initial, attempt.origin)]
         depth = 0

@@ -25,7 +25,11 @@ class Greedy:
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
         """One descent a problem."""
-        return attempt_each(problems, log, _descend)
+        return attempt_each(problems, log, self.search)
+
+    def search(self, attempt: Attempt) -> None:
+        """Descends until nothing is cheaper or the attempt is over."""
+        _descend(attempt)
 
 
 def _descend(attempt: Attempt) -> None:

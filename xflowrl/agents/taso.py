@@ -57,9 +57,10 @@ class Taso:
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
         """One search a problem, until its queue is empty or its budget is spent."""
-        return attempt_each(problems, log, self._search)
+        return attempt_each(problems, log, self.search)
 
-    def _search(self, attempt: Attempt) -> None:
+    def search(self, attempt: Attempt) -> None:
+        """Searches until the queue is empty or the attempt is over."""
         problem, initial = attempt.problem, attempt.initial
         if problem.objective.is_real:
             self._search_executing(attempt)
@@ -73,16 +74,19 @@ class Taso:
             hash=self._hash,
             rounding_ms=attempt.noise_ms,
         )
+        spent = attempt.meter.iterations, attempt.meter.candidates
+        if attempt.egraph is not None:
+            search.record(attempt.egraph)
         try:
             while _run_slice(attempt, search):
                 with attempt.meter.measuring(problem.objective):
                     problem.objective.answer()
-                _note(attempt, search)
+                _note(attempt, search, spent)
                 _relieve(attempt, search)
                 if attempt.is_over():
                     break
         finally:
-            _note(attempt, search)
+            _note(attempt, search, spent)
             attempt.num_unexpanded = search.queue_length
             if attempt.logged_at < attempt.meter.iterations:
                 attempt.log(queue_length=search.queue_length)
@@ -146,16 +150,20 @@ def _left(limit: int | None, spent: int) -> int | None:
     return None if limit is None else limit - spent
 
 
-def _note(attempt: Attempt, search: BacktrackingSearch) -> None:
-    """Takes over what the engine has spent and found since the last time."""
-    meter = attempt.meter
+def _note(attempt: Attempt, search: BacktrackingSearch, spent: tuple[int, int]) -> None:
+    """Takes over what the engine has spent and found since the last time.
+
+    Args:
+        spent: iterations and candidates before the search began.
+    """
+    meter, (iterations, candidates) = attempt.meter, spent
     meter.spend(
-        iterations=search.num_expanded - meter.iterations,
-        candidates=search.num_candidates - meter.candidates,
+        iterations=iterations + search.num_expanded - meter.iterations,
+        candidates=candidates + search.num_candidates - meter.candidates,
     )
     attempt.current_cost_ms = search.current_cost_ms
     improvements = [
-        Improvement(iteration, seconds, best_ms)
+        Improvement(iterations + iteration, seconds, best_ms)
         for iteration, seconds, _, best_ms, _, _ in search.take_improvements()
     ]
     if improvements:
@@ -163,13 +171,13 @@ def _note(attempt: Attempt, search: BacktrackingSearch) -> None:
         attempt.best_cost_ms = attempt.best.cost.ms
         for improvement in improvements:
             attempt.improved(improvement)
-    for iteration, seconds, current_ms, best_ms, candidates, queue_length in search.take_history():
+    for iteration, seconds, current_ms, best_ms, listed, queue_length in search.take_history():
         attempt.log(
-            iteration=iteration,
+            iteration=iterations + iteration,
             seconds=seconds,
             current_cost_ms=current_ms,
             best_cost_ms=best_ms,
-            candidates=candidates,
+            candidates=candidates + listed,
             queue_length=queue_length,
         )
 
@@ -181,7 +189,7 @@ def _left_to_drop(attempt: Attempt) -> tuple[tuple[int, int], ...]:
 
 def _trace(origin: Trace, search: BacktrackingSearch) -> Trace:
     steps = (Step(rule, tuple(tensors), cost_ms) for rule, tensors, cost_ms in search.best_steps())
-    return Trace(origin.graph_hash, tuple(steps))
+    return Trace(origin.graph_hash, (*origin.steps, *steps))
 
 
 def _relieve(attempt: Attempt, search: BacktrackingSearch) -> None:

@@ -35,5 +35,6 @@ void bind_builder(nanobind::module_& m);
 void bind_rules(nanobind::module_& m);
 void bind_cost(nanobind::module_& m);
 void bind_search(nanobind::module_& m);
+void bind_egraph(nanobind::module_& m);
 
 }  // namespace xflowrl

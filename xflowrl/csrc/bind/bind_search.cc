@@ -328,6 +328,8 @@ void bind_backtracking(nb::module_& m) {
           nb::arg("idle_iterations") = nb::none(), nb::arg("seconds") = nb::none(),
           "Expands graphs, at least one, until a limit of this call is reached, or before a graph "
           "that asks for unknown prices. False: the queue is empty.")
+      .def("record", &Search::record, nb::arg("egraph"),
+           "Shows every graph that is expanded from now on to an e-graph.")
       .def("drop_dearest", &Search::drop_dearest, nb::arg("share"),
            "Drops this share (0 to 1) of the expanded graphs whose candidates wait, rounded down: "
            "those whose cheapest candidate is dearest, and all their candidates.\n\n"

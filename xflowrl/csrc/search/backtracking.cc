@@ -121,6 +121,7 @@ bool BacktrackingSearch::is_small(const State& state, const Match& match) const 
 void BacktrackingSearch::expand() {
   auto [parent, match, state] = *std::exchange(prepared_, std::nullopt);
   if (!state->is_priced()) state = std::make_shared<const State>(state->repriced());
+  if (egraph_) egraph_->add(*state);
   current_cost_ms_ = state->cost().ms;
   ++num_expanded_;
   const auto visited = std::make_shared<const Visited>(

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "search/egraph.h"
 #include "search/hash_set.h"
 #include "search/state.h"
 
@@ -49,6 +50,8 @@ class BacktrackingSearch {
   // Expands graph after graph, until a limit is reached or before a graph that asks for unknown
   // prices: the next call takes it as it then is. False: the queue is empty.
   bool run(const Limits& limits);
+  // Shows every graph that is expanded from now on to `egraph`.
+  void record(std::shared_ptr<EGraph> egraph) { egraph_ = std::move(egraph); }
   // Drops this share of the graphs whose candidates wait, rounded down, those whose cheapest
   // candidate is dearest; returns how many candidates go with them.
   int64_t drop_dearest(double share);
@@ -114,6 +117,7 @@ class BacktrackingSearch {
   std::shared_ptr<const Visited> best_;
   std::shared_ptr<const State> best_state_;
   std::shared_ptr<CostTable> costs_;
+  std::shared_ptr<EGraph> egraph_;
   int num_pool_weights_ = 0;
   double max_num_nodes_;
   double current_cost_ms_, noted_cost_ms_;
