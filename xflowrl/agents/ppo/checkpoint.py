@@ -17,6 +17,9 @@ from xflowrl.shortage import is_no_memory, write_whole
 
 FORMAT = "xflowrl-ppo-2"
 _FIRST_FORMAT = "xflowrl-ppo-1"  # rules by name
+PRETRAINED = Path(__file__).with_name("pretrained.pt")
+"""One policy for every network; `pretrained.md` beside it says what it was trained on."""
+
 _VOCABULARY = ("rules", "operators", "activations")
 _TOO_LARGE = "it needs more memory than this process may have; give it more"
 
@@ -45,7 +48,7 @@ def save_whole(record: dict[str, Any], path: Path) -> None:
 
 
 def load_policy(path: str | Path, rules: RuleSet) -> Policy:
-    """Reads a policy; nothing in the file is executed.
+    """Reads a policy, or the one that is part of the package; nothing in the file is executed.
 
     Operators and activations are found by name: those it was not trained with are unknown ones.
 
@@ -53,7 +56,7 @@ def load_policy(path: str | Path, rules: RuleSet) -> Policy:
         ValueError: not such a file, or a policy that knows its rules by name, and they are others.
         MemoryError: it needs more than there is.
     """
-    record = read_record(path)
+    record = read_record(PRETRAINED if str(path) == "pretrained" else path)
     _check(f"agent.checkpoint={path}", record)
     if record["policy"].get("rules") == "name":
         _check_rules(f"agent.checkpoint={path}", record, rules)
