@@ -3,8 +3,8 @@
     python scripts/compare_unseen.py --csv results/unseen.csv [--seconds 10] [--sets unseen_cells]
 
 Every agent has the same seconds for every network, rules=core, measurement=roofline, one thread,
-and no limit of iterations; training is not counted. `saved_1s` is the share of the original's cost, in
-percent, that the best graph found within 1 s saves; a machine that is otherwise idle is assumed.
+and no limit of iterations; training is not counted. `saved_1s` is the share of the original's cost,
+in percent, that the best graph found within 1 s saves. Let the machine be idle otherwise.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ jobs.main(run.optimize)
 """
 READING = ("xflowrl.graphs", "onnx_files", "load_onnx")
 PRICING = ("xflowrl.problem", "Problem", "initial_state")
-SEARCHING = ("xflowrl.agents.attempt", "Attempt", "cheapest")
+SEARCHING = ("xflowrl.agents.attempt", "Attempt", "ranked")
 JUDGING = ("xflowrl", "verify", "verify_file")
 
 NETWORKS = ("graph=networks", "graph.names=[tiny,squeezenet,nasrnn]")

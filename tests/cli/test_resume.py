@@ -79,7 +79,7 @@ def killed_at(place: tuple[str, str, str], call: int) -> str:
     return KILLED.format(module=module, name=name, function=function, call=call)
 
 
-SEARCHING = ("xflowrl.agents.attempt", "Attempt", "cheapest")
+SEARCHING = ("xflowrl.agents.attempt", "Attempt", "ranked")
 JUDGING = ("xflowrl.judge", "Judge", "deliver")
 TRACKING = ("xflowrl.tracking.tracker", "Tracker", "finish")
 
