@@ -74,7 +74,7 @@ def make_tiny(path: Path) -> None:
 
 def run_folders(folder: Path) -> list[Path]:
     """The run folders, in the order in which they were made."""
-    folders = folder.glob("multirun/*/*/*/")
+    folders = folder.glob("multirun/*/*/[0-9]*/")
     return sorted(folders, key=lambda path: (path.parent, int(path.name)))
 
 
