@@ -43,6 +43,7 @@ FIELDS = (
 )  # fmt: skip
 # Of the group `graph`.
 NO_NETWORKS = {"nasbench_random", "networks", "onnx", "onnx_light", "random", "training_set"}
+NO_NETWORKS |= {f"unseen_{kind}" for kind in ("builtin", "cells", "families", "random", "traps")}
 
 
 def main() -> None:
