@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from xflowrl._engine import RuleSet, activation_names, operator_names
-from xflowrl.agents.ppo.checkpoint import load_policy, new_policy, save_policy
+from xflowrl.agents.ppo.checkpoint import PRETRAINED, load_policy, new_policy, save_policy
 from xflowrl.agents.ppo.gallery import make_batch
 from xflowrl.agents.ppo.policy import PolicySettings
 from xflowrl.env import RewriteEnv
@@ -127,3 +127,30 @@ def test_a_record_of_the_first_format_is_read(tmp_path: Path) -> None:
     torch.save(record, tmp_path / "best.pt")
     weights = load_policy(tmp_path / "best.pt", rules).state_dict()
     assert all(torch.equal(weights[name], w) for name, w in policy.state_dict().items())
+
+
+def test_the_pretrained_policy_is_part_of_the_package() -> None:
+    from xflowrl.rules import load_core
+
+    assert PRETRAINED.stat().st_size < 2_000_000
+    policy = load_policy("pretrained", load_core())
+    assert policy.settings.rules == "text"
+    assert load_policy("pretrained", rule_set("a")).rule(torch.tensor([0])).isfinite().all()
+
+
+@pytest.mark.parametrize("graph", ["inception_v3", "bert"])
+def test_the_pretrained_policy_beats_searches_where_it_never_was(graph: str) -> None:
+    from xflowrl.options import build_option, make_problems
+    from xflowrl.problem import Budget
+
+    model = build_option("graph", graph)
+    rules, prices = build_option("rules", "core"), build_option("measurement", "roofline")
+    pretrained = {"train": False, "checkpoint": "pretrained"}
+    costs = []
+    for agent in (
+        build_option("agent", "taso"),
+        build_option("agent", "ppo", pretrained | {"num_samples": 1000}),
+    ):
+        problems = make_problems([model], rules, prices, Budget(max_iterations=1000), seed=0)
+        costs.append(agent.optimize(problems, lambda *_: None)[0].cost_best_ms)
+    assert costs[1] < costs[0]
