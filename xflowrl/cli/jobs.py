@@ -352,9 +352,12 @@ def _choices(settings: Any) -> dict[str, str]:
 
 def _source(settings: Any) -> Path:
     """The folder that the options come from."""
-    paths = [str(s.path) for s in settings.runtime.config_sources if s.provider == "main"]
-    is_installed = not paths or paths[0].startswith("pkg:")
-    return conf_folder() if is_installed else Path(paths[0])
+    files = [
+        Path(source.path)
+        for source in settings.runtime.config_sources
+        if (source.provider, source.schema) == ("main", "file")
+    ]
+    return files[0] if files else conf_folder()  # those of an installed package are no files to it
 
 
 def _verb(task: Task) -> str:
