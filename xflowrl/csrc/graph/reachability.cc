@@ -79,8 +79,8 @@ void Relatives::look_from(std::span<const NodeId> nodes) {
   mark(AboveButLeaves{{graph_}}, nodes, related_);
 }
 
-bool PathSearch::leads(NodeId from, NodeId to) {
-  if (graph_.level(from) >= graph_.level(to)) return false;
+template <class Stop>
+bool PathSearch::walk(NodeId from, int64_t highest, const Stop& stops_at) {
   seen_in_.resize(graph_.num_slots(), 0);
   ++search_;
   open_ = {from};
@@ -88,28 +88,23 @@ bool PathSearch::leads(NodeId from, NodeId to) {
     const NodeId id = open_.back();
     open_.pop_back();
     for (const Use& use : graph_.uses(id)) {
-      if (use.node == to) return true;
-      if (use.node == kNoNode || graph_.level(use.node) >= graph_.level(to)) continue;
+      if (stops_at(use.node)) return true;
+      if (use.node == kNoNode || graph_.level(use.node) > highest) continue;
       if (std::exchange(seen_in_[at(use.node)], search_) != search_) open_.push_back(use.node);
     }
   }
   return false;
 }
 
+bool PathSearch::leads(NodeId from, NodeId to) {
+  if (graph_.level(from) >= graph_.level(to)) return false;
+  return walk(from, graph_.level(to) - 1, [to](NodeId id) { return id == to; });
+}
+
 std::vector<NodeId> PathSearch::not_led_to(NodeId from, const std::vector<NodeId>& nodes) {
   int64_t highest = graph_.level(from);
   for (const NodeId id : nodes) highest = std::max(highest, graph_.level(id));
-  seen_in_.resize(graph_.num_slots(), 0);
-  ++search_;
-  open_ = {from};
-  while (!open_.empty()) {
-    const NodeId id = open_.back();
-    open_.pop_back();
-    for (const Use& use : graph_.uses(id)) {
-      if (use.node == kNoNode || graph_.level(use.node) > highest) continue;
-      if (std::exchange(seen_in_[at(use.node)], search_) != search_) open_.push_back(use.node);
-    }
-  }
+  walk(from, highest, [](NodeId) { return false; });
   std::vector<NodeId> others;
   for (const NodeId id : nodes) {
     if (seen_in_[at(id)] != search_) others.push_back(id);

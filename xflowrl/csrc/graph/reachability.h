@@ -43,6 +43,10 @@ class PathSearch {
   int num_searches() const { return search_; }
 
  private:
+  // Walks down from a node along levels up to `highest`, until it stops at a node: then true.
+  template <class Stop>
+  bool walk(NodeId from, int64_t highest, const Stop& stops_at);
+
   const Graph& graph_;
   std::vector<int32_t> seen_in_;  // per slot: the number of the search that came there last
   int32_t search_ = 0;
