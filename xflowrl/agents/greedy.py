@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from xflowrl.agents.attempt import Attempt, attempt_each
@@ -11,7 +11,8 @@ from xflowrl.problem import Log, Problem, Result, Trace
 if TYPE_CHECKING:
     from xflowrl._engine import Match, State
 
-    _Place: TypeAlias = tuple[State, Trace]
+    Place: TypeAlias = tuple[State, Trace]
+    NextFn: TypeAlias = Callable[[Attempt, State, Trace], Place | None]
 
 
 class Greedy:
@@ -29,26 +30,28 @@ class Greedy:
 
     def search(self, attempt: Attempt) -> None:
         """Descends until nothing is cheaper or the attempt is over."""
-        _descend(attempt)
+        is_real = attempt.problem.objective.is_real
+        descend(attempt, attempt.initial, attempt.origin, _first_faster if is_real else _cheapest)
 
 
-def _descend(attempt: Attempt) -> None:
-    next_fn = _first_faster if attempt.problem.objective.is_real else _cheapest
-    here: _Place | None = (attempt.initial, attempt.origin)
+def descend(attempt: Attempt, state: State, trace: Trace, next_fn: NextFn) -> bool:
+    """Goes from a state to the next until there is none; True if the attempt is over."""
+    here: Place | None = (state, trace)
     while here is not None:
         here = next_fn(attempt, *here)
         if attempt.over():
-            return
+            return True
+    return False
 
 
-def _cheapest(attempt: Attempt, state: State, trace: Trace) -> _Place | None:
+def _cheapest(attempt: Attempt, state: State, trace: Trace) -> Place | None:
     best = next(attempt.ranked(state, rounding_ms=attempt.noise_ms), None)
     if best is None or not _lowers(best, attempt.noise_ms):
         return None
     return attempt.step(state, trace, best)
 
 
-def _first_faster(attempt: Attempt, state: State, trace: Trace) -> _Place | None:
+def _first_faster(attempt: Attempt, state: State, trace: Trace) -> Place | None:
     cost_ms = attempt.cost_ms(state)
     for match in attempt.ranked(state):
         after = attempt.step(state, trace, match)

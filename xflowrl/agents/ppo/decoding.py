@@ -9,13 +9,14 @@ from itertools import islice
 import numpy as np
 import torch
 
-from xflowrl._engine import Match
+from xflowrl._engine import Match, State
 from xflowrl.agents.attempt import Attempt
+from xflowrl.agents.greedy import descend
 from xflowrl.agents.ppo.distribution import gumbel
 from xflowrl.agents.ppo.gallery import Gallery
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.env import Observation, Position, observe
-from xflowrl.problem import Step
+from xflowrl.problem import Step, Trace
 
 _EQUAL = 0.999  # of likelihoods in float32
 
@@ -142,15 +143,14 @@ class _Episode:
 
     def descend(self, attempt: Attempt) -> bool:
         """Takes the match that saves most until none does; True if a limit is reached."""
-        while True:
-            match = next(attempt.ranked(self._state, rounding_ms=attempt.noise_ms), None)
-            saves = match is not None and match.cost_difference_ms < -attempt.noise_ms
-            if match is not None and saves:
-                self._state, self._trace = attempt.step(self._state, self._trace, match)
-            if attempt.over():
-                return True
-            if not saves:
-                return False
+        return descend(attempt, self._state, self._trace, _cheaper)
+
+
+def _cheaper(attempt: Attempt, state: State, trace: Trace) -> tuple[State, Trace] | None:
+    match = next(attempt.ranked(state, rounding_ms=attempt.noise_ms), None)
+    if match is None or not match.cost_difference_ms < -attempt.noise_ms:
+        return None
+    return attempt.step(state, trace, match)
 
 
 def _digest(observation: Observation) -> int:
