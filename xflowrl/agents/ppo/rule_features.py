@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from xflowrl._engine import RuleSet
 
@@ -72,4 +71,5 @@ class RuleEncoder(nn.Module):
 
     def forward(self, rules_M: torch.Tensor) -> torch.Tensor:
         """Rule ids [M] -> [M, H]."""
-        return F.embedding(rules_M, self.features @ self.weight)
+        rules_R, of_M = rules_M.unique(return_inverse=True)  # a graph offers few of all rules
+        return (self.features[rules_R] @ self.weight)[of_M]
