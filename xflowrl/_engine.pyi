@@ -570,6 +570,12 @@ class EGraph:
 
     def __len__(self) -> int: ...
 
+class Place:
+    """
+    Where a match is, by its rule and the values it binds: found again after other rewrites, in
+    another order, of the same original, where names would differ.
+    """
+
 class Match:
     """A rule bound to one place of a state's graph."""
 
@@ -598,6 +604,17 @@ class Match:
     @property
     def nodes(self) -> list[int]:
         """Slots of the matched nodes."""
+
+    @property
+    def place(self) -> Place:
+        """Where it is, for `State.find`."""
+
+    @property
+    def created(self) -> list[int]:
+        """
+        Creation numbers of the matched nodes, which no other node has in a line of rewrites: a
+        rewrite gives the nodes that it makes the next ones.
+        """
 
     @property
     def cost_difference_ms(self) -> float:
@@ -688,9 +705,32 @@ class State:
         Raises ValueError for a negative k.
         """
 
+    @overload
     def find(self, rule: str, tensors: Sequence[str]) -> Match | None:
         """
-        The match of a rule that binds tensors of these names, or None. Linear in matches.
+        The match of a rule that binds tensors of these names, or None. Linear in the rule's matches.
+        """
+
+    @overload
+    def find(self, place: Place) -> Match | None:
+        """
+        A match there, or None; the states have the same rules and original. Linear in the rule's matches.
+        """
+
+    @overload
+    def find(self, match: Match) -> Match | None:
+        """
+        The place of a match of a state that rewrites made this one of, or None if it is there no more.
+        Logarithmic.
+        """
+
+    def match(self, index: int) -> Match:
+        """One of `matches()`. Raises ValueError for an index out of range."""
+
+    @property
+    def num_created(self) -> int:
+        """
+        So many nodes its graph and those that it was made of ever had: the number of the next.
         """
 
     def observe(self) -> dict[str, numpy.ndarray]:

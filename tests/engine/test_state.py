@@ -249,6 +249,33 @@ def test_a_match_is_known_by_its_rule_and_tensors() -> None:
 # --- convexity -------------------------------------------------------------------------------
 
 
+@given(st.integers(0, 2**31), st.sampled_from(sorted(zoo.GRAPHS)))
+@settings(max_examples=15, deadline=None)
+def test_a_match_is_found_again_where_its_name_still_is(seed: int, name: str) -> None:
+    rng = random.Random(seed)
+    start = here = State(zoo.GRAPHS[name](), load_core(), roofline())
+    for _ in range(3):
+        if not len(here):
+            break
+        index = rng.randrange(len(here))
+        match, number = here.match(index), here.num_created
+        assert (match.rule, match.tensors, match.index) == (
+            here.matches()[index].rule,
+            here.matches()[index].tensors,
+            index,
+        )
+        assert all(0 <= created < number for created in match.created)
+        here = here.apply(match)
+        assert here.num_created >= number
+    for match in start.matches():
+        named = [m for m in here.matches() if (m.rule, m.tensors) == (match.rule, match.tensors)]
+        by_name = here.find(match.rule, match.tensors)
+        assert (by_name and by_name.index) == (named[0].index if named else None)
+        found = here.find(match)
+        assert found is None or found.index == named[0].index
+        assert found is not None or not named or named[0].created != match.created
+
+
 def products(seed: int, count: int) -> Graph:
     """MatMuls that share two weights, each reading the input, a product or a sum of two."""
     rng = random.Random(seed)

@@ -41,7 +41,7 @@ class Spent(Exception):
 class Attempt:
     """One agent's attempt at one problem: spends the budget, keeps the best, logs.
 
-    An iteration is: `matches`, `ranked`, or what else lists the matches of one state; `reached`
+    An iteration is: `matches`, `ranked` or `look`, for the matches of one state; `reached`
     for each state taken from it; `over`, which logs the iteration and says whether a limit is
     reached.
 
@@ -112,8 +112,7 @@ class Attempt:
 
     def matches(self, state: State) -> list[Match]:
         """The matches of `state`, counted as one iteration and so many candidates."""
-        state = self._listed(state)
-        return state.matches()
+        return self.look(state).matches()
 
     def ranked(self, state: State, *, rounding_ms: float = 0.0) -> Iterator[Match]:
         """The matches of `state`, the cheapest first; counted as `matches`.
@@ -121,9 +120,10 @@ class Attempt:
         In the order of `State.best`: by cost, then by nodes, then as they are listed. What is not
         looked at costs nothing.
         """
-        return _ranked(self._listed(state), rounding_ms)
+        return _ranked(self.look(state), rounding_ms)
 
-    def _listed(self, state: State) -> State:
+    def look(self, state: State) -> State:
+        """The state with what its matches cost; counted as `matches`."""
         objective = self.problem.objective
         with self.meter.measuring(objective):
             state = objective.complete(state)

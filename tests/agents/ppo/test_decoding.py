@@ -73,6 +73,17 @@ def test_a_budget_ends_all_episodes(problem: Problem) -> None:
     assert decoded(small, num_samples=50).iterations == 7
 
 
+def test_the_best_regions_are_put_together(problem: Problem) -> None:
+    options: dict[str, Any] = {"num_samples": 12, "patience": 4, "descends": False}
+    best_episode = decoded(problem, recombines=False, **options)
+    recombined = decoded(problem, recombines=True, **options)
+    assert recombined.iterations == best_episode.iterations, "it needs no looks"
+    assert recombined.cost_best_ms < 0.99 * best_episode.cost_best_ms
+    end = replay(problem, recombined.trace)
+    assert end.graph.hash == recombined.model.graph.hash
+    assert end.cost.ms == pytest.approx(recombined.cost_best_ms)
+
+
 @given(seed=st.integers(0, 1000), most=st.sampled_from([None, 1, 2, 5]))
 def test_matches_apart_bind_no_node_twice(problem: Problem, seed: int, most: int | None) -> None:
     observation = RewriteEnv(problem).observation
@@ -108,6 +119,7 @@ def test_likely_rules_come_first_and_then_their_likely_matches() -> None:
         ("matches_at_once", 0),
         ("likely_share", 0.0),
         ("temperature", 0.0),
+        ("patience", 0),
     ],
 )
 def test_settings_are_checked(option: str, value: float) -> None:

@@ -59,7 +59,9 @@ class PPO:
         matches_at_once: int | None = None,
         likely_share: float = 0.1,
         temperature: float = 2.0,
+        patience: int | None = 10,
         descends: bool = True,
+        recombines: bool = True,
         checkpoint: str | None = None,
         resume: str | None = None,
         folder: str | None = None,
@@ -90,7 +92,9 @@ class PPO:
             matches_at_once=matches_at_once,
             likely_share=likely_share,
             temperature=temperature,
+            patience=patience,
             descends=descends,
+            recombines=recombines,
         )
         self._checkpoint = checkpoint
         self._resume = resume

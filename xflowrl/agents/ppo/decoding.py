@@ -15,6 +15,7 @@ from xflowrl.agents.greedy import descend
 from xflowrl.agents.ppo.distribution import gumbel
 from xflowrl.agents.ppo.gallery import Gallery
 from xflowrl.agents.ppo.policy import Policy
+from xflowrl.agents.ppo.regions import Mosaic, Rewrite, regions
 from xflowrl.env import Observation, Position, observe
 from xflowrl.problem import Step, Trace
 
@@ -33,18 +34,28 @@ class DecodingSettings:
         likely_share: rules and matches at least so many times as likely as the likeliest are taken
             along with it.
         temperature: sampled episodes divide the logarithms of likelihoods by so much.
+        patience: an episode is over when so many looks in a row led to nothing cheaper than before;
+            None: when the policy says so.
         descends: an episode ends with the matches that lower the cost, the best first.
+        recombines: of the episodes the best regions are put together, not the best one taken.
     """
 
     num_samples: int = 4
     side_by_side: int = 8
     matches_at_once: int | None = None
-    likely_share: float = 0.1
+    likely_share: float = 1e-5
     temperature: float = 2.0
+    patience: int | None = 10
     descends: bool = True
+    recombines: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("num_samples", 0), ("side_by_side", 1), ("matches_at_once", 1)):
+        for name, least in (
+            ("num_samples", 0),
+            ("side_by_side", 1),
+            ("matches_at_once", 1),
+            ("patience", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"agent.{name} is {value}: give at least {least}")
@@ -72,23 +83,47 @@ def decode(attempt: Attempt, policy: Policy, settings: DecodingSettings) -> None
     The first greedy episode takes all that is likely at every look. It is alone, to be there soon;
     the others go side by side: a greedy one that takes only what is exactly as likely as the
     likeliest, as alike parts of a network are, and sampled ones that take something in between.
+    Where costs are prices, the best regions of all of them are put together.
 
     An iteration is a look at a state whose matches are listed.
     """
     gallery = Gallery(policy.settings.num_layers)
     waiting = _episodes(attempt, settings)
     running = [next(waiting)]
+    mosaic = Mosaic()
     while running:
         observations = [episode.observe(attempt) for episode in running]
         chosen = _choose(policy, gallery, observations, running, settings)
         for episode, actions in zip(running, chosen, strict=True):
-            episode.go_on(attempt, actions)
+            episode.go_on(attempt, actions, settings.patience)
             if attempt.over():
                 return
-            if episode.is_over and settings.descends and episode.descend(attempt):
+            if not episode.is_over:
+                continue
+            if settings.descends and episode.descend(attempt):
                 return
+            if settings.recombines and not attempt.problem.objective.is_real:
+                _recombine(attempt, mosaic, episode)
         running = [episode for episode in running if not episode.is_over]
         running += islice(waiting, settings.side_by_side - len(running))
+
+
+def _recombine(attempt: Attempt, mosaic: Mosaic, episode: _Episode) -> None:
+    """Puts the best regions together, if the episode has some and is not itself what comes out."""
+    is_first = not mosaic.regions
+    gained_ms = mosaic.add(regions(episode.rewrites, attempt.initial.num_created))
+    if is_first or not gained_ms > attempt.noise_ms:
+        return
+    state, trace = attempt.initial, attempt.origin
+    for region in mosaic.regions:
+        for rewrite in region.rewrites:
+            state = attempt.problem.objective.complete(state)
+            match = state.find(rewrite.place)
+            if match is None:
+                break  # it had to do with another region after all
+            state = state.apply(match)
+            trace = trace.extended(Step(match.rule, tuple(match.tensors), attempt.cost_ms(state)))
+    attempt.reached(state, trace)
 
 
 def _episodes(attempt: Attempt, settings: DecodingSettings) -> Iterator[_Episode]:
@@ -102,11 +137,7 @@ def _episodes(attempt: Attempt, settings: DecodingSettings) -> Iterator[_Episode
 
 
 class _Episode:
-    """A walk from the original graph; a greedy one without a generator.
-
-    A greedy one is over where it comes to a graph or an observation again: from there on it would
-    go round for ever.
-    """
+    """A walk from the original graph; a greedy one without a generator."""
 
     def __init__(
         self, attempt: Attempt, likely_share: float, generator: torch.Generator | None = None
@@ -114,52 +145,46 @@ class _Episode:
         self.is_over = False
         self.likely_share = likely_share
         self.generator = generator
+        self.rewrites: list[Rewrite] = []
         self._state, self._trace = attempt.initial, attempt.origin
-        self._seen: set[str | int] = set()
+        self._best_cost_ms, self._num_idle = attempt.initial_cost_ms, 0
 
     def observe(self, attempt: Attempt) -> Observation:
         """What the policy sees here."""
         objective = attempt.problem.objective
         with attempt.meter.measuring(objective):
             priced = objective.complete(self._state)
-        observation = observe(Position(priced, attempt.initial))
-        if self.generator is None:
-            here: set[str | int] = {self._state.hash, _digest(observation)}
-            self.is_over = not here.isdisjoint(self._seen)
-            self._seen |= here
-        return observation
+        return observe(Position(priced, attempt.initial))
 
-    def go_on(self, attempt: Attempt, actions: Sequence[int]) -> None:
+    def go_on(self, attempt: Attempt, actions: Sequence[int], patience: int | None) -> None:
         """Takes some matches of the state, by index, those that are still there; ends for none."""
-        matches = attempt.matches(self._state)
-        self.is_over = self.is_over or not actions
-        for count, action in enumerate(() if self.is_over else actions):
-            match: Match | None = matches[action]
-            if count > 0:
-                state = attempt.problem.objective.complete(self._state)
-                match = state.find(matches[action].rule, matches[action].tensors)
+        before = attempt.look(self._state)
+        self._num_idle += 1
+        for action in actions:
+            here = attempt.problem.objective.complete(self._state)
+            match = here.find(before.match(action))
             if match is not None:
-                self._state, self._trace = attempt.step(self._state, self._trace, match)
+                self._take(attempt, here, match)
+        self.is_over = not actions or self._num_idle == patience
 
     def descend(self, attempt: Attempt) -> bool:
         """Takes the match that saves most until none does; True if a limit is reached."""
-        return descend(attempt, self._state, self._trace, _cheaper)
+        return descend(attempt, self._state, self._trace, self._cheaper)
 
+    def _cheaper(self, attempt: Attempt, state: State, trace: Trace) -> tuple[State, Trace] | None:
+        match = next(attempt.ranked(state, rounding_ms=attempt.noise_ms), None)
+        if match is None or not match.cost_difference_ms < -attempt.noise_ms:
+            return None
+        return self._take(attempt, state, match)
 
-def _cheaper(attempt: Attempt, state: State, trace: Trace) -> tuple[State, Trace] | None:
-    match = next(attempt.ranked(state, rounding_ms=attempt.noise_ms), None)
-    if match is None or not match.cost_difference_ms < -attempt.noise_ms:
-        return None
-    return attempt.step(state, trace, match)
-
-
-def _digest(observation: Observation) -> int:
-    """Equal for equal observations.
-
-    Rewrites that undo each other may leave a graph of another hash, with longer expressions for its
-    weights, that nevertheless looks the same.
-    """
-    return hash(b"".join(array.tobytes() for array in observation.values()))
+    def _take(self, attempt: Attempt, state: State, match: Match) -> tuple[State, Trace]:
+        self._state, self._trace = attempt.step(state, self._trace, match)
+        made = range(state.num_created, self._state.num_created)
+        self.rewrites.append(Rewrite.of(match, made))
+        cost_ms = self._trace.steps[-1].cost_ms
+        if cost_ms < self._best_cost_ms - attempt.noise_ms:
+            self._best_cost_ms, self._num_idle = cost_ms, 0
+        return self._state, self._trace
 
 
 @torch.inference_mode()

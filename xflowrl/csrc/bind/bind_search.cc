@@ -7,6 +7,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -26,6 +27,25 @@ struct MatchView {
   std::shared_ptr<const State> state;
   MatchPtr match;
 };
+
+// Where a match is: a rule and the values of the tensors that it binds, which rewrites elsewhere
+// leave alone, whatever names and numbers they give.
+struct Place {
+  int rule;
+  std::vector<Hash128> values;
+  bool operator==(const Place&) const = default;
+};
+
+Hash128 value_of(const Graph& graph, TensorRef t) {
+  return t.node == kNoNode ? Hash128{} : graph.output(t).value_id;
+}
+
+Place place_of(const Graph& graph, const Match& match) {
+  Place place{match.rule, {}};
+  match.binding.for_each_tensor([&](TensorRef t) { place.values.push_back(value_of(graph, t)); });
+  match.binding.for_each_node([&](NodeId id) { place.values.push_back(value_of(graph, {id, 0})); });
+  return place;
+}
 
 // Hands a vector over to NumPy without a copy.
 template <class T>
@@ -55,14 +75,50 @@ std::vector<MatchView> best_views(const std::shared_ptr<State>& state, int64_t k
 
 std::optional<MatchView> find_match(const std::shared_ptr<State>& state, const std::string& rule,
                                     const std::vector<std::string>& tensors) {
-  // Most are told apart by the rule or by the name of the node bound last.
   const Graph& graph = *state->graph();
-  for (const MatchPtr& match : state->matches()) {
-    if (state->rule(match->rule).name != rule) continue;
+  const auto& rules = state->setting().rules->rules;
+  const auto named =
+      std::ranges::find_if(rules, [&](const auto& other) { return other->name == rule; });
+  const auto number = static_cast<int>(named - rules.begin());
+  const auto is_before = [&](const MatchPtr& m) { return m->rule < number; };
+  const MatchList& listed = state->matches();
+  for (auto it = listed.first_beyond(is_before); it != listed.end(); ++it) {
+    if ((*it)->rule != number) break;
+    // Most are told apart by the name of the node bound last.
     NodeId last = kNoNode;
-    match->binding.for_each_node([&](NodeId id) { last = id; });
+    (*it)->binding.for_each_node([&](NodeId id) { last = id; });
     if (tensors.empty() || graph.tensor_name({last, 0}) != tensors.back()) continue;
-    if (tensor_names(graph, *match) == tensors) return MatchView{state, match};
+    if (tensor_names(graph, **it) == tensors) return MatchView{state, *it};
+  }
+  return std::nullopt;
+}
+
+std::optional<MatchView> find_place(const std::shared_ptr<State>& state, const Place& place) {
+  const Graph& graph = *state->graph();
+  const auto is_before = [&](const MatchPtr& m) { return m->rule < place.rule; };
+  const MatchList& listed = state->matches();
+  for (auto it = listed.first_beyond(is_before); it != listed.end(); ++it) {
+    if ((*it)->rule != place.rule) break;
+    NodeId last = kNoNode;
+    (*it)->binding.for_each_node([&](NodeId id) { last = id; });
+    if (value_of(graph, {last, 0}) != place.values.back()) continue;
+    if (place_of(graph, **it) == place) return MatchView{state, *it};
+  }
+  return std::nullopt;
+}
+
+// The same place of a state that was made of the match's own by rewrites.
+std::optional<MatchView> find_again(const std::shared_ptr<State>& state, const MatchView& view) {
+  std::vector<int32_t> nodes{view.match->rule};
+  const Graph& graph = *view.state->graph();
+  view.match->binding.for_each_node([&](NodeId id) { nodes.push_back(graph.node(id).created); });
+  const MatchList& listed = state->matches();
+  const auto names = tensor_names(graph, *view.match);
+  const auto is_before = [&](const MatchPtr& m) { return m->key < nodes; };
+  for (auto it = listed.first_beyond(is_before); it != listed.end(); ++it) {
+    const auto& key = (*it)->key;
+    if (key.size() < nodes.size() || !std::equal(nodes.begin(), nodes.end(), key.begin())) break;
+    if (tensor_names(*state->graph(), **it) == names) return MatchView{state, *it};
   }
   return std::nullopt;
 }
@@ -142,6 +198,10 @@ int rule_number(const State& state, const std::string& name) {
 }
 
 void bind_state(nb::module_& m) {
+  nb::class_<Place>(
+      m, "Place",
+      "Where a match is, by its rule and the values it binds: found again after other "
+      "rewrites, in\nanother order, of the same original, where names would differ.");
   bind_shared<MatchView>(m, "Match", "A rule bound to one place of a state's graph.")
       .def_prop_ro(
           "rule", [](const MatchView& v) { return v.state->rule(v.match->rule).name; },
@@ -163,6 +223,20 @@ void bind_state(nb::module_& m) {
             return ids;
           },
           "Slots of the matched nodes.")
+      .def_prop_ro(
+          "place", [](const MatchView& v) { return place_of(*v.state->graph(), *v.match); },
+          "Where it is, for `State.find`.")
+      .def_prop_ro(
+          "created",
+          [](const MatchView& v) {
+            std::vector<int32_t> numbers;
+            const Graph& graph = *v.state->graph();
+            v.match->binding.for_each_node(
+                [&](NodeId id) { numbers.push_back(graph.node(id).created); });
+            return numbers;
+          },
+          "Creation numbers of the matched nodes, which no other node has in a line of rewrites: "
+          "a\nrewrite gives the nodes that it makes the next ones.")
       .def_prop_ro(
           "cost_difference_ms", [](const MatchView& v) { return v.match->delta.cost.ms; },
           "What applying it adds to the graph's cost; NaN while a price is unknown.")
@@ -233,7 +307,23 @@ void bind_state(nb::module_& m) {
            "is.\n"
            "Raises ValueError for a negative k.")
       .def("find", &find_match, nb::arg("rule"), nb::arg("tensors"),
-           "The match of a rule that binds tensors of these names, or None. Linear in matches.")
+           "The match of a rule that binds tensors of these names, or None. Linear in the rule's "
+           "matches.")
+      .def("find", &find_place, nb::arg("place"),
+           "A match there, or None; the states have the same rules and original. Linear in the "
+           "rule's matches.")
+      .def("find", &find_again, nb::arg("match"),
+           "The place of a match of a state that rewrites made this one of, or None if it is there "
+           "no more.\nLogarithmic.")
+      .def(
+          "match",
+          [](const std::shared_ptr<State>& s, int64_t index) {
+            return MatchView{s, pick(*s, index)};
+          },
+          nb::arg("index"), "One of `matches()`. Raises ValueError for an index out of range.")
+      .def_prop_ro(
+          "num_created", [](const State& s) { return s.graph()->num_created(); },
+          "So many nodes its graph and those that it was made of ever had: the number of the next.")
       .def("observe", &observe, nb::sig("def observe(self) -> dict[str, numpy.ndarray]"),
            "Graph and matches as arrays by name; `xflowrl.env` says what each column "
            "means.\n\n"

@@ -27,7 +27,8 @@ class SortedChunks {
     using reference = const T&;
 
     Iterator() = default;
-    Iterator(const Chunks* chunks, size_t chunk) : chunks_(chunks), chunk_(chunk) {}
+    Iterator(const Chunks* chunks, size_t chunk, size_t place = 0)
+        : chunks_(chunks), chunk_(chunk), place_(place) {}
     reference operator*() const { return (*(*chunks_)[chunk_])[place_]; }
     pointer operator->() const { return &**this; }
     Iterator& operator++() {
@@ -77,6 +78,17 @@ class SortedChunks {
       return count + static_cast<size_t>(end - chunk->begin());
     }
     return count;
+  }
+
+  // The first that does not satisfy a condition that holds up to some place. Logarithmic.
+  template <class Condition>
+  Iterator first_beyond(Condition holds) const {
+    const auto chunk = std::partition_point(chunks_.begin(), chunks_.end(),
+                                            [&](const auto& c) { return holds(c->back()); });
+    const auto c = static_cast<size_t>(chunk - chunks_.begin());
+    if (chunk == chunks_.end()) return end();
+    const auto place = std::partition_point((*chunk)->begin(), (*chunk)->end(), holds);
+    return {&chunks_, c, static_cast<size_t>(place - (*chunk)->begin())};
   }
 
   // Behind its equals.
