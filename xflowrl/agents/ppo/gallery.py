@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from xflowrl.agents.ppo.batch import GraphBatch, Level
+from xflowrl.agents.ppo.batch import GraphBatch, Graphs, Kinds, Level
 from xflowrl.agents.ppo.features import GRAPH_FEATURES, matrix, merge
 from xflowrl.agents.ppo.growing import Lists, Rows, firsts
 from xflowrl.agents.ppo.looks import Looks
@@ -114,15 +114,60 @@ class Gallery:
 
     def batch(self, sights: Sequence[Sight]) -> GraphBatch:
         """The tensors of some states: of what these consist of, and nothing else."""
+        columns = self._columns(sights)
+        kinds, node_row, match_row = self._kinds(columns["kind_node"], columns["choice_match"])
+        columns["kind_node"] = node_row[columns["kind_node"]]
+        columns["choice_match"] = match_row[columns["choice_match"]]
+        return GraphBatch(kinds, Graphs(**_tensors(columns)))
+
+    def graphs(self, sights: Sequence[Sight]) -> Graphs:
+        """The tensors of some states, for whoever has all kinds of the gallery, by their ids."""
+        return Graphs(**_tensors(self._columns(sights)))
+
+    @property
+    def num_kinds(self) -> tuple[int, int]:
+        """Of nodes and of matches."""
+        return len(self._ids[-1]), len(self._match_ids)
+
+    def kinds_since(self, first_node: int, first_match: int) -> Kinds:
+        """The kinds of nodes and of matches from these ids on, in the order of ids.
+
+        Those of nodes come after older ones that the matches bind.
+        """
+        nodes = np.arange(first_node, len(self._ids[-1]))
+        return self._kinds(nodes, np.arange(first_match, len(self._match_ids)))[0]
+
+    def _columns(self, sights: Sequence[Sight]) -> dict[str, np.ndarray]:
         kind_node, num_kinds = _join([s.kind_node for s in sights])
         choice_match, num_choices = _join([s.choice_match for s in sights])
         group_rule, num_groups = _join([s.group_rule for s in sights])
         match_choice, num_matches = _join([s.match_choice for s in sights])
         graphs = np.arange(len(sights))
-        matches, match_row = _present(choice_match, len(self._match_ids))
+        return {
+            "kind_node": kind_node,
+            "kind_graph": np.repeat(graphs, num_kinds),
+            "kind_share": _column([s.kind_share for s in sights]),
+            "choice_match": choice_match,
+            "choice_graph": np.repeat(graphs, num_choices),
+            "choice_group": _shifted([s.choice_group for s in sights], num_groups, num_choices),
+            "choice_count": _column([s.choice_count for s in sights]),
+            "match_choice": match_choice + np.repeat(firsts(num_choices), num_matches),
+            "match_graph": np.repeat(graphs, num_matches),
+            "group_rule": group_rule,
+            "group_graph": np.repeat(graphs, num_groups),
+            "group_count": _column([s.group_count for s in sights]),
+            "graph_features": np.stack([s.graph_features for s in sights]),
+            "num_matches": num_matches,
+        }
+
+    def _kinds(
+        self, nodes: np.ndarray, matches: np.ndarray
+    ) -> tuple[Kinds, np.ndarray, np.ndarray]:
+        """Some kinds of matches and of nodes, with those that the matches bind; and their rows."""
+        matches, match_row = _present(matches, len(self._match_ids))
         match_rule, match_features = self._match_rows.at(matches)
         pair_match, (pair_node,), num_pairs = self._pairs.of(matches)
-        nodes, node_row = _present(kind_node, len(self._ids[-1]))
+        nodes, node_row = _present(np.concatenate([nodes, pair_node]), len(self._ids[-1]))
         levels: list[Level] = []
         below, below_row = nodes, node_row
         for level in reversed(range(len(self._own))):
@@ -130,42 +175,31 @@ class Gallery:
             edge_of, (slots, neighbours, edges), _ = self._edges[level].of(below)
             below, below_row = _present(np.concatenate([own, neighbours]), len(self._ids[level]))
             made = below_row[own], below_row[neighbours], edges, 2 * edge_of + slots
-            levels.insert(0, Level(**dict(zip(_LEVEL, map(torch.from_numpy, made), strict=True))))
+            levels.insert(0, Level(**_tensors(dict(zip(_LEVEL, made, strict=True)))))
         node_op, node_activation, node_features = self._node_rows.at(below)
         edge_operand, edge_features = self._edge_rows.at(slice(None))
-        indices = {
+        columns = {
             "node_op": node_op,
             "node_activation": node_activation,
+            "node_features": node_features,
             "edge_operand": edge_operand,
-            "kind_node": node_row[kind_node],
-            "kind_graph": np.repeat(graphs, num_kinds),
+            "edge_features": edge_features,
             "match_rule": match_rule,
+            "match_features": match_features,
             "pair_match": pair_match,
             "pair_node": node_row[pair_node],
-            "choice_match": match_row[choice_match],
-            "choice_graph": np.repeat(graphs, num_choices),
-            "choice_group": _shifted([s.choice_group for s in sights], num_groups, num_choices),
-            "match_choice": match_choice + np.repeat(firsts(num_choices), num_matches),
-            "match_graph": np.repeat(graphs, num_matches),
-            "group_rule": group_rule,
-            "group_graph": np.repeat(graphs, num_groups),
-            "num_matches": num_matches,
+            "pair_share": _column([np.repeat(1 / np.maximum(num_pairs, 1), num_pairs)]),
         }
-        columns = {
-            "kind_share": np.concatenate([s.kind_share for s in sights]),
-            "pair_share": np.repeat(1 / np.maximum(num_pairs, 1), num_pairs),
-            "choice_count": np.concatenate([s.choice_count for s in sights]),
-            "group_count": np.concatenate([s.group_count for s in sights]),
-        }
-        features = {
-            "node_features": node_features,
-            "edge_features": edge_features,
-            "match_features": match_features,
-            "graph_features": np.stack([s.graph_features for s in sights]),
-            **{name: column.astype(np.float32)[:, None] for name, column in columns.items()},
-        }
-        tensors = {name: torch.from_numpy(array) for name, array in (indices | features).items()}
-        return GraphBatch(levels=tuple(levels), **tensors)
+        return Kinds(levels=tuple(levels), **_tensors(columns)), node_row, match_row
+
+
+def _tensors(columns: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(column) for name, column in columns.items()}
+
+
+def _column(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """One after the other, f32[rows, 1]."""
+    return np.concatenate(parts).astype(np.float32)[:, None]
 
 
 class _Alike:

@@ -8,21 +8,27 @@ import numpy as np
 
 
 class Rows:
-    """Columns that grow."""
+    """Columns that grow, at a cost of what is appended."""
 
     def __init__(self) -> None:
-        self._chunks: list[Sequence[np.ndarray]] = []
+        self._columns: list[np.ndarray] = []
+        self._num_rows = 0
 
     def extend(self, columns: Sequence[np.ndarray]) -> None:
         """Appends rows."""
-        if not self._chunks or len(columns[0]):
-            self._chunks.append(columns)
+        end = self._num_rows + len(columns[0])
+        if not self._columns or end > len(self._columns[0]):
+            room = [np.empty((2 * end, *c.shape[1:]), c.dtype) for c in columns]
+            for new, old in zip(room, self._columns, strict=bool(self._columns)):
+                new[: self._num_rows] = old[: self._num_rows]
+            self._columns = room
+        for ours, column in zip(self._columns, columns, strict=True):
+            ours[self._num_rows : end] = column
+        self._num_rows = end
 
     def at(self, index: np.ndarray | slice) -> list[np.ndarray]:
         """Some rows of each column."""
-        if len(self._chunks) > 1:
-            self._chunks = [[np.concatenate(c) for c in zip(*self._chunks, strict=True)]]
-        return [column[index] for column in self._chunks[0]]
+        return [column[: self._num_rows][index] for column in self._columns]
 
 
 class Lists:
