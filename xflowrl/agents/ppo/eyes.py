@@ -35,7 +35,7 @@ class Eyes:
         known = self._nodes.num_rows, self._matches.num_rows
         if self._gallery.num_kinds != known:
             h_UH, v_VH = self._policy.encode(self._gallery.kinds_since(*known).to(device))
-            self._nodes.extend(h_UH[len(h_UH) + known[0] - self._gallery.num_kinds[0] :])
+            self._nodes.extend(h_UH[: self._gallery.num_kinds[0] - known[0]])
             self._matches.extend(v_VH)
         graphs = self._gallery.graphs(sights).to(device)
         return self._policy.decide(self._nodes.rows, self._matches.rows, graphs)

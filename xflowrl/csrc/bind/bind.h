@@ -36,5 +36,6 @@ void bind_rules(nanobind::module_& m);
 void bind_cost(nanobind::module_& m);
 void bind_search(nanobind::module_& m);
 void bind_egraph(nanobind::module_& m);
+void bind_kinds(nanobind::module_& m);
 
 }  // namespace xflowrl

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "bind/bind.h"
+#include "bind/to_numpy.h"
 #include "search/backtracking.h"
 #include "search/observation.h"
 #include "taso/taso_hash.h"
@@ -26,17 +27,6 @@ struct MatchView {
   std::shared_ptr<const State> state;
   MatchPtr match;
 };
-
-// Hands a vector over to NumPy without a copy.
-template <class T>
-nb::object to_numpy(std::vector<T> values, size_t columns = 0) {
-  auto* owned = new std::vector<T>(std::move(values));
-  const nb::capsule owner(owned, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  if (columns == 0)
-    return nb::cast(nb::ndarray<nb::numpy, T>(owned->data(), {owned->size()}, owner));
-  return nb::cast(
-      nb::ndarray<nb::numpy, T>(owned->data(), {owned->size() / columns, columns}, owner));
-}
 
 std::vector<MatchView> match_views(const std::shared_ptr<State>& state) {
   std::vector<MatchView> views;
