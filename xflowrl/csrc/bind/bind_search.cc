@@ -57,25 +57,6 @@ std::optional<MatchView> find_match(const std::shared_ptr<State>& state, const s
   return std::nullopt;
 }
 
-template <class Get>
-auto column(const State& state, Get get) {
-  std::vector<decltype(get(std::declval<const Match&>()))> values;
-  values.reserve(state.matches().size());
-  for (const MatchPtr& match : state.matches()) values.push_back(get(*match));
-  return to_numpy(std::move(values));
-}
-
-void add_match_columns(const State& state, nb::dict& arrays) {
-  arrays["match_rule"] = column(state, [](const Match& m) { return int32_t{m.rule}; });
-  arrays["match_cost_ms"] = column(state, [](const Match& m) { return m.delta.cost.ms; });
-  arrays["match_size"] =
-      column(state, [](const Match& m) { return int32_t{m.delta.num_operators}; });
-  arrays["match_flops"] = column(state, [](const Match& m) { return m.delta.cost.flops; });
-  arrays["match_bytes"] = column(state, [](const Match& m) { return m.delta.cost.bytes; });
-  arrays["match_kernels"] =
-      column(state, [](const Match& m) { return int32_t{m.delta.cost.kernels}; });
-}
-
 nb::dict observe(const State& state) {
   Observation o = make_observation(state);
   nb::dict result;
@@ -91,7 +72,12 @@ nb::dict observe(const State& state) {
   result["edge_dst"] = to_numpy(std::move(o.edge_dst));
   result["edge_operand"] = to_numpy(std::move(o.edge_operand));
   result["edge_shape"] = to_numpy(std::move(o.edge_shape), Observation::kShapeColumns);
-  add_match_columns(state, result);
+  result["match_rule"] = to_numpy(std::move(o.match_rule));
+  result["match_cost_ms"] = to_numpy(std::move(o.match_cost_ms));
+  result["match_size"] = to_numpy(std::move(o.match_size));
+  result["match_flops"] = to_numpy(std::move(o.match_flops));
+  result["match_bytes"] = to_numpy(std::move(o.match_bytes));
+  result["match_kernels"] = to_numpy(std::move(o.match_kernels));
   result["match_node_ptr"] = to_numpy(std::move(o.match_node_ptr));
   result["match_node"] = to_numpy(std::move(o.match_node));
   return result;
