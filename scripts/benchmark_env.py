@@ -3,16 +3,10 @@
     python scripts/benchmark_env.py [--steps 10000] [--accelerator gpu] [--csv PATH]
 
 Prints, for SqueezeNet and nasbench_3x3 under rules=core and measurement=roofline: environment
-<<<<<<< HEAD
-steps/s with random valid actions, observation and feature tensors included; growth of resident
-memory over all steps. Then training steps/s, on a random network too, on the wall and by the
-processor's time, which others on the machine disturb less. At last where the time of one look of
-the policy at a random network goes, after each of a few rewrites.
-=======
 steps per second of processor time with random valid actions, observation and feature tensors
-included; growth of resident memory over all steps; training steps/s (rollout, updates); and the
-time of one forward pass of the policy on a state of about a thousand matches.
->>>>>>> main
+included; growth of resident memory over all steps. Then training steps/s, on a random network too,
+on the wall and by the processor's time, which others on the machine disturb less. At last where the
+time of one look of the policy at a random network goes, after each of a few rewrites.
 """
 
 from __future__ import annotations
@@ -30,6 +24,7 @@ import torch
 
 from xflowrl.agents.ppo.agent import PPO
 from xflowrl.agents.ppo.checkpoint import new_policy
+from xflowrl.agents.ppo.eyes import Eyes
 from xflowrl.agents.ppo.gallery import Gallery, make_batch
 from xflowrl.agents.ppo.policy import PolicySettings
 from xflowrl.agents.ppo.settings import LearningSettings
@@ -120,7 +115,7 @@ def training(
 def look(problem: Problem) -> list[Row]:
     """The parts of one look, medians by processor time; what was seen before is known."""
     policy, rng = new_policy(PolicySettings(), problem.rules), np.random.default_rng(0)
-    gallery = Gallery(policy.settings.num_layers)
+    gallery, eyes = Gallery(policy.settings.num_layers), Eyes(policy)
     spent: dict[str, list[float]] = defaultdict(list)
 
     def timed(part: str, do: Callable[[A], T], argument: A) -> T:
@@ -135,8 +130,8 @@ def look(problem: Problem) -> list[Row]:
             observation = timed("observing", observe, Position(state, initial))
             sights = timed("kinds", gallery.add, [observation])
             batch = timed("tensors", gallery.batch, sights)
-            timed("encoder", policy.encode, batch)
             timed("encoder and heads", policy, batch)
+            timed("all but observing, weights fixed", eyes.look, [observation])
             matches = state.matches()
             state = state.apply(matches[int(rng.integers(len(matches)))])
     of = f"{problem.name} of {len(problem.model.graph)} nodes"

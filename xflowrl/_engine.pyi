@@ -3,7 +3,7 @@ The native engine: graphs, rules, matching, costs and the inner loops of search.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import overload
+from typing import Any, overload
 
 import numpy
 
@@ -569,6 +569,40 @@ class EGraph:
         """Pairs of values that a rewrite puts in each other's place."""
 
     def __len__(self) -> int: ...
+
+class KindIndex:
+    """
+    Kinds of nodes and matches that an encoder of so many layers cannot tell apart.
+
+    Numbered as they are first seen, told apart by 64-bit hashes; it only grows.
+    """
+
+    def __init__(self, num_layers: int, *, max_operands: int) -> None:
+        """Operand positions from `max_operands` - 1 on look alike."""
+
+    def add(self, observation: Mapping[str, numpy.ndarray], *, scale_ms: float) -> dict[str, numpy.ndarray]:
+        """
+        A graph in kinds, in the order of first appearance, costs being told apart in units of `scale_ms`.
+
+        `kind_node` [D] and `kind_share`: kinds of its nodes, and of how many of them; `choice_match` [C], `choice_group`, `choice_count`: kinds of its matches, place of their rule, how many; `match_choice` [M]; `group_rule` [K], `group_count`: rules of its matches, how many. `new_nodes`, `new_edges`, `new_matches`: rows of an example of each kind not seen before, by number, of nodes by themselves.
+
+        Raises ValueError for columns that do not fit together. Linear.
+        """
+
+    def kinds(self, nodes: numpy.ndarray, matches: numpy.ndarray) -> dict[str, Any]:
+        """
+        What these kinds are made of, with those of nodes that the matches bind.
+
+        `node_row`, `match_row`: where each is; `levels`, bottom up, of `own` [U], `edge_from` [E], `edge_kind`, `edge_slot`; `pair_match` [P], `pair_node`, `pair_share`; `nodes`, `edges`, `matches`: numbers of those that occur, of nodes by themselves.
+        """
+
+    @property
+    def num_nodes(self) -> int:
+        """Kinds of nodes."""
+
+    @property
+    def num_matches(self) -> int:
+        """Kinds of matches."""
 
 class Place:
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import zoo
-from drawing import Sketch, roofline, state
+from drawing import Sketch, corrected, roofline, state
 
 from xflowrl._engine import CostTable, State, TensorType, activation_names, operator_names
 from xflowrl.rules import load_core
@@ -154,3 +154,16 @@ def test_unknown_costs_are_nan() -> None:
     graph = net.graph(net.node("Relu", net.node("Reshape", x, shape=[1, 3])))
     costs = State(graph, load_core(), CostTable.measured()).observe()["node_cost_ms"]
     assert np.isnan(costs).tolist() == [False, False, True]
+
+
+def test_prices_know_what_a_node_reads() -> None:
+    """Where two nodes differ by nothing but that."""
+    net = Sketch()
+    x = net.input(4, 4)
+    product = net.node("MatMul", x, net.weight(4, 4))
+    graph = net.graph(net.node("Relu", product), net.node("Relu", x))
+    start = State(graph, load_core(), corrected())
+    costs, ops = (start.observe()[name] for name in ("node_cost_ms", "node_op"))
+    after_product, alone = costs[ops == operator_names().index("Relu")]
+    assert after_product < alone / 2
+    assert costs.sum() == pytest.approx(start.cost.ms)

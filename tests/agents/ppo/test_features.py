@@ -12,8 +12,9 @@ from xflowrl.agents.ppo.features import (
     GRAPH_FEATURES,
     MATCH_FEATURES,
     NODE_FEATURES,
+    columns_of,
+    graph_columns,
     matrix,
-    merge,
     num_features,
 )
 from xflowrl.env import Observation, RewriteEnv
@@ -33,43 +34,50 @@ def column(table: tuple, features: np.ndarray, name: str) -> np.ndarray:
     return features[:, names.index(name)]
 
 
-def test_merging_shifts_rows(observations: list[Observation]) -> None:
-    columns = merge(observations)
-    assert columns["num_matches"].tolist() == [4, 1, 0, 2]
-    assert np.bincount(columns["node_graph"]).tolist() == [6, 3, 2, 4]  # relus and the input
-    assert columns["match_graph"].tolist() == [0] * 4 + [1] + [3] * 2
-    graph = columns["node_graph"]
-    assert (graph[columns["edge_src"]] == graph[columns["edge_dst"]]).all()
-    matched = np.repeat(columns["match_graph"], columns["match_num_nodes"])
-    assert (graph[columns["match_node"]] == matched).all()
-    assert columns["match_num_nodes"].tolist() == [2] * 7  # two relus each
+TABLES = {"node": NODE_FEATURES, "edge": EDGE_FEATURES, "match": MATCH_FEATURES}
+
+
+def matrices(observations: list[Observation]) -> dict[str, np.ndarray]:
+    """The features of everything in them."""
+    features = {"graph": matrix(GRAPH_FEATURES, graph_columns(observations))}
+    for of, name in (("node", "node_op"), ("edge", "edge_src"), ("match", "match_rule")):
+        rows = [np.arange(len(o[name])) for o in observations]
+        features[of] = matrix(TABLES[of], columns_of(of, observations, rows))
+    return features
+
+
+def test_rows_of_several_graphs(observations: list[Observation]) -> None:
+    rows = [np.array(at, np.int64) for at in ([3, 0], [], [], [1])]
+    columns = columns_of("match", observations, rows)
+    taken = [observations[0]["match_cost_ms"][[3, 0]], observations[3]["match_cost_ms"][[1]]]
+    assert columns["match_cost_ms"].tolist() == np.concatenate(taken).tolist()
+    assert columns["match_num_nodes"].tolist() == [2] * 3  # two relus each
+    scales = [o["graph"][1] / o["graph"][3] for o in observations]
+    assert columns["scale_ms"].tolist() == [scales[0], scales[0], scales[3]]
+    graphs = graph_columns(observations)
+    assert graphs["num_matches"].tolist() == [4, 1, 0, 2]
+    assert graphs["match_graph"].tolist() == [0] * 4 + [1] + [3] * 2
 
 
 def test_merging_changes_no_row(observations: list[Observation]) -> None:
-    together = merge(observations)
-    for index, observation in enumerate(observations):
-        alone = merge([observation])
-        for of, table in (("node", NODE_FEATURES), ("match", MATCH_FEATURES)):
-            rows = together[f"{of}_graph"] == index
-            assert np.array_equal(matrix(table, together)[rows], matrix(table, alone))
-        graph = matrix(GRAPH_FEATURES, together)[index]
-        assert np.array_equal(graph, matrix(GRAPH_FEATURES, alone)[0])
+    together = matrices(observations)
+    alone = [matrices([observation]) for observation in observations]
+    for of, features in together.items():
+        assert np.array_equal(features, np.concatenate([each[of] for each in alone]))
 
 
 def test_tables_describe_the_matrices(observations: list[Observation]) -> None:
-    for table in (NODE_FEATURES, EDGE_FEATURES, MATCH_FEATURES, GRAPH_FEATURES):
-        features = matrix(table, merge(observations))
-        assert features.dtype == np.float32
-        assert features.shape[1] == num_features(table)
-        assert np.isfinite(features).all()
+    features = matrices(observations)
+    for of, table in (TABLES | {"graph": GRAPH_FEATURES}).items():
+        assert features[of].dtype == np.float32
+        assert features[of].shape[1] == num_features(table)
+        assert np.isfinite(features[of]).all()
         assert all(feature.unit for feature in table)
 
 
 def test_values_are_in_the_stated_units(observations: list[Observation]) -> None:
-    columns = merge(observations[:1])
-    node, match, graph = (
-        matrix(table, columns) for table in (NODE_FEATURES, MATCH_FEATURES, GRAPH_FEATURES)
-    )
+    features = matrices(observations[:1])
+    node, match, graph = (features[of] for of in ("node", "match", "graph"))
     # Every relu costs the mean of the initial graph's six nodes times 6 / 5... the input is free
     # and counts as no operator, so the mean is a relu's cost, and a match saves one of them.
     assert column(MATCH_FEATURES, match, "cost").tolist() == [-1.0] * 4
@@ -87,10 +95,10 @@ def test_features_do_not_depend_on_the_unit_of_cost(tiny_observation: Observatio
     for name in ("node_cost_ms", "match_cost_ms"):
         scaled[name] = 1000 * scaled[name]
     scaled["graph"] = scaled["graph"] * np.array([1000, 1000, 1, 1])
-    ours, theirs = merge([tiny_observation]), merge([scaled])
-    for table in (NODE_FEATURES, MATCH_FEATURES, GRAPH_FEATURES):
+    ours, theirs = matrices([tiny_observation]), matrices([scaled])
+    for of in ours:
         # f32 of numbers near 1
-        assert np.allclose(matrix(table, ours), matrix(table, theirs), atol=1e-6)
+        assert np.allclose(ours[of], theirs[of], atol=1e-6)
 
 
 @pytest.fixture

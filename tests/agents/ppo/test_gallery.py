@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from xflowrl.agents.ppo import looks
 from xflowrl.agents.ppo.batch import GraphBatch
 from xflowrl.agents.ppo.checkpoint import new_policy
 from xflowrl.agents.ppo.gallery import Gallery, make_batch
@@ -48,41 +47,52 @@ def test_what_looks_alike_is_there_once(relus: list[Observation]) -> None:
     batch = make_batch(relus[:1], num_layers=2)
     # By themselves there are the input, relus, and the output; one edge away, the relus next to
     # input and output are told apart, then those next to these.
-    assert len(batch.node_op) == 3
-    assert [len(level.own) for level in batch.levels] == [5, 7]
-    shares = sorted(round(10 * share) for share in batch.kind_share.flatten().tolist())
+    assert len(batch.kinds.node_op) == 3
+    assert [len(level.own) for level in batch.kinds.levels] == [5, 7]
+    shares = sorted(round(10 * share) for share in batch.graphs.kind_share.flatten().tolist())
     assert shares == [1, 1, 1, 1, 1, 1, 4]
     # Pairs of neighbours, of which those three that lie within are alike.
-    assert sorted(batch.choice_count.flatten().tolist()) == [1, 1, 1, 1, 1, 3]
-    assert batch.match_choice.bincount().tolist() == batch.choice_count.flatten().tolist()
+    counts = batch.graphs.choice_count.flatten().tolist()
+    assert sorted(counts) == [1, 1, 1, 1, 1, 3]
+    assert batch.graphs.match_choice.bincount().tolist() == counts
 
 
 def test_deeper_encoders_see_more(relus: list[Observation]) -> None:
-    kinds = [len(make_batch(relus[:1], num_layers=n).kind_node) for n in (0, 1, 2, 3, 9)]
+    kinds = [len(make_batch(relus[:1], num_layers=n).graphs.kind_node) for n in (0, 1, 2, 3, 9)]
     assert kinds == [3, 5, 7, 9, 10]
 
 
 def test_graphs_stay_apart(relus: list[Observation]) -> None:
-    batch = make_batch(relus, num_layers=2)
-    assert batch.num_graphs == 4
-    assert batch.num_matches.tolist() == [8, 1, 0, 3]
-    assert batch.match_graph.tolist() == [0] * 8 + [1] + [3] * 3
-    assert (batch.choice_graph[batch.match_choice] == batch.match_graph).all()
-    assert batch.group_graph.tolist() == [0, 1, 3]
-    assert batch.group_graph[batch.choice_group].equal(batch.choice_graph)
-    assert batch.group_count.flatten().tolist() == [8, 1, 3]
-    total = torch.zeros(4, 1).index_add(0, batch.kind_graph, batch.kind_share)
+    graphs = make_batch(relus, num_layers=2).graphs
+    assert graphs.num_graphs == 4
+    assert graphs.num_matches.tolist() == [8, 1, 0, 3]
+    assert graphs.match_graph.tolist() == [0] * 8 + [1] + [3] * 3
+    assert (graphs.choice_graph[graphs.match_choice] == graphs.match_graph).all()
+    assert graphs.group_graph.tolist() == [0, 1, 3]
+    assert graphs.group_graph[graphs.choice_group].equal(graphs.choice_graph)
+    assert graphs.group_count.flatten().tolist() == [8, 1, 3]
+    total = torch.zeros(4, 1).index_add(0, graphs.kind_graph, graphs.kind_share)
     torch.testing.assert_close(total, torch.ones(4, 1))
 
 
 def test_rows_are_those_of_the_matches(squeezenet: Problem, walk: list[Observation]) -> None:
     batch = make_batch(walk, num_layers=2)
     rules = torch.from_numpy(np.concatenate([o["match_rule"] for o in walk]).astype(np.int64))
-    kinds = batch.choice_match[batch.match_choice]
-    assert batch.match_rule[kinds].equal(rules)
-    assert batch.group_rule[batch.choice_group[batch.match_choice]].equal(rules)
+    graphs, kinds = batch.graphs, batch.kinds
+    match_M = graphs.choice_match[graphs.match_choice]
+    assert kinds.match_rule[match_M].equal(rules)
+    assert graphs.group_rule[graphs.choice_group[graphs.match_choice]].equal(rules)
     sizes = torch.from_numpy(np.concatenate([np.diff(o["match_node_ptr"]) for o in walk]))
-    assert batch.pair_match.bincount()[kinds].equal(sizes.long())
+    assert kinds.pair_match.bincount()[match_M].equal(sizes.long())
+
+
+def all_different(observation: Observation) -> Observation:
+    """No two nodes and no two matches alike, by differences that no f32 feature shows."""
+    changed = dict(observation)
+    for name in ("node_bytes", "match_bytes"):
+        changed[name] = observation[name] + 1e-8 * np.arange(len(observation[name]))
+        assert len(np.unique(changed[name])) == len(changed[name])
+    return changed
 
 
 @pytest.mark.parametrize("network", ["squeezenet", "relus"])
@@ -92,9 +102,8 @@ def test_alike_or_apart_the_policy_answers_the_same(
     walk: list[Observation],
     relu_problem: MakeProblem,
     relus: list[Observation],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Compared with colours that are all different, under which every node is a kind of its own."""
+    """Compared with graphs in which every node and match is a kind of its own."""
     problem, seen = {"squeezenet": (squeezenet, walk), "relus": (relu_problem(9), relus)}[network]
     net = new_policy(PolicySettings(hidden_size=16), problem.rules)
     with torch.no_grad():
@@ -111,15 +120,8 @@ def test_alike_or_apart_the_policy_answers_the_same(
 
     batch = make_batch(seen, num_layers=2)
     folded = answer(batch)
-    count = iter(range(10**9))
-    plain = looks._colours
-
-    def all_different(features: np.ndarray, ints: list[np.ndarray]) -> np.ndarray:
-        return plain(features, [*ints, np.array([next(count) for _ in features])])
-
-    monkeypatch.setattr(looks, "_colours", all_different)
-    unfolded = make_batch(seen, num_layers=2)
-    assert len(unfolded.node_op) > 2 * len(batch.node_op)
+    unfolded = make_batch([all_different(observation) for observation in seen], num_layers=2)
+    assert len(unfolded.kinds.node_op) > 2 * len(batch.kinds.node_op)
     # f32 sums in another order
     torch.testing.assert_close(answer(unfolded), folded, rtol=1e-3, atol=1e-4)
 
@@ -127,11 +129,11 @@ def test_alike_or_apart_the_policy_answers_the_same(
 def test_a_rewrite_adds_what_is_new_around_it(walk: list[Observation]) -> None:
     seen = Gallery(2)
     first = seen.add(walk[:1])
-    before = len(seen._ids[-1])
-    assert seen.add(walk[:1])[0].kind_node.tolist() == first[0].kind_node.tolist()
-    assert len(seen._ids[-1]) == before
+    before = seen.num_kinds[0]
+    assert seen.add(walk[:1])[0]["kind_node"].tolist() == first[0]["kind_node"].tolist()
+    assert seen.num_kinds[0] == before
     seen.add(walk[1:2])
-    assert before < len(seen._ids[-1]) < before + before // 2
+    assert before < seen.num_kinds[0] < before + before // 2
 
 
 def test_what_was_seen_before_does_not_matter(squeezenet: Problem, walk: list[Observation]) -> None:
@@ -146,7 +148,8 @@ def test_what_was_seen_before_does_not_matter(squeezenet: Problem, walk: list[Ob
 def test_indices_are_integers(relus: list[Observation]) -> None:
     batch = make_batch(relus, num_layers=2).to(torch.device("cpu"))
     assert isinstance(batch, GraphBatch)
-    tensors = vars(batch) | {f"level {i}": t for i, t in enumerate(vars(batch.levels[0]).values())}
+    levels = enumerate(vars(batch.kinds.levels[0]).values())
+    tensors = vars(batch.kinds) | vars(batch.graphs) | {f"level {i}": t for i, t in levels}
     del tensors["levels"]
     floats = ("features", "share", "count")
     for name, tensor in tensors.items():

@@ -115,10 +115,10 @@ def test_untrained_rules_are_equally_likely(
     batch = make_batch(observations[:1])
     actions, _ = net(batch)
     probabilities = actions.log_probs_A.exp().detach()
-    stop = 2.0 / (2.0 + int(batch.num_matches[0]))  # as likely as two matches
+    stop = 2.0 / (2.0 + int(batch.graphs.num_matches[0]))  # as likely as two matches
     assert float(probabilities[-1]) == pytest.approx(stop, rel=0.1)
-    group_M = batch.choice_group[batch.match_choice]
-    by_rule = torch.zeros(len(batch.group_rule)).index_add(0, group_M, probabilities[:-1])
+    group_M = batch.graphs.choice_group[batch.graphs.match_choice]
+    by_rule = torch.zeros(len(batch.graphs.group_rule)).index_add(0, group_M, probabilities[:-1])
     # The last layers are scaled by 0.01, not 0.
     assert by_rule.tolist() == pytest.approx([(1 - stop) / len(by_rule)] * len(by_rule), rel=0.1)
 

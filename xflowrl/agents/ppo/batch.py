@@ -30,11 +30,11 @@ class Level:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraphBatch:
-    """G graphs; what belongs to graph g comes before what belongs to g + 1.
+class Kinds:
+    """Kinds of nodes and of matches, and what they are made of.
 
-    Indices are i64, features, counts and shares f32. Kinds of nodes are those of the last level,
-    but for `node_*`, which describe the kinds below the first.
+    Indices are i64, features and shares f32. Kinds of nodes are those of the last level, but for
+    `node_*`, which describe the kinds below the first.
     """
 
     node_op: torch.Tensor  # [U]
@@ -43,14 +43,29 @@ class GraphBatch:
     edge_operand: torch.Tensor  # [X] below MAX_OPERANDS
     edge_features: torch.Tensor  # [X, F]
     levels: tuple[Level, ...]  # as many as the encoder has layers
-    kind_node: torch.Tensor  # [D] a kind of nodes that a graph has
-    kind_graph: torch.Tensor  # [D]
-    kind_share: torch.Tensor  # [D, 1] of the graph's nodes
     match_rule: torch.Tensor  # [V]
     match_features: torch.Tensor  # [V, F]
     pair_match: torch.Tensor  # [P]
     pair_node: torch.Tensor  # [P]
     pair_share: torch.Tensor  # [P, 1] of the nodes that the match binds
+
+    def to(self, device: torch.device) -> Kinds:
+        """The kinds on another device."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        levels = tuple(level.to(device) for level in moved.pop("levels"))
+        return Kinds(levels=levels, **{name: t.to(device) for name, t in moved.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graphs:
+    """G graphs, in kinds; what belongs to graph g comes before what belongs to g + 1.
+
+    Indices are i64, features, counts and shares f32.
+    """
+
+    kind_node: torch.Tensor  # [D] a kind of nodes that a graph has
+    kind_graph: torch.Tensor  # [D]
+    kind_share: torch.Tensor  # [D, 1] of the graph's nodes
     choice_match: torch.Tensor  # [C] its kind
     choice_graph: torch.Tensor  # [C]
     choice_group: torch.Tensor  # [C]
@@ -68,8 +83,18 @@ class GraphBatch:
         """G."""
         return len(self.num_matches)
 
+    def to(self, device: torch.device) -> Graphs:
+        """The graphs on another device."""
+        return Graphs(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class GraphBatch:
+    """Graphs together with the kinds that they consist of."""
+
+    kinds: Kinds
+    graphs: Graphs
+
     def to(self, device: torch.device) -> GraphBatch:
         """The batch on another device."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        levels = tuple(level.to(device) for level in moved.pop("levels"))
-        return GraphBatch(levels=levels, **{name: t.to(device) for name, t in moved.items()})
+        return GraphBatch(self.kinds.to(device), self.graphs.to(device))

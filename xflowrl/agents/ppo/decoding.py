@@ -13,7 +13,7 @@ from xflowrl._engine import Match, State
 from xflowrl.agents.attempt import Attempt
 from xflowrl.agents.greedy import descend
 from xflowrl.agents.ppo.distribution import gumbel
-from xflowrl.agents.ppo.gallery import Gallery
+from xflowrl.agents.ppo.eyes import Eyes
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.agents.ppo.regions import Mosaic, Rewrite, regions
 from xflowrl.env import Observation, Position, observe
@@ -87,13 +87,13 @@ def decode(attempt: Attempt, policy: Policy, settings: DecodingSettings) -> None
 
     An iteration is a look at a state whose matches are listed.
     """
-    gallery = Gallery(policy.settings.num_layers)
+    eyes = Eyes(policy)
     waiting = _episodes(attempt, settings)
     running = [next(waiting)]
     mosaic = Mosaic()
     while running:
         observations = [episode.observe(attempt) for episode in running]
-        chosen = _choose(policy, gallery, observations, running, settings)
+        chosen = _choose(eyes, observations, running, settings)
         for episode, actions in zip(running, chosen, strict=True):
             episode.go_on(attempt, actions, settings.patience)
             if attempt.over():
@@ -187,10 +187,8 @@ class _Episode:
         return self._state, self._trace
 
 
-@torch.inference_mode()
 def _choose(
-    policy: Policy,
-    gallery: Gallery,
+    eyes: Eyes,
     observations: Sequence[Observation],
     episodes: Sequence[_Episode],
     settings: DecodingSettings,
@@ -200,8 +198,7 @@ def _choose(
     The first is what the policy would do next, the mode without a generator and else a draw. The
     others follow by their likelihood, in which there is as much chance as in a draw.
     """
-    device = next(policy.parameters()).device
-    distribution, _ = policy(gallery.batch(gallery.add(observations)).to(device))
+    distribution, _ = eyes.look(observations)
     modes = distribution.mode().tolist()
     chosen: list[list[int]] = []
     for graph, log_probs in enumerate(

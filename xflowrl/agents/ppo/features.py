@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from xflowrl.env import GRAPH_COLUMNS, OBSERVATION_COLUMNS, Observation
 
 Columns = dict[str, np.ndarray]
+
+Thing = Literal["node", "edge", "match"]
 
 MAX_OPERANDS = 8
 """Operand positions from here on look alike."""
@@ -25,7 +28,7 @@ class Feature:
 
     Attributes:
         unit: what a value of 1 means.
-        column_fn: the merged observation -> [rows] or [rows, width].
+        column_fn: columns of observations -> [rows] or [rows, width].
     """
 
     name: str
@@ -49,16 +52,11 @@ def _signed_log(values: np.ndarray, scale: float) -> np.ndarray:
     return signed
 
 
-def _per_node_cost(columns: Columns, of: str) -> np.ndarray:
-    """What an average node of the initial graph costs, for each node or match."""
-    return columns["node_scale_ms"][columns[f"{of}_graph"]]
-
-
 NODE_FEATURES = (
     Feature(
         "cost",
         "doublings of 1 + cost / mean cost of the initial graph's nodes",
-        lambda c: _log(c["node_cost_ms"] / _per_node_cost(c, "node"), 1.0),
+        lambda c: _log(c["node_cost_ms"] / c["scale_ms"], 1.0),
     ),
     Feature("flops", "20 doublings of 1 + operations", lambda c: _log(c["node_flops"], 20.0)),
     Feature("bytes", "20 doublings of 1 + bytes moved", lambda c: _log(c["node_bytes"], 20.0)),
@@ -75,12 +73,12 @@ MATCH_FEATURES = (
     Feature(
         "cost",
         "mean cost of the initial graph's nodes, clipped at 4",
-        lambda c: np.clip(c["match_cost_ms"] / _per_node_cost(c, "match"), -4.0, 4.0),
+        lambda c: np.clip(c["match_cost_ms"] / c["scale_ms"], -4.0, 4.0),
     ),
     Feature(
         "cost magnitude",
         "6 doublings of 1 + 100 * cost / mean cost of the initial graph's nodes",
-        lambda c: _signed_log(100.0 * c["match_cost_ms"] / _per_node_cost(c, "match"), 6.0),
+        lambda c: _signed_log(100.0 * c["match_cost_ms"] / c["scale_ms"], 6.0),
     ),
     Feature("size", "4 nodes", lambda c: c["match_size"] / 4.0),
     Feature("kernels", "4 kernels", lambda c: c["match_kernels"] / 4.0),
@@ -124,31 +122,51 @@ def num_features(table: Sequence[Feature]) -> int:
     return sum(feature.width for feature in table)
 
 
-def merge(observations: Sequence[Observation]) -> Columns:
-    """All observations below one another; rows that name nodes are shifted to their graph's."""
-    columns = {
-        name: _concatenate([o[name] for o in observations])
-        for name in OBSERVATION_COLUMNS
-        if name not in ("graph", "match_node_ptr")
-    }
-    nodes, edges, matches, pairs = (
-        np.array([len(o[name]) for o in observations])
-        for name in ("node_op", "edge_src", "match_rule", "match_node")
-    )
-    first_node = np.cumsum(nodes) - nodes
-    graphs = np.arange(len(observations))
-    columns["node_graph"] = np.repeat(graphs, nodes)
-    columns["match_graph"] = np.repeat(graphs, matches)
-    columns["num_matches"] = matches
-    for name in ("edge_src", "edge_dst"):
-        columns[name] = columns[name] + np.repeat(first_node, edges)
-    columns["match_node"] = columns["match_node"] + np.repeat(first_node, pairs)
-    columns["match_num_nodes"] = _concatenate([np.diff(o["match_node_ptr"]) for o in observations])
-    graph = np.stack([o["graph"] for o in observations])
-    columns |= dict(zip(GRAPH_COLUMNS, graph.T, strict=True))
-    # Costs are in units of the initial graph's mean node, so that devices and graphs look alike.
-    columns["node_scale_ms"] = columns["initial_cost_ms"] / columns["initial_num_nodes"]
+def scale_ms(observation: Observation) -> float:
+    """What an average node of the initial graph costs.
+
+    The unit of costs, so that devices and graphs look alike.
+    """
+    _, initial_cost_ms, _, initial_num_nodes = map(float, observation["graph"])
+    return initial_cost_ms / initial_num_nodes
+
+
+def columns_of(
+    of: Thing,
+    observations: Sequence[Observation],
+    rows: Sequence[np.ndarray],
+) -> Columns:
+    """Some rows of each observation, below one another."""
+    chosen = [each for each in zip(observations, rows, strict=True) if len(each[1])]
+    chosen = chosen or [(observations[0], rows[0])]
+    columns = {name: _concatenate([o[name][at] for o, at in chosen]) for name in _NAMES[of]}
+    columns["scale_ms"] = _concatenate([np.full(len(at), scale_ms(o)) for o, at in chosen])
+    if of == "match":
+        sizes = [np.diff(o["match_node_ptr"])[at] for o, at in chosen]
+        columns["match_num_nodes"] = _concatenate(sizes)
     return columns
+
+
+_NAMES = {
+    "node": [name for name in OBSERVATION_COLUMNS if name.startswith("node_")],
+    "edge": ["edge_operand", "edge_shape"],
+    "match": [
+        *("match_rule", "match_cost_ms", "match_size"),
+        *("match_flops", "match_bytes", "match_kernels"),
+    ],
+}
+
+
+def graph_columns(observations: Sequence[Observation]) -> Columns:
+    """One row a graph, and the costs of all matches with the graph of each."""
+    num_matches = np.array([len(o["match_rule"]) for o in observations])
+    graph = np.stack([o["graph"] for o in observations])
+    return {
+        **dict(zip(GRAPH_COLUMNS, graph.T, strict=True)),
+        "num_matches": num_matches,
+        "match_cost_ms": _concatenate([o["match_cost_ms"] for o in observations]),
+        "match_graph": np.repeat(np.arange(len(observations)), num_matches),
+    }
 
 
 def _concatenate(arrays: Sequence[np.ndarray]) -> np.ndarray:

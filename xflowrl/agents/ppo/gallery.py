@@ -8,20 +8,31 @@ their nodes. The policy's answers, and their gradients, are the same but for the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
-from xflowrl.agents.ppo.batch import GraphBatch, Level
-from xflowrl.agents.ppo.features import GRAPH_FEATURES, matrix, merge
-from xflowrl.agents.ppo.growing import Lists, Rows, firsts
-from xflowrl.agents.ppo.looks import Looks
+from xflowrl._engine import KindIndex
+from xflowrl.agents.ppo.batch import GraphBatch, Graphs, Kinds, Level
+from xflowrl.agents.ppo.features import (
+    EDGE_FEATURES,
+    GRAPH_FEATURES,
+    MATCH_FEATURES,
+    MAX_OPERANDS,
+    NODE_FEATURES,
+    Feature,
+    Thing,
+    columns_of,
+    graph_columns,
+    matrix,
+    scale_ms,
+)
+from xflowrl.agents.ppo.growing import Rows
 from xflowrl.env import Observation
 
-_LEVEL = ("own", "edge_from", "edge_kind", "edge_slot")
+Sight = Mapping[str, np.ndarray]
+"""One state in the kinds of a gallery: what `KindIndex.add` gives, and `graph_features`."""
 
 
 def make_batch(observations: Sequence[Observation], *, num_layers: int) -> GraphBatch:
@@ -30,203 +41,131 @@ def make_batch(observations: Sequence[Observation], *, num_layers: int) -> Graph
     return gallery.batch(gallery.add(observations))
 
 
-@dataclass(frozen=True)
-class Sight:
-    """One state, in the kinds of a gallery; see `GraphBatch` for the letters, here of one graph."""
-
-    kind_node: np.ndarray  # [D]
-    kind_share: np.ndarray  # [D]
-    choice_match: np.ndarray  # [C]
-    choice_group: np.ndarray  # [C]
-    choice_count: np.ndarray  # [C]
-    match_choice: np.ndarray  # [M]
-    group_rule: np.ndarray  # [K]
-    group_count: np.ndarray  # [K]
-    graph_features: np.ndarray  # [F]
-
-
 class Gallery:
     """The kinds of nodes, edges and matches that some states have, as far as one has looked.
 
-    Kinds are told apart by 64-bit hashes. It only grows; sights are valid as long as it lives.
+    It only grows; sights are valid as long as it lives.
 
     Args:
         num_layers: of the encoder that is to tell nodes apart.
     """
 
     def __init__(self, num_layers: int) -> None:
-        self._ids: list[dict[int, int]] = [{} for _ in range(num_layers + 1)]  # by level and colour
-        self._edge_ids: dict[int, int] = {}
-        self._match_ids: dict[int, int] = {}
-        self._node_rows = Rows()
-        self._edge_rows = Rows()
-        self._match_rows = Rows()
-        self._pairs = Lists()
-        self._own = [Rows() for _ in range(num_layers)]
-        self._edges = [Lists() for _ in range(num_layers)]
+        self._index = KindIndex(num_layers, max_operands=MAX_OPERANDS)
+        self._nodes = _Described("node", ("node_op", "node_activation"), NODE_FEATURES)
+        self._edges = _Described("edge", ("edge_operand",), EDGE_FEATURES)
+        self._matches = _Described("match", ("match_rule",), MATCH_FEATURES)
+
+    @property
+    def num_kinds(self) -> tuple[int, int]:
+        """Of nodes and of matches."""
+        return self._index.num_nodes, self._index.num_matches
 
     # Looking -----------------------------------------------------------------------------------
 
     def add(self, observations: Sequence[Observation]) -> list[Sight]:
         """Looks at some states; linear in their size."""
-        looks = Looks(merge(observations), len(self._ids) - 1)
-        columns, num_graphs = looks.columns, len(observations)
-        nodes = _Alike(looks.node_colours[-1], columns["node_graph"], num_graphs)
-        matches = _Alike(looks.match_colours, columns["match_graph"], num_graphs)
-        node_ids, new_nodes = _name(self._ids[-1], nodes.colours)
-        match_ids, new_matches = _name(self._match_ids, matches.colours)
-        self._edge_rows.extend(looks.edges(np.zeros(0, np.int64)))  # for encoders without layers
-        self._keep_nodes(looks, len(self._own), nodes.examples[new_nodes])
-        self._keep_matches(looks, matches.examples[new_matches])
-        rules = columns["match_rule"][matches.examples].astype(np.int64)
-        groups = _Alike(rules[matches.kind], matches.graph, num_graphs)
-        num_nodes = np.bincount(columns["node_graph"], minlength=num_graphs)
-        columns_of_sights = (
-            *nodes.by_graph(node_ids[nodes.kind], nodes.count / num_nodes[nodes.graph]),
-            *matches.by_graph(match_ids[matches.kind], groups.place, matches.count),
-            *_by_graph(columns["num_matches"], matches.place),
-            *groups.by_graph(groups.colours[groups.kind], np.bincount(groups.row, matches.count)),
-            matrix(GRAPH_FEATURES, columns),
-        )
-        return [Sight(*sight) for sight in zip(*columns_of_sights, strict=True)]
-
-    def _keep_nodes(self, looks: Looks, level: int, nodes: np.ndarray) -> None:
-        """Keeps nodes of kinds just named, and on the levels below what they are made of."""
-        if level == 0:
-            self._node_rows.extend(looks.nodes(nodes))
-            return
-        slots, neighbours, edges, counts = looks.around(nodes)
-        needed = np.concatenate([nodes, neighbours])
-        ids, new = _name(self._ids[level - 1], looks.node_colours[level - 1][needed])
-        self._keep_nodes(looks, level - 1, needed[new])
-        edge_ids, new_edges = _name(self._edge_ids, looks.edge_colours[edges])
-        self._edge_rows.extend(looks.edges(edges[new_edges]))
-        self._own[level - 1].extend([ids[: len(nodes)]])
-        self._edges[level - 1].extend(counts, [slots, ids[len(nodes) :], edge_ids])
-
-    def _keep_matches(self, looks: Looks, matches: np.ndarray) -> None:
-        pairs, counts = looks.pairs(matches)
-        nodes, _ = _name(self._ids[-1], looks.node_colours[-1][looks.columns["match_node"][pairs]])
-        self._match_rows.extend(looks.matches(matches))
-        self._pairs.extend(counts, [nodes])
+        sights = [self._index.add(o, scale_ms=scale_ms(o)) for o in observations]
+        self._nodes.extend_by(observations, [sight.pop("new_nodes") for sight in sights])
+        self._edges.extend_by(observations, [sight.pop("new_edges") for sight in sights])
+        self._matches.extend_by(observations, [sight.pop("new_matches") for sight in sights])
+        features = matrix(GRAPH_FEATURES, graph_columns(observations))
+        return [
+            {**sight, "graph_features": row} for sight, row in zip(sights, features, strict=True)
+        ]
 
     # Showing -----------------------------------------------------------------------------------
 
     def batch(self, sights: Sequence[Sight]) -> GraphBatch:
         """The tensors of some states: of what these consist of, and nothing else."""
-        kind_node, num_kinds = _join([s.kind_node for s in sights])
-        choice_match, num_choices = _join([s.choice_match for s in sights])
-        group_rule, num_groups = _join([s.group_rule for s in sights])
-        match_choice, num_matches = _join([s.match_choice for s in sights])
-        graphs = np.arange(len(sights))
-        matches, match_row = _present(choice_match, len(self._match_ids))
-        match_rule, match_features = self._match_rows.at(matches)
-        pair_match, (pair_node,), num_pairs = self._pairs.of(matches)
-        nodes, node_row = _present(kind_node, len(self._ids[-1]))
-        levels: list[Level] = []
-        below, below_row = nodes, node_row
-        for level in reversed(range(len(self._own))):
-            (own,) = self._own[level].at(below)
-            edge_of, (slots, neighbours, edges), _ = self._edges[level].of(below)
-            below, below_row = _present(np.concatenate([own, neighbours]), len(self._ids[level]))
-            made = below_row[own], below_row[neighbours], edges, 2 * edge_of + slots
-            levels.insert(0, Level(**dict(zip(_LEVEL, map(torch.from_numpy, made), strict=True))))
-        node_op, node_activation, node_features = self._node_rows.at(below)
-        edge_operand, edge_features = self._edge_rows.at(slice(None))
-        indices = {
+        graphs = _graphs(sights)
+        kinds, graphs["kind_node"], graphs["choice_match"] = self._kinds(
+            graphs["kind_node"], graphs["choice_match"]
+        )
+        return GraphBatch(kinds, Graphs(**_tensors(graphs)))
+
+    def graphs(self, sights: Sequence[Sight]) -> Graphs:
+        """The tensors of some states, for whoever has all kinds by their numbers."""
+        return Graphs(**_tensors(_graphs(sights)))
+
+    def kinds_since(self, first_node: int, first_match: int) -> Kinds:
+        """The kinds of nodes and of matches from these numbers on, in their order.
+
+        Behind those of nodes come older ones that the matches bind.
+        """
+        num_nodes, num_matches = self.num_kinds
+        nodes, matches = np.arange(first_node, num_nodes), np.arange(first_match, num_matches)
+        return self._kinds(nodes, matches)[0]
+
+    def _kinds(
+        self, nodes: np.ndarray, matches: np.ndarray
+    ) -> tuple[Kinds, np.ndarray, np.ndarray]:
+        """Kinds of nodes and matches, and where each of these is."""
+        made = self._index.kinds(nodes, matches)
+        levels = tuple(Level(**_tensors(level)) for level in made["levels"])
+        node_op, node_activation, node_features = self._nodes.at(made["nodes"])
+        edge_operand, edge_features = self._edges.at(made["edges"])
+        match_rule, match_features = self._matches.at(made["matches"])
+        columns = {
             "node_op": node_op,
             "node_activation": node_activation,
-            "edge_operand": edge_operand,
-            "kind_node": node_row[kind_node],
-            "kind_graph": np.repeat(graphs, num_kinds),
-            "match_rule": match_rule,
-            "pair_match": pair_match,
-            "pair_node": node_row[pair_node],
-            "choice_match": match_row[choice_match],
-            "choice_graph": np.repeat(graphs, num_choices),
-            "choice_group": _shifted([s.choice_group for s in sights], num_groups, num_choices),
-            "match_choice": match_choice + np.repeat(firsts(num_choices), num_matches),
-            "match_graph": np.repeat(graphs, num_matches),
-            "group_rule": group_rule,
-            "group_graph": np.repeat(graphs, num_groups),
-            "num_matches": num_matches,
-        }
-        columns = {
-            "kind_share": np.concatenate([s.kind_share for s in sights]),
-            "pair_share": np.repeat(1 / np.maximum(num_pairs, 1), num_pairs),
-            "choice_count": np.concatenate([s.choice_count for s in sights]),
-            "group_count": np.concatenate([s.group_count for s in sights]),
-        }
-        features = {
             "node_features": node_features,
+            "edge_operand": np.minimum(edge_operand, MAX_OPERANDS - 1),
             "edge_features": edge_features,
+            "match_rule": match_rule,
             "match_features": match_features,
-            "graph_features": np.stack([s.graph_features for s in sights]),
-            **{name: column.astype(np.float32)[:, None] for name, column in columns.items()},
+            "pair_match": made["pair_match"],
+            "pair_node": made["pair_node"],
+            "pair_share": made["pair_share"][:, None],
         }
-        tensors = {name: torch.from_numpy(array) for name, array in (indices | features).items()}
-        return GraphBatch(levels=tuple(levels), **tensors)
+        return Kinds(levels=levels, **_tensors(columns)), made["node_row"], made["match_row"]
 
 
-class _Alike:
-    """The things of each of several graphs, those of one colour together.
+class _Described(Rows):
+    """What an encoder reads of kinds of nodes, edges or matches, by number: indices, features."""
 
-    Attributes:
-        colours: that occur, ascending.
-        examples: a thing of each colour.
-        kind: index into `colours`, of each row: the things of one colour in one graph; by graph.
-        graph: of each row.
-        count: things in each row.
-        row: of each thing.
-        place: of each thing, its row among those of its graph.
-    """
+    def __init__(self, of: Thing, indices: Sequence[str], features: Sequence[Feature]) -> None:
+        super().__init__()
+        self._of, self._indices, self._features = of, indices, features
 
-    def __init__(self, colours: np.ndarray, graph: np.ndarray, num_graphs: int) -> None:
-        found = np.unique(colours, return_index=True, return_inverse=True)
-        self.colours, self.examples, kind = found
-        num_kinds = len(self.colours)
-        key = graph * num_kinds + kind
-        counts = np.bincount(key, minlength=num_graphs * num_kinds)
-        rows = np.flatnonzero(counts)
-        self.count = counts[rows]
-        self.graph, self.kind = np.divmod(rows, max(num_kinds, 1))
-        self.row = (np.cumsum(counts > 0) - 1)[key]
-        self._num_rows = np.bincount(self.graph, minlength=num_graphs)
-        self.place = self.row - firsts(self._num_rows)[graph]
-
-    def by_graph(self, *columns: np.ndarray) -> list[list[np.ndarray]]:
-        """Columns of the rows, cut into graphs."""
-        return _by_graph(self._num_rows, *columns)
+    def extend_by(self, observations: Sequence[Observation], rows: Sequence[np.ndarray]) -> None:
+        """Appends some rows of each observation."""
+        if self.num_rows and not any(map(len, rows)):
+            return
+        columns = columns_of(self._of, observations, rows)
+        indices = [columns[name].astype(np.int64) for name in self._indices]
+        self.extend([*indices, matrix(self._features, columns)])
 
 
-def _by_graph(num_rows: np.ndarray, *columns: np.ndarray) -> list[list[np.ndarray]]:
-    bounds = list(pairwise([0, *np.cumsum(num_rows).tolist()]))
-    return [[column[first:end] for first, end in bounds] for column in columns]
+def _graphs(sights: Sequence[Sight]) -> dict[str, np.ndarray]:
+    """States one after the other, each index shifted by what those before it point into."""
+    joined = {name: np.concatenate([sight[name] for sight in sights]) for name in _JOINED}
+    num_kinds, num_choices, num_matches, num_groups = (
+        np.array([len(sight[name]) for sight in sights])
+        for name in ("kind_node", "choice_match", "match_choice", "group_rule")
+    )
+    graphs = np.arange(len(sights))
+    first_choice, first_group = (np.cumsum(n) - n for n in (num_choices, num_groups))
+    joined["match_choice"] += np.repeat(first_choice, num_matches)
+    joined["choice_group"] += np.repeat(first_group, num_choices)
+    for name in ("kind_share", "choice_count", "group_count"):
+        joined[name] = joined[name][:, None]
+    return {
+        **joined,
+        "kind_graph": np.repeat(graphs, num_kinds),
+        "choice_graph": np.repeat(graphs, num_choices),
+        "match_graph": np.repeat(graphs, num_matches),
+        "group_graph": np.repeat(graphs, num_groups),
+        "graph_features": np.stack([sight["graph_features"] for sight in sights]),
+        "num_matches": num_matches,
+    }
 
 
-def _name(ids: dict[int, int], colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ids of colours, and where those that are new stand first, in the order of their ids."""
-    listed, new = colours.tolist(), []
-    for at, colour in enumerate(listed):
-        if colour not in ids:
-            ids[colour] = len(ids)
-            new.append(at)
-    return np.array([ids[c] for c in listed], np.int64), np.array(new, np.int64)
+_JOINED = (
+    *("kind_node", "kind_share", "match_choice", "group_rule", "group_count"),
+    *("choice_match", "choice_group", "choice_count"),
+)
 
 
-def _present(kinds: np.ndarray, num_kinds: int) -> tuple[np.ndarray, np.ndarray]:
-    """The kinds that occur, ascending, and the row of each of them there."""
-    occurs = np.zeros(num_kinds, bool)
-    occurs[kinds] = True
-    return np.flatnonzero(occurs), np.cumsum(occurs) - 1
-
-
-def _join(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """One after the other, and how long each is."""
-    return np.concatenate(parts), np.array([len(part) for part in parts])
-
-
-def _shifted(parts: Sequence[np.ndarray], by: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """One after the other, each shifted by what those before it point into."""
-    shifted: np.ndarray = np.concatenate(parts) + np.repeat(firsts(by), lengths)
-    return shifted
+def _tensors(columns: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(column) for name, column in columns.items()}

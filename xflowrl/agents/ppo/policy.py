@@ -15,7 +15,7 @@ from torch import nn
 from torch_geometric.nn import MessagePassing
 
 from xflowrl.agents.ppo import distribution
-from xflowrl.agents.ppo.batch import GraphBatch, Level
+from xflowrl.agents.ppo.batch import GraphBatch, Graphs, Kinds, Level
 from xflowrl.agents.ppo.distribution import ActionDistribution
 from xflowrl.agents.ppo.features import (
     EDGE_FEATURES,
@@ -134,70 +134,72 @@ class Policy(nn.Module):
 
     def forward(self, batch: GraphBatch) -> tuple[ActionDistribution, torch.Tensor]:
         """The distribution over actions, and the values [G]; f32 under every precision."""
-        num_graphs, num_groups = batch.num_graphs, len(batch.group_rule)
-        h_UH = self.encode(batch)
+        return self.decide(*self.encode(batch.kinds), batch.graphs)
+
+    def decide(
+        self, h_UH: torch.Tensor, v_VH: torch.Tensor, graphs: Graphs
+    ) -> tuple[ActionDistribution, torch.Tensor]:
+        """The same from the embeddings of kinds, which depend on no graph as a whole."""
+        num_graphs, num_groups = graphs.num_graphs, len(graphs.group_rule)
         nodes_GH = _sum(
-            _rows(h_UH, batch.kind_node) * batch.kind_share, batch.kind_graph, num_graphs
+            _rows(h_UH, graphs.kind_node) * graphs.kind_share, graphs.kind_graph, num_graphs
         )
-        g_GH = self.graph(torch.cat([batch.graph_features, nodes_GH], dim=1))
-        m_CH = (
-            _rows(self._kinds_of_matches(h_UH, batch), batch.choice_match)
-            + _rows(g_GH, batch.choice_graph)
-        ).relu()
-        scores_M = self.match_score(m_CH).squeeze(1).float()[batch.match_choice]
-        total_KH = _sum(m_CH * batch.choice_count, batch.choice_group, num_groups)
-        total_GH = _sum(total_KH, batch.group_graph, num_graphs)
-        context_G = torch.cat([g_GH, total_GH / batch.num_matches.clamp_min(1).unsqueeze(1)], dim=1)
+        g_GH = self.graph(torch.cat([graphs.graph_features, nodes_GH], dim=1))
+        m_CH = (_rows(v_VH, graphs.choice_match) + _rows(g_GH, graphs.choice_graph)).relu()
+        scores_M = self.match_score(m_CH).squeeze(1).float()[graphs.match_choice]
+        total_KH = _sum(m_CH * graphs.choice_count, graphs.choice_group, num_groups)
+        total_GH = _sum(total_KH, graphs.group_graph, num_graphs)
+        context_G = torch.cat(
+            [g_GH, total_GH / graphs.num_matches.clamp_min(1).unsqueeze(1)], dim=1
+        )
         if self.settings.head == "flat":
-            log_go_on_M, rank_M = distribution.flat(scores_M, batch.match_graph, batch.num_graphs)
+            log_go_on_M, rank_M = distribution.flat(scores_M, graphs.match_graph, graphs.num_graphs)
         else:
-            rows_CH = batch.choice_group.unsqueeze(1).expand_as(m_CH)
+            rows_CH = graphs.choice_group.unsqueeze(1).expand_as(m_CH)
             top_KH = m_CH.new_zeros(num_groups, m_CH.shape[1]).scatter_reduce(
                 0, rows_CH, m_CH, "amax"
             )
             log_go_on_M, rank_M = distribution.hierarchical(
-                self.rule_score(torch.cat([total_KH / batch.group_count, top_KH], dim=1))
+                self.rule_score(torch.cat([total_KH / graphs.group_count, top_KH], dim=1))
                 .squeeze(1)
                 .float(),
                 scores_M,
-                group_graph_K=batch.group_graph,
-                match_group_M=batch.choice_group[batch.match_choice],
-                num_graphs=batch.num_graphs,
+                group_graph_K=graphs.group_graph,
+                match_group_M=graphs.choice_group[graphs.match_choice],
+                num_graphs=graphs.num_graphs,
             )
         actions = distribution.action_distribution(
-            stop_logits_G=self.stop(context_G).squeeze(1).float() + self._stop_odds(batch),
+            stop_logits_G=self.stop(context_G).squeeze(1).float() + self._stop_odds(graphs),
             log_go_on_M=log_go_on_M,
             rank_M=rank_M,
-            match_graph_M=batch.match_graph,
-            num_matches_G=batch.num_matches,
+            match_graph_M=graphs.match_graph,
+            num_matches_G=graphs.num_matches,
         )
         return actions, self.value(context_G).squeeze(1).float()
 
-    def _stop_odds(self, batch: GraphBatch) -> torch.Tensor:
+    def _stop_odds(self, graphs: Graphs) -> torch.Tensor:
         """Log odds of STOP before training, [G]."""
-        return math.log(self.settings.initial_stop) - batch.num_matches.clamp_min(1).log()
+        return math.log(self.settings.initial_stop) - graphs.num_matches.clamp_min(1).log()
 
-    def encode(self, batch: GraphBatch) -> torch.Tensor:
-        """Embeddings of kinds of nodes, [U, H]."""
+    def encode(self, kinds: Kinds) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings of kinds of nodes, [U, H], and of matches, [V, H]."""
         h_UH = (
-            self.operator(batch.node_op)
-            + self.activation(batch.node_activation)
-            + self.node(batch.node_features)
+            self.operator(kinds.node_op)
+            + self.activation(kinds.node_activation)
+            + self.node(kinds.node_features)
         )
-        e_XH = self.operand(batch.edge_operand) + self.edge(batch.edge_features)
-        for layer, level in zip(self.layers, batch.levels, strict=True):
+        e_XH = self.operand(kinds.edge_operand) + self.edge(kinds.edge_features)
+        for layer, level in zip(self.layers, kinds.levels, strict=True):
             h_UH = layer(h_UH, level, e_XH)
-        normed_UH: torch.Tensor = self.norm(h_UH)
-        return normed_UH
-
-    def _kinds_of_matches(self, h_UH: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
-        """What they bind, what they change and their rule, [V, H]."""
+        normed_UH = self.norm(h_UH)
+        # A match is what it binds, what it changes, and its rule.
         matched_VH = _sum(
-            _rows(h_UH, batch.pair_node) * batch.pair_share, batch.pair_match, len(batch.match_rule)
+            _rows(normed_UH, kinds.pair_node) * kinds.pair_share,
+            kinds.pair_match,
+            len(kinds.match_rule),
         )
-        changes_VH = self.match(torch.cat([batch.match_features, matched_VH], dim=1))
-        kinds_VH: torch.Tensor = changes_VH + self.rule(batch.match_rule)
-        return kinds_VH
+        changes_VH = self.match(torch.cat([kinds.match_features, matched_VH], dim=1))
+        return normed_UH, changes_VH + self.rule(kinds.match_rule)
 
 
 def _mlp(inputs: int, hidden: int, *, gain: float) -> nn.Sequential:

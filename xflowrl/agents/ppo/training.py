@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from xflowrl.agents.ppo import algorithm
 from xflowrl.agents.ppo.checkpoint import describe_training
 from xflowrl.agents.ppo.distribution import ActionDistribution
-from xflowrl.agents.ppo.gallery import Gallery, Sight
+from xflowrl.agents.ppo.eyes import Eyes
+from xflowrl.agents.ppo.gallery import Sight
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.agents.ppo.settings import LearningSettings
 from xflowrl.env import Position, VectorRewriteEnv, observe
@@ -118,14 +119,17 @@ class PPOModule(pl.LightningModule):
         if new := list(dict.fromkeys(p for p in positions if p not in self._sights)):
             known = {env.position: env.observation for env in self.envs.envs}
             observations = [known.get(position) or observe(position) for position in new]
-            self._sights |= zip(new, self._gallery.add(observations), strict=True)
-        batch = self._gallery.batch([self._sights[position] for position in positions])
+            self._sights |= zip(new, self._eyes.gallery.add(observations), strict=True)
+        sights = [self._sights[position] for position in positions]
+        if not torch.is_grad_enabled():  # a rollout, whose weights stay
+            return self._eyes.answer(sights)
+        batch = self._eyes.gallery.batch(sights)
         answer: tuple[ActionDistribution, torch.Tensor] = self.policy(batch.to(self.device))
         return answer
 
     def _look_anew(self) -> None:
         """Forgets what positions looked like."""
-        self._gallery = Gallery(self.policy.settings.num_layers)
+        self._eyes = Eyes(self.policy)
         self._sights: dict[Position, Sight] = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

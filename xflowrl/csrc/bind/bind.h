@@ -34,7 +34,9 @@ void bind_graph(nanobind::module_& m);
 void bind_builder(nanobind::module_& m);
 void bind_rules(nanobind::module_& m);
 void bind_cost(nanobind::module_& m);
+void bind_state(nanobind::module_& m);
 void bind_search(nanobind::module_& m);
 void bind_egraph(nanobind::module_& m);
+void bind_kinds(nanobind::module_& m);
 
 }  // namespace xflowrl

@@ -10,5 +10,7 @@ NB_MODULE(_engine, m) {
   xflowrl::bind_rules(m);
   xflowrl::bind_cost(m);
   xflowrl::bind_egraph(m);
+  xflowrl::bind_kinds(m);
+  xflowrl::bind_state(m);
   xflowrl::bind_search(m);
 }

@@ -1,6 +1,8 @@
 #include "search/observation.h"
 
 #include <algorithm>
+#include <array>
+#include <unordered_map>
 
 namespace xflowrl {
 namespace {
@@ -25,6 +27,26 @@ int32_t activation_index(const Node& node) {
   return found == names.end() ? 0 : static_cast<int32_t>(found - names.begin());
 }
 
+// Prices of a graph's nodes, asked for once where they follow from signatures: most nodes have
+// twins.
+class Prices {
+ public:
+  Prices(const Graph& graph, CostTable& costs) : graph_(graph), costs_(costs) {}
+
+  Cost of(NodeId id) {
+    const Node& node = graph_.node(id);
+    if (node.is_leaf() || costs_.reads_producers()) return costs_.price(graph_, id);
+    const auto [found, is_new] = known_[node.is_original ? 1 : 0].try_emplace(node.signature);
+    if (is_new) found->second = costs_.price(graph_, id);
+    return found->second;
+  }
+
+ private:
+  const Graph& graph_;
+  CostTable& costs_;
+  std::array<std::unordered_map<Hash128, Cost, HashOfHash>, 2> known_;
+};
+
 }  // namespace
 
 Observation make_observation(const State& state) {
@@ -41,10 +63,13 @@ Observation make_observation(const State& state) {
   for (size_t r = 0; r < rows.size(); ++r)
     row_of[static_cast<size_t>(rows[r])] = static_cast<int32_t>(r);
 
+  Prices prices(graph, *state.setting().costs);
+  o.node_shape.reserve(Observation::kShapeColumns * rows.size());
+  o.edge_shape.reserve(Observation::kShapeColumns * rows.size());
   for (size_t r = 0; r < rows.size(); ++r) {
     const NodeId id = rows[r];
     const Node& node = graph.node(id);
-    const Cost cost = state.setting().costs->price(graph, id);
+    const Cost cost = prices.of(id);
     o.node_op.push_back(node.op == kUnknownOp ? static_cast<int32_t>(operator_table().size())
                                               : node.op);
     o.node_flops.push_back(cost.flops);
@@ -72,7 +97,14 @@ Observation make_observation(const State& state) {
                                                                                               : 0);
   }
   o.match_node_ptr.push_back(0);
+  // All columns at once: matches lie all over the memory.
   for (const MatchPtr& match : state.matches()) {
+    o.match_rule.push_back(match->rule);
+    o.match_size.push_back(match->delta.num_operators);
+    o.match_kernels.push_back(match->delta.cost.kernels);
+    o.match_cost_ms.push_back(match->delta.cost.ms);
+    o.match_flops.push_back(match->delta.cost.flops);
+    o.match_bytes.push_back(match->delta.cost.bytes);
     match->binding.for_each_node([&](NodeId id) {
       if (row_of[static_cast<size_t>(id)] >= 0)
         o.match_node.push_back(row_of[static_cast<size_t>(id)]);

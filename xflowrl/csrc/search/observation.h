@@ -20,6 +20,8 @@ struct Observation {
   std::vector<int64_t> node_shape;  // of the first output
   std::vector<int32_t> edge_src, edge_dst, edge_operand;
   std::vector<int64_t> edge_shape;
+  std::vector<int32_t> match_rule, match_size, match_kernels;
+  std::vector<double> match_cost_ms, match_flops, match_bytes;
   std::vector<int32_t> match_node_ptr, match_node;  // rows of match i: [ptr[i], ptr[i+1])
 };
 
