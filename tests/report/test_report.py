@@ -350,12 +350,13 @@ def test_nothing_ends_the_script_early() -> None:
 
 
 def test_a_figure_without_data_is_no_figure() -> None:
-    from xflowrl.report import comparison, curves, estimates
+    from xflowrl.report import anytime, comparison, curves, estimates
 
     makers = [comparison.costs, comparison.runtimes, comparison.optimisation_times]
     makers += [comparison.pareto, comparison.aggregates, curves.searches, curves.trainings]
     makers += [curves.best_over_iterations, curves.best_over_seconds, curves.best_over_budgets]
-    for maker in [*makers, estimates.races, estimates.calibrations]:
+    makers += [anytime.saved_over_seconds, anytime.saved_by_seconds, estimates.races]
+    for maker in [*makers, estimates.calibrations]:
         assert not isinstance(maker([]), Figure)
 
 

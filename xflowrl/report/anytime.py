@@ -20,6 +20,7 @@ from xflowrl.report.entries import Entry, comparable, group, largest_budget, wit
 from xflowrl.report.figure import MAX_SERIES, Bar, Figure, Line, Missing, Panel, num_runs
 from xflowrl.report.statistics import (
     Interval,
+    bootstrap,
     interquartile_mean,
     mean,
     mean_difference,
@@ -30,7 +31,8 @@ from xflowrl.report.statistics import (
 
 _FIRST_S = 0.1  # earlier, little but the clock differs
 _BARS_S = 1.0
-_POINTS = 16  # of a curve
+_POINTS = 24  # of a curve
+_SAVED = "Share of the cost that the best graph so far saves, of each set of networks,"
 _NO_RUNS = "no run is limited by seconds: set budget.max_seconds=10 budget.max_iterations=null"
 
 
@@ -79,16 +81,19 @@ class NetworkSet:
 def timed(found: Sequence[Entry]) -> list[Timed]:
     """The entries under a budget in seconds, the largest budget of each setting."""
     runs = []
-    for entry in largest_budget(with_costs(found)):
-        options = entry.run.options
-        limits = [options.get(f"budget.{name}") for name in ("max_seconds", "max_wall_s")]
-        known = [float(limit) for limit in limits if limit is not None]
-        if known and entry.improvements:
-            seconds, costs_ms = cost_over_seconds(entry)
-            saved = [1 - comparable(cost_ms) / entry.initial_ms for cost_ms in costs_ms]
-            networks = entry.run.choices.get("graph", entry.record.graph)
-            runs.append(Timed(entry, networks, min(known), seconds, saved))
+    limited = [entry for entry in with_costs(found) if _limits_s(entry) and entry.improvements]
+    for entry in largest_budget(limited):
+        seconds, costs_ms = cost_over_seconds(entry)
+        saved = [1 - comparable(cost_ms) / entry.initial_ms for cost_ms in costs_ms]
+        networks = entry.run.choices.get("graph", entry.record.graph)
+        runs.append(Timed(entry, networks, min(_limits_s(entry)), seconds, saved))
     return runs
+
+
+def _limits_s(entry: Entry) -> list[float]:
+    options = entry.run.options
+    limits = (options.get(f"budget.{name}") for name in ("max_seconds", "max_wall_s"))
+    return [float(limit) for limit in limits if limit is not None]
 
 
 def network_sets(runs: Sequence[Timed]) -> list[NetworkSet]:
@@ -194,7 +199,7 @@ def saved_over_seconds(found: Sequence[Entry]) -> Figure | Missing:
         at = [networks.saved_by(seconds) for seconds in grid]
         lines = []
         for setting, of_networks in networks.runs.items():
-            points = [nested_bootstrap(saved[setting], interquartile_mean) for saved in at]
+            points = [bootstrap(saved[setting], interquartile_mean) for saved in at]
             lines.append(
                 Line(
                     name=setting,
@@ -204,7 +209,6 @@ def saved_over_seconds(found: Sequence[Entry]) -> Figure | Missing:
                     low=[point.low for point in points],
                     high=[point.high for point in points],
                     variant=numbers[setting],
-                    is_step=True,
                 )
             )
             counts += map(len, of_networks)
@@ -216,7 +220,9 @@ def saved_over_seconds(found: Sequence[Entry]) -> Figure | Missing:
     return Figure(
         name="saved_over_seconds",
         title=title,
-        caption=f"{_SAVED} over time. {_said(counts)} The horizontal axis is logarithmic.",
+        caption=f"{_SAVED} over time, training included: interquartile mean over networks and "
+        "runs, with the 95% stratified bootstrap band, which is over the runs of each network "
+        f"(Agarwal et al. 2021); {num_runs(counts)} a network. The horizontal axis is logarithmic.",
         panels=panels,
     )
 
@@ -250,20 +256,12 @@ def saved_by_seconds(found: Sequence[Entry]) -> Figure | Missing:
     return Figure(
         name="saved_by_seconds",
         title=title,
-        caption=f"{_SAVED} by then. {_said(counts)} The best stands first. Other times, means, and "
-        "how likely one is better than another: anytime_summary.csv, anytime_pairs.csv.",
+        caption=f"{_SAVED} by then, training included: interquartile mean over networks and "
+        "runs, with the 95% bootstrap interval over networks and runs of each, which says what "
+        f"other networks of the kind would give; {num_runs(counts)} a network. Other times and "
+        "means are in anytime_summary.csv; two agents are compared on the same networks in "
+        "anytime_pairs.csv.",
         panels=panels,
-    )
-
-
-_SAVED = "Share of the cost that the best graph so far saves, of each set of networks,"
-
-
-def _said(counts: Sequence[int]) -> str:
-    return (
-        "Interquartile mean over networks and runs, with the 95% bootstrap interval over networks "
-        "and runs of each (Agarwal et al. 2021, in whose intervals the networks are always the "
-        f"same); {num_runs(counts)} a network. Training counts as time."
     )
 
 
