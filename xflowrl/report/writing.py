@@ -123,7 +123,7 @@ def _views(found: Sequence[Entry]) -> tuple[list[dict[str, Any]], list[Missing]]
 
 
 def _tables(found: Sequence[Entry]) -> dict[str, bytes]:
-    """The rows behind the curves of searches and training, and what was saved when."""
+    """The rows behind curves of searches and training, what was saved when, and what raced."""
     tables = {"search.csv": curves.logged_searches, "training.csv": curves.logged_trainings}
     content = {}
     for name, read in tables.items():
@@ -134,6 +134,8 @@ def _tables(found: Sequence[Entry]) -> dict[str, bytes]:
         ]
         if rows:
             content[name] = csv_text(rows).encode()
+    if proposed := [*estimates.proposals(found)]:
+        content["proposals.csv"] = csv_text(proposed).encode()
     if runs := anytime.timed(found):
         sets = anytime.network_sets(runs)
         content["anytime.csv"] = csv_text([*anytime.anytime_rows(runs)]).encode()
