@@ -38,8 +38,11 @@ class Combinations(BasicSweeper):
     """Hydra's sweep over all combinations, in which an option goes to the choices that have it.
 
     `agent=taso,greedy agent.alpha=1,1.2` is three jobs: `greedy` has no `alpha` and runs once. An
-    option that no choice has is an error as ever.
+    option that no choice has is an error as ever, unless it is a preset's, whose choices the
+    command line has narrowed.
     """
+
+    _given: frozenset[str] = frozenset()  # on the command line
 
     def get_job_batch(self) -> Sequence[Sequence[str]]:
         """The overrides of the next jobs."""
@@ -57,6 +60,7 @@ class Combinations(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the jobs; what they came to is shown even if one failed."""
+        self._given = frozenset(argument.partition("=")[0] for argument in arguments)
         try:
             return super().sweep(arguments)
         except BaseException:
@@ -83,14 +87,15 @@ class Combinations(BasicSweeper):
                 at = at[key]
             return True
 
-        if len({tuple(o for o in job if o.partition("=")[0] in groups) for job in jobs}) < 2:
-            return jobs, []
         names = {o.partition("=")[0] for job in jobs for o in job}
+        choices = {tuple(o for o in job if o.partition("=")[0] in groups) for job in jobs}
+        if len(choices) < 2 and names <= self._given:
+            return jobs, []
         partial: dict[str, list[str]] = {}
         for name in sorted(n for n in names if n.partition(".")[0] in groups and "." in n):
             group = name.partition(".")[0]
             lacking = [job for job in jobs if not has(job, name)]
-            if lacking and len(lacking) < len(jobs):
+            if lacking and (len(lacking) < len(jobs) or name not in self._given):
                 chosen = [o for job in lacking for o in job if o.partition("=")[0] == group]
                 partial[name] = list(dict.fromkeys(chosen))
         fitting: dict[tuple[str, ...], list[str]] = {}
