@@ -109,6 +109,10 @@ def test_an_option_with_one_value_is_in_no_name() -> None:
 def test_options_of_a_swept_group_are_swept() -> None:
     given = ["-m", "agent=a,b", "agent.x=[1,2]", "agent.y=range(1,3)", "seed=3", "graph.bias=true"]
     assert as_choices(given) == [*given[:2], "agent.x=choice([1,2])", *given[3:]]
+    preset = ["-m", "experiment=finding_long", "agent.seed=0", "budget.max_seconds=1"]
+    assert as_choices(preset) == [*preset[:2], "agent.seed=choice(0)", preset[3]]
+    chosen = [*preset, "agent=ppo"]
+    assert as_choices(chosen) == chosen, "it goes to what is chosen"
 
 
 def test_an_option_that_no_agent_has_is_refused(

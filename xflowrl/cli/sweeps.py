@@ -24,6 +24,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from xflowrl.cli.resume import KEPT_OPTIONS
+from xflowrl.options import conf_folder
 from xflowrl.run_folder import read_result, write_json
 from xflowrl.shortage import space_for
 
@@ -110,15 +111,27 @@ class Combinations(BasicSweeper):
 def as_choices(arguments: Sequence[str]) -> list[str]:
     """The command line of a sweep, each option of a group that is swept being swept, too.
 
-    Hydra gives any other option to the default choice of the group, before it looks at the sweep.
+    Hydra gives any other option to the default choice of the group, before it looks at the sweep,
+    which may also be that of a preset.
     """
-    swept = {name for name, _, value in (a.partition("=") for a in arguments) if "," in value}
+    given = {name: value for name, _, value in (a.partition("=") for a in arguments)}
+    swept = {name for name, value in given.items() if "," in value}
+    swept |= _swept_by(given.get("experiment", "")) - given.keys()
     wrapped = []
     for argument in arguments:
         name, _, value = argument.partition("=")
         is_plain = re.match(r"\w+\(", value) is None and name.partition(".")[0] in swept - {name}
         wrapped.append(f"{name}=choice({value})" if is_plain and value else argument)
     return wrapped
+
+
+def _swept_by(preset: str) -> set[str]:
+    """What a preset sweeps, or those that it is a difference to."""
+    path = conf_folder() / "experiment" / f"{preset}.yaml"
+    content: Any = OmegaConf.load(path) if path.is_file() else {}
+    before = (name for name in content.get("defaults", ()) if isinstance(name, str))
+    swept = content.get("hydra", {}).get("sweeper", {}).get("params", {})
+    return {*swept}.union(*map(_swept_by, before))
 
 
 def use_combinations() -> None:

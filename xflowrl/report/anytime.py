@@ -140,7 +140,8 @@ def anytime_rows(runs: Sequence[Timed]) -> Iterator[dict[str, Any]]:
             bounds[entry.problem] = max(bound, bounds.get(entry.problem, bound))
     for run in runs:
         entry, record = run.entry, run.entry.record
-        saved = {s: run.saved_by(s) if s <= run.limit_s else None for s in looks}
+        until_s = entry.train_s + run.limit_s
+        saved = {s: run.saved_by(s) if s <= until_s else None for s in looks}
         yield {
             "set": run.networks,
             "graph": record.graph,
