@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 from report_runs import MakeRun
 
 from xflowrl.report.__main__ import main
-from xflowrl.report.anytime import looks_s, network_sets, saved_over_seconds, timed
+from xflowrl.report.anytime import anytime_rows, looks_s, network_sets, saved_over_seconds, timed
 from xflowrl.report.entries import Entry, entries
 from xflowrl.report.figure import Figure
 from xflowrl.report.runs import job_folders, read_runs
@@ -142,9 +142,12 @@ def test_training_is_time(tmp_path: Path, make_run: MakeRun) -> None:
     metrics = [{"train/iteration": 1, "train/seconds": 0.5, "train/episode_return": 0.1}]
     metrics[0] |= {"step": 1, "train/best_cost_ms": 1.8}
     trained = {"agent": "ppo", "graph": "a", "train_s": 4.0, "metrics": metrics}
-    make_timed(make_run, tmp_path / "0", {1.0: 1.0}, **trained)
-    (run,) = timed(read(tmp_path))
+    make_timed(make_run, tmp_path / "0", {1.0: 1.0}, limit_s=6.0, **trained)
+    make_timed(make_run, tmp_path / "1", {1.0: 1.0}, agent="greedy", graph="a")
+    run, other = timed(read(tmp_path))
     assert [run.saved_by(at) for at in (0.4, 0.6, 4.9, 5.1)] == pytest.approx([0, 0.1, 0.1, 0.5])
+    (row, _) = anytime_rows([run, other])
+    assert row["saved_10s"] == 0.5, "which was after 4 s of training and 6 s of search"
 
 
 def test_networks_of_a_size_are_a_set_too(tmp_path: Path, make_run: MakeRun) -> None:
