@@ -102,7 +102,7 @@ class Judge:
         draws: sets of weights and inputs that original and result are compared on.
         measure: race; without it what the search found is delivered if it is proven.
         when: "now", at the end of a run; "deferred", when the run is resumed: timings of a sweep
-            are then made in one pass, after all of its searches.
+            are then made in one pass, after all of its searches; "never": nothing is delivered.
         max_s: at most so long for the race.
         runtime: where they race.
         device: where it runs: "cpu" or "cuda".
@@ -115,7 +115,7 @@ class Judge:
         *,
         draws: int = 3,
         measure: bool = True,
-        when: Literal["now", "deferred"] = "now",
+        when: Literal["now", "deferred", "never"] = "now",
         max_s: float = 10.0,
         runtime: str = "onnxruntime",
         device: str = "cpu",
@@ -126,7 +126,7 @@ class Judge:
             raise ValueError(f"judge.draws is {draws}: give at least 1")
         self._draws = draws
         self._measure = measure
-        self.is_deferred = when == "deferred"
+        self.is_deferred, self.is_idle = when == "deferred", when == "never"
         self._max_s = max_s
         runtimes_on(device, group="judge")
         self._runtime = open_runtime(

@@ -94,8 +94,9 @@ def _optimize(job: Job, *, is_resumed: bool) -> float:
             record = _deliver(
                 job,
                 results,
-                None if is_deferred else judge,
+                judge,
                 problems,
+                is_deferred=is_deferred,
                 train_s=train_s,
                 judged=judged,
             )
@@ -147,9 +148,10 @@ def _recorded_before(folder: Path) -> RunRecord | None:
 def _deliver(
     job: Job,
     results: Sequence[Result],
-    judge: Judge | None,
+    judge: Judge,
     problems: Sequence[Problem],
     *,
+    is_deferred: bool,
     train_s: float,
     judged: Mapping[str, GraphRecord],
 ) -> RunRecord:
@@ -158,12 +160,13 @@ def _deliver(
     The record is written anew with every model, so that a process that dies leaves what it has.
 
     Args:
-        judge: None leaves it to a later process.
+        is_deferred: judging is left to a later process.
         judged: what an earlier process came to, by graph.
     """
     from xflowrl.problem import StopReason
     from xflowrl.run_folder import (
         DEFERRED,
+        NEVER_JUDGED,
         NOT_JUDGED,
         graph_record,
         run_record,
@@ -173,7 +176,8 @@ def _deliver(
 
     labels = {name: job.choices[name] for name in ("agent", "rules", "measurement")}
     labels["seed"] = job.config["seed"]
-    waiting = undecided(NOT_JUDGED if judge is not None else DEFERRED)
+    before = NEVER_JUDGED if judge.is_idle else DEFERRED if is_deferred else NOT_JUDGED
+    waiting, is_judged = undecided(before), before == NOT_JUDGED
     entries = [
         judged.get(result.graph) or graph_record(result, waiting, labels=labels)
         for result in results
@@ -192,7 +196,7 @@ def _deliver(
         if problem.rules.faithful:
             reason = undecided("rules.faithful=true, not exported")
             entries[index] = graph_record(result, reason, labels=labels)
-        elif judge and (result.iterations or result.stop_reason != StopReason.INTERRUPTED):
+        elif is_judged and (result.iterations or result.stop_reason != StopReason.INTERRUPTED):
             with suppress(KeyboardInterrupt):
                 entries[index] = _judged(job, result, problem, judge, labels, files[index])
         entry = entries[index]

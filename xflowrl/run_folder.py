@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 NOT_JUDGED = "interrupted before it was judged"
 DEFERRED = "judged when the run is resumed (judge.when=deferred)"
+NEVER_JUDGED = "not judged (judge.when=never)"
 
 
 def _key(meaning: str, **default: Any) -> Any:

@@ -8,6 +8,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from xflowrl.measurement.timer import Measurement
 from xflowrl.metrics import meaning_of
 from xflowrl.onnx_io import Model
 from xflowrl.options import build, build_option, load_option
-from xflowrl.problem import Agent, Budget, Problem, Result, StopReason, replay
+from xflowrl.problem import Agent, Budget, Problem, Result, StopReason, Trace, replay
 from xflowrl.rules import load_core
 
 OPTIONS = sorted(
@@ -213,6 +214,20 @@ def test_the_seed_decides(make_agent: MakeAgent) -> None:
         assert one.model.graph.hash == other.model.graph.hash
         assert one.cost_best_ms == other.cost_best_ms
         assert (one.iterations, one.candidates) == (other.iterations, other.candidates)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in OPTIONS if "seed" in load_option("agent", name, {}, seed=0)]
+)
+def test_a_seed_of_the_agent_takes_the_place_of_the_problems(name: str) -> None:
+    def traces(agent_seed: int | None, seed: int) -> list[Trace]:
+        options = SMALL.get(name, {}) | {"seed": agent_seed}
+        problems = [replace(problem, seed=seed) for problem in three_problems()]
+        results, _ = run(lambda: build_option("agent", name, options), problems)
+        return [result.trace for result in results]
+
+    assert traces(5, 0) == traces(None, 5)
+    assert traces(6, 5) != traces(None, 5), "or nothing is drawn"
 
 
 def test_one_result_a_problem_never_dearer(make_agent: MakeAgent) -> None:

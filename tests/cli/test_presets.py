@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,16 @@ def test_every_job_of_a_preset_is_a_run(name: str) -> None:
     assert bool(params) == (config.hydra.mode is not None), "a sweep says so, and needs no -m"
     if name == "tune":
         params = {}
-    values = [[f"{key}={value}" for value in str(text).split(",")] for key, text in params.items()]
-    jobs = set(itertools.zip_longest(*values)) if values else {()}
-    for job in jobs:  # every value once, not with every other
+    values = {key: str(text).split(",") for key, text in params.items()}
+    swept = {key: of for key, of in values.items() if key.partition(".")[0] not in values}
+    swept |= {key: of for key, of in values.items() if "." not in key}
+    jobs = set(itertools.zip_longest(*([f"{key}={v}" for v in of] for key, of in swept.items())))
+    for key in values.keys() - swept.keys():  # of a group that is swept: where an option has it
+        group, _, name = key.partition(".")
+        options = {o: conf_folder() / group / f"{o}.yaml" for o in values[group]}
+        option = next(o for o, path in options.items() if name in OmegaConf.load(path))
+        jobs |= {(f"{group}={option}", f"{key}={value}") for value in values[key]}
+    for job in jobs or {()}:  # every value once, not with every other
         _check(_plain(composed([*preset, *filter(None, job)]), resolve=False))
 
 
@@ -80,6 +88,33 @@ def test_budget_sweep_is_three_searches_four_budgets_and_three_seeds() -> None:
     params = composed(["experiment=budget_sweep"]).hydra.sweeper.params
     assert [len(str(value).split(",")) for value in params.values()] == [3, 4, 3]
     assert params.agent == "taso,greedy,random_search"
+
+
+def test_finding_repeats_what_draws_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xflowrl.cli import jobs
+    from xflowrl.cli.sweeps import jobs_of
+
+    monkeypatch.chdir(tmp_path)
+    seeds: dict[str, set[object]] = {}
+
+    def task(job: jobs.Job) -> None:
+        seeds.setdefault(job.choices["agent"], set()).add(job.config["agent"].get("seed"))
+        assert (job.config["seed"], job.config["graph"]["seed"]) == (0, 0), "one set of networks"
+
+    given = ("experiment=finding", "graph=unseen_cells", "hydra/launcher=basic")
+    monkeypatch.setattr(sys, "argv", ["run", "-m", *given, "hydra.sweep.dir=s"])
+    jobs.main(task)
+    num_jobs = Counter(
+        o.removeprefix("agent=")
+        for job in jobs_of(tmp_path / "s")
+        for o in job
+        if o.startswith("agent=")
+    )
+    assert {"random_search": 5, "greedy": 1, "taso": 3, "ppo": 5}.items() <= num_jobs.items()
+    assert seeds["ppo"] == seeds["random_search"] == {0, 1, 2, 3, 4}
+    assert seeds["taso"] == {None}
 
 
 def results(folder: Path) -> list[Path]:

@@ -130,6 +130,18 @@ def test_what_is_deferred_is_judged_when_the_run_is_resumed(tmp_path: Path) -> N
         assert (tmp_path / "later" / model.name).read_bytes() == model.read_bytes()
 
 
+def test_what_is_never_judged_is_finished_and_delivers_nothing(tmp_path: Path) -> None:
+    done = run(tmp_path, "graph=tiny", "judge.when=never", *QUICK, "hydra.run.dir=a")
+    assert (done.returncode, done.stderr) == (0, "")
+    record = read_result(tmp_path / "a")
+    assert record.finished
+    assert all(entry.is_final and entry.best_onnx is None for entry in record.results)
+    assert record.results[0].verified.detail == "not judged (judge.when=never)"
+    assert not [*(tmp_path / "a").glob("*.onnx")]
+    again = run(tmp_path, "resume=a")
+    assert again.stdout == "run folder: a (finished before)\n"
+
+
 def test_a_sweep_is_judged_in_one_pass(tmp_path: Path) -> None:
     options = ("-m", "graph=tiny", "agent=greedy,taso", "judge.when=deferred", *QUICK)
     assert run(tmp_path, *options, "hydra.sweep.dir=s").returncode == 0

@@ -14,6 +14,7 @@ import pytest
 
 from xflowrl import run
 from xflowrl.cli import jobs
+from xflowrl.cli.naming import run_name
 from xflowrl.cli.sweeps import (
     EndedJob,
     SayJob,
@@ -86,9 +87,32 @@ def test_one_value_goes_to_the_agents_that_have_it_too(sweep: Sweep, tmp_path: P
     assert options_of(tmp_path / "sweep", "agent") == ["agent=beam agent.width=2", "agent=greedy"]
 
 
+def test_a_presets_option_that_no_chosen_agent_has_is_left_out(
+    sweep: Sweep, tmp_path: Path
+) -> None:
+    preset = ("experiment=finding_long", "graph=tiny", "hydra/launcher=basic")
+    code, out, _ = sweep(*preset, "agent=greedy", "budget.max_iterations=2")
+    assert (code, len(ended_jobs(tmp_path / "sweep"))) == (0, 1), out
+    assert options_of(tmp_path / "sweep", "agent") == ["agent=greedy"]
+    assert options_of(tmp_path / "sweep", "graph") == ["graph=tiny"]
+    assert sweep(*preset, "agent=greedy", "agent.alpha=1,1.2")[0] == 1, "which was asked for"
+
+
+def test_an_option_with_one_value_is_in_no_name() -> None:
+    greedy, ppo = ["agent=greedy"], ["agent=ppo", "agent.train=false", "agent.seed=0"]
+    siblings = [greedy, ppo, ["agent=ppo", "agent.train=false", "agent.seed=1"]]
+    choices = {"agent": "ppo", "graph": "tiny"}
+    assert run_name({"seed": 0}, choices, ppo, siblings) == "ppo-tiny-s0-seed0"
+    assert run_name({"seed": 0}, choices, ppo) == "ppo-tiny-s0-trainfalse-seed0"
+
+
 def test_options_of_a_swept_group_are_swept() -> None:
     given = ["-m", "agent=a,b", "agent.x=[1,2]", "agent.y=range(1,3)", "seed=3", "graph.bias=true"]
     assert as_choices(given) == [*given[:2], "agent.x=choice([1,2])", *given[3:]]
+    preset = ["-m", "experiment=finding_long", "agent.seed=0", "budget.max_seconds=1"]
+    assert as_choices(preset) == [*preset[:2], "agent.seed=choice(0)", preset[3]]
+    chosen = [*preset, "agent=ppo"]
+    assert as_choices(chosen) == chosen, "it goes to what is chosen"
 
 
 def test_an_option_that_no_agent_has_is_refused(

@@ -35,6 +35,18 @@ def test_what_differs_is_named_and_nothing_else(tmp_path: Path, make_run: MakeRu
     assert {e.problem for e in found} == {"tiny"}
 
 
+def test_what_an_agent_draws_is_a_repetition(tmp_path: Path, make_run: MakeRun) -> None:
+    for number in (0, 1):
+        made = {"agent.seed": number, "agent.train": False, "agent.checkpoint": "pretrained"}
+        make_run(tmp_path / str(number), made, agent="ppo", seed=7)
+    make_run(tmp_path / "2", {"agent.train": True, "agent.checkpoint": None}, agent="ppo", seed=7)
+    found = read(tmp_path)
+    assert [(e.setting, e.seed) for e in found] == [
+        *(("ppo checkpoint=pretrained", 0), ("ppo checkpoint=pretrained", 1)),
+        ("ppo checkpoint=none", 7),
+    ]
+
+
 def test_no_limit_is_the_largest_budget(tmp_path: Path, make_run: MakeRun) -> None:
     for index, limit in enumerate((10, None, 9, None)):
         make_run(tmp_path / str(index), {"budget.max_iterations": limit}, seed=index)

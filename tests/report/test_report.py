@@ -158,6 +158,22 @@ def test_figures_are_of_one_graph_each_and_of_all_runs(report: Path) -> None:
     assert len(read_rows(report / "search.csv")) > 3
 
 
+def test_proposals_are_what_raced(tmp_path: Path, make_run: MakeRun) -> None:
+    slower = RACED | {"is_found": False, "is_delivered": False, "speedup": 1.1, "takes": "folds 1"}
+    raced = [slower | {"speedup": 1.4, "takes": "folds 2"}, RACED]  # the fastest was not proven
+    make_run(tmp_path / "0", real=[REAL | {"decides": False, "speedup": 9}, REAL], raced=raced)
+    lost = {"kept_original": True, "real": [REAL | {"speedup": 0.9}], "raced": [slower]}
+    make_run(tmp_path / "1", agent="greedy", **lost)
+    make_run(tmp_path / "2", agent="beam")
+    assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--formats", ""]) == 0
+    shown = ("agent", "num_raced", "speedup", "noise", "is_delivered", "found_speedup", "takes")
+    rows = [tuple(row[name] for name in shown) for row in read_rows(tmp_path / "out/proposals.csv")]
+    assert rows == [
+        ("taso", "2", "1.25", "0.01", "True", "1.3", "merges 1"),
+        ("greedy", "1", "0.9", "0.01", "False", "", "folds 1"),
+    ]
+
+
 def test_plotly_knows_every_property(report: Path) -> None:
     from plotly.graph_objects import Figure as Plotly
 
@@ -350,12 +366,13 @@ def test_nothing_ends_the_script_early() -> None:
 
 
 def test_a_figure_without_data_is_no_figure() -> None:
-    from xflowrl.report import comparison, curves, estimates
+    from xflowrl.report import anytime, comparison, curves, estimates
 
     makers = [comparison.costs, comparison.runtimes, comparison.optimisation_times]
     makers += [comparison.pareto, comparison.aggregates, curves.searches, curves.trainings]
     makers += [curves.best_over_iterations, curves.best_over_seconds, curves.best_over_budgets]
-    for maker in [*makers, estimates.races, estimates.calibrations]:
+    makers += [anytime.saved_over_seconds, anytime.saved_by_seconds, estimates.races]
+    for maker in [*makers, estimates.calibrations]:
         assert not isinstance(maker([]), Figure)
 
 

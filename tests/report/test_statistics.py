@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +16,12 @@ from xflowrl.report.statistics import (
     interquartile_mean,
     mean,
     mean_curve,
+    mean_difference,
     mean_interval,
+    nested_bootstrap,
     pareto_front,
     performance_profile,
+    probability_of_improvement,
     steps_at,
 )
 
@@ -123,3 +127,48 @@ def test_the_front_is_what_nothing_dominates() -> None:
     }
     assert {points[index] for index in front} == undominated
     assert front == sorted(front, key=lambda index: points[index])
+
+
+def nested_resamples(tasks: list[list[float]]) -> list[list[tuple[float, ...]]]:
+    """Every way to draw tasks with replacement, and then runs of each, as many as most have."""
+    num_runs = max(map(len, tasks))
+    found = []
+    for chosen in itertools.product(tasks, repeat=len(tasks)):
+        runs = [[*itertools.product(task, repeat=num_runs)] for task in chosen]
+        # The same number of each choice, however many runs its tasks have.
+        weight = 4 ** len(tasks) // math.prod(map(len, runs))
+        found += [list(each) for each in itertools.product(*runs)] * weight
+    return found
+
+
+def test_a_nested_interval_is_that_of_all_draws_of_tasks_and_runs() -> None:
+    tasks = [[0.1, 0.9], [0.5, 0.3], [0.7]]
+    exact = [statistics.fmean(itertools.chain(*drawn)) for drawn in nested_resamples(tasks)]
+    found = nested_bootstrap(tasks, mean)
+    assert found.value == pytest.approx(0.5)
+    assert is_percentile(found.low, 2.5, exact)
+    assert is_percentile(found.high, 97.5, exact)
+    fixed = bootstrap([[0.2], [0.6]], mean)
+    assert fixed.low == fixed.high == pytest.approx(0.4), "of one run each nothing is drawn"
+    drawn = nested_bootstrap([[0.2], [0.6]], mean)
+    assert (drawn.low, drawn.high) == pytest.approx((0.2, 0.6))
+
+
+def test_what_tasks_differ_in_is_in_no_difference() -> None:
+    found = mean_difference([[0.2], [0.9]], [[0.1], [0.8]])
+    assert (found.value, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
+    found = mean_difference([[0.3, 0.5], [0.9]], [[0.1], [0.8]])
+    assert found.value == pytest.approx(0.2)
+    # 0.1: the second task twice, 1 of 4. 0.4: the first twice, and 0.5 four times, 1 of 64.
+    assert (found.low, found.high) == pytest.approx((0.1, 0.35))
+
+
+def test_the_probability_of_improvement_counts_pairs_by_hand() -> None:
+    # First task: 2 beats 1 and 1 equals 1, so 1.5 of 2. Second: 5 beats 4 and not 6: 1 of 2.
+    found = probability_of_improvement([[1.0, 2.0], [5.0]], [[1.0], [4.0, 6.0]])
+    assert found.value == pytest.approx((0.75 + 0.5) / 2)
+    assert 0 <= found.low < found.value < found.high <= 1
+    turned = probability_of_improvement([[1.0], [4.0, 6.0]], [[1.0, 2.0], [5.0]])
+    assert turned.value == pytest.approx(1 - found.value)
+    sure = probability_of_improvement([[2.0], [3.0]], [[1.0], [2.5]])
+    assert (sure.value, sure.low, sure.high) == (1, 1, 1)

@@ -269,6 +269,11 @@ class Attempt:
         }
 
 
+def seeded(problems: Sequence[Problem], seed: int | None) -> Sequence[Problem]:
+    """The problems with another seed of what an agent draws; as they are if it is None."""
+    return problems if seed is None else [replace(problem, seed=seed) for problem in problems]
+
+
 def _ranked(state: State, rounding_ms: float) -> Iterator[Match]:
     num_given = 0
     while num_given < len(state):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xflowrl.agents.attempt import Attempt, attempt_each
+from xflowrl.agents.attempt import Attempt, attempt_each, seeded
 from xflowrl.problem import Log, Problem, Result
 
 
@@ -14,12 +14,18 @@ class RandomSearch:
     """Walks at random from the original graph, again and again, and keeps the best graph seen.
 
     Each action is drawn uniformly from the matches and STOP; STOP, or a state without matches,
-    sends the walk back to the original. Deterministic in the problem's seed.
+    sends the walk back to the original. Deterministic in the seed.
+
+    Args:
+        seed: of what is drawn; None: the problem's.
     """
+
+    def __init__(self, *, seed: int | None = None) -> None:
+        self._seed = seed
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
         """Random walks in each problem until its budget is spent."""
-        return attempt_each(problems, log, _walk)
+        return attempt_each(seeded(problems, self._seed), log, _walk)
 
 
 def _walk(attempt: Attempt) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ def run_name(
 
     Args:
         overrides: of this run, like `agent.alpha=1.2`.
-        siblings: those of every run of its sweep: only what differs among them is named. Without,
-            each of `overrides` is.
+        siblings: those of every run of its sweep: only options are named that have several values
+            among them. Without, each of `overrides` is.
     """
     limits = [
         _LIMITS[name].format(_short(limit))
@@ -50,13 +51,14 @@ def run_name(
     ]
     agent = choices.get("agent", "run")
     parts = [agent, graph_label(config, choices), *limits, f"s{config.get('seed', 0)}"]
-    shared = set.intersection(*map(set, siblings)) if len(siblings) > 1 else set()
+    num_values = Counter(o.partition("=")[0] for o in {o for each in siblings for o in each})
     for override in overrides:
         name, _, value = override.lstrip("+~").partition("=")
         first = name.partition(".")[0]
         said = name in ("agent", "graph", "seed") or first in ("budget", *_SILENT)
         said |= name.startswith(("graph.path", "graph.names"))
-        if not said and override not in shared:
+        said |= len(siblings) > 1 and num_values[override.partition("=")[0]] == 1
+        if not said:
             option = name.rpartition(".")[2] if "." in name else ""
             parts.append(option + _short(value))
     return "-".join(part for part in parts if part)[:_MAX_LENGTH]

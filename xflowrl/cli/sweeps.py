@@ -24,6 +24,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from xflowrl.cli.resume import KEPT_OPTIONS
+from xflowrl.options import conf_folder
 from xflowrl.run_folder import read_result, write_json
 from xflowrl.shortage import space_for
 
@@ -38,8 +39,11 @@ class Combinations(BasicSweeper):
     """Hydra's sweep over all combinations, in which an option goes to the choices that have it.
 
     `agent=taso,greedy agent.alpha=1,1.2` is three jobs: `greedy` has no `alpha` and runs once. An
-    option that no choice has is an error as ever.
+    option that no choice has is an error as ever, unless it is a preset's, whose choices the
+    command line has narrowed.
     """
+
+    _given: frozenset[str] = frozenset()  # on the command line
 
     def get_job_batch(self) -> Sequence[Sequence[str]]:
         """The overrides of the next jobs."""
@@ -57,6 +61,7 @@ class Combinations(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the jobs; what they came to is shown even if one failed."""
+        self._given = frozenset(argument.partition("=")[0] for argument in arguments)
         try:
             return super().sweep(arguments)
         except BaseException:
@@ -83,14 +88,15 @@ class Combinations(BasicSweeper):
                 at = at[key]
             return True
 
-        if len({tuple(o for o in job if o.partition("=")[0] in groups) for job in jobs}) < 2:
-            return jobs, []
         names = {o.partition("=")[0] for job in jobs for o in job}
+        choices = {tuple(o for o in job if o.partition("=")[0] in groups) for job in jobs}
+        if len(choices) < 2 and names <= self._given:
+            return jobs, []
         partial: dict[str, list[str]] = {}
         for name in sorted(n for n in names if n.partition(".")[0] in groups and "." in n):
             group = name.partition(".")[0]
             lacking = [job for job in jobs if not has(job, name)]
-            if lacking and len(lacking) < len(jobs):
+            if lacking and (len(lacking) < len(jobs) or name not in self._given):
                 chosen = [o for job in lacking for o in job if o.partition("=")[0] == group]
                 partial[name] = list(dict.fromkeys(chosen))
         fitting: dict[tuple[str, ...], list[str]] = {}
@@ -105,15 +111,27 @@ class Combinations(BasicSweeper):
 def as_choices(arguments: Sequence[str]) -> list[str]:
     """The command line of a sweep, each option of a group that is swept being swept, too.
 
-    Hydra gives any other option to the default choice of the group, before it looks at the sweep.
+    Hydra gives any other option to the default choice of the group, before it looks at the sweep,
+    which may also be that of a preset.
     """
-    swept = {name for name, _, value in (a.partition("=") for a in arguments) if "," in value}
+    given = {name: value for name, _, value in (a.partition("=") for a in arguments)}
+    swept = {name for name, value in given.items() if "," in value}
+    swept |= _swept_by(given.get("experiment", "")) - given.keys()
     wrapped = []
     for argument in arguments:
         name, _, value = argument.partition("=")
         is_plain = re.match(r"\w+\(", value) is None and name.partition(".")[0] in swept - {name}
         wrapped.append(f"{name}=choice({value})" if is_plain and value else argument)
     return wrapped
+
+
+def _swept_by(preset: str) -> set[str]:
+    """What a preset sweeps, or those that it is a difference to."""
+    path = conf_folder() / "experiment" / f"{preset}.yaml"
+    content: Any = OmegaConf.load(path) if path.is_file() else {}
+    before = (name for name in content.get("defaults", ()) if isinstance(name, str))
+    swept = content.get("hydra", {}).get("sweeper", {}).get("params", {})
+    return {*swept}.union(*map(_swept_by, before))
 
 
 def use_combinations() -> None:

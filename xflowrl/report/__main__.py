@@ -4,6 +4,11 @@
   python -m xflowrl.report multirun/DATE/TIME/0         # one run, with its graph before and after
   python -m xflowrl.report A B C --out report           # all of them side by side
 
+Beside the page stand the figures and tables: summary.csv, a row a run and graph; search.csv and
+training.csv; where budgets are in seconds anytime.csv, what was saved by 0.1, 1, 10 ... s, with
+anytime_summary.csv of each set of networks and anytime_pairs.csv of any two agents; proposals.csv
+of what raced for real.
+
 Run folders are read and left as they are; those of python -m xflowrl.taso.complexity and of
 python -m xflowrl.calibrate count too. The page, index.html, needs no network and no other file.
 """

@@ -42,22 +42,9 @@ def best_over_iterations(found: Sequence[Entry]) -> Figure | Missing:
 def best_over_seconds(found: Sequence[Entry]) -> Figure | Missing:
     """Mean best cost over seconds with training in them, a curve a setting."""
 
-    def curve(entry: Entry) -> Curve:
-        in_training = []
-        if entry.train_s:
-            rows = training_rows(entry.run, entry.record.graph)
-            in_training = [(row["seconds"], row["best_cost_ms"]) for row in rows]
-        points = [(0.0, entry.improvements[0].cost_ms)]
-        points += [(s, ms) for s, ms in in_training if s is not None and ms is not None]
-        points += [(entry.train_s + i.seconds, i.cost_ms) for i in entry.improvements]
-        points.append((entry.total_s, points[-1][1]))  # the search ended there
-        points.sort(key=lambda point: point[0])
-        seconds, costs = zip(*points, strict=True)
-        return list(seconds), np.minimum.accumulate(costs).tolist()
-
     return _best_over(
         found,
-        curve,
+        cost_over_seconds,
         name="best_over_seconds",
         title="Best cost over seconds",
         x="time, training included, s",
@@ -65,6 +52,21 @@ def best_over_seconds(found: Sequence[Entry]) -> Figure | Missing:
         said=" Agents that train show the best graph of training until it ends."
         * any(entry.train_s for entry in found),
     )
+
+
+def cost_over_seconds(entry: Entry) -> Curve:
+    """The best cost so far of a run that has improvements, over seconds with training in them."""
+    in_training = []
+    if entry.train_s:
+        rows = training_rows(entry.run, entry.record.graph)
+        in_training = [(row["seconds"], row["best_cost_ms"]) for row in rows]
+    points = [(0.0, entry.improvements[0].cost_ms)]
+    points += [(s, ms) for s, ms in in_training if s is not None and ms is not None]
+    points += [(entry.train_s + i.seconds, i.cost_ms) for i in entry.improvements]
+    points.append((entry.total_s, points[-1][1]))  # the search ended there
+    points.sort(key=lambda point: point[0])
+    seconds, costs = zip(*points, strict=True)
+    return list(seconds), np.minimum.accumulate(costs).tolist()
 
 
 def _best_over(

@@ -25,6 +25,8 @@ K = TypeVar("K", bound=Hashable)
 # delivered, but not what is found.
 _OF_PROBLEM = ("graph.", "rules.", "measurement.")
 _OF_PROBLEM_KEYS = ("judge.runtime", "judge.device", "judge.threads", "judge.precision")
+_AGENT_SEED = "agent.seed"  # of what it draws alone: no setting, but a repetition
+_CHECKPOINT = "agent.checkpoint"  # says more than that nothing was trained
 # What is said last: see `_told_apart`.
 _SEED, _IDENTITY = "seed", "graph_hash"
 # Options that say where things are, and not what is done.
@@ -57,6 +59,12 @@ class Entry:
         return self.record.agent
 
     @property
+    def seed(self) -> int:
+        """Of what the agent drew."""
+        own = self.run.options.get(_AGENT_SEED)
+        return self.record.seed if own is None else int(own)
+
+    @property
     def label(self) -> str:
         """The setting, and the budget if there are several."""
         return f"{self.setting}, {self.budget}" if self.budget else self.setting
@@ -74,12 +82,12 @@ class Entry:
     @property
     def initial_ms(self) -> float:
         """Cost of the original; NaN if it is not known."""
-        return _comparable(self.record.cost_initial_ms)
+        return comparable(self.record.cost_initial_ms)
 
     @property
     def best_ms(self) -> float:
         """Cost of the best graph found; NaN if it is not known."""
-        return _comparable(self.record.cost_best_ms)
+        return comparable(self.record.cost_best_ms)
 
     @property
     def saved(self) -> float:
@@ -96,7 +104,7 @@ def entries(runs: Sequence[Run]) -> list[Entry]:
     )
     settings = _distinguished(
         [record.agent for _, record in pairs],
-        [_part(run.options, "agent.") for run, _ in pairs],
+        [_setting_options(run) for run, _ in pairs],
     )
     budgets = _distinguished(
         ["" for _ in pairs], [_part(run.options, "budget.") for run, _ in pairs]
@@ -158,8 +166,8 @@ def differing_options(runs: Sequence[Run]) -> dict[str, list[Any]]:
     }
 
 
-def _comparable(cost_ms: float | None) -> float:
-    # What is summed in another order differs in the last bits, and is no better.
+def comparable(cost_ms: float | None) -> float:
+    """A cost without its last bits: summed in another order it differs, and is no better."""
     return math.nan if cost_ms is None else float(f"{cost_ms:.9g}")
 
 
@@ -174,6 +182,13 @@ def _problem_options(run: Run, record: GraphRecord) -> dict[str, Any]:
     trace = run.traces.get(record.graph)
     identity = trace.graph_hash[:8] if trace is not None else ""
     return options | {_SEED: record.seed, _IDENTITY: identity}
+
+
+def _setting_options(run: Run) -> dict[str, Any]:
+    """What tells this agent from others of the same name, the most telling first."""
+    options = _part(run.options, "agent.")
+    options.pop(_AGENT_SEED, None)
+    return {key: options[key] for key in (_CHECKPOINT,) if key in options} | options
 
 
 def _part(options: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from xflowrl.calibrate.table import Latencies, by_network, read_rows
 from xflowrl.report.entries import Entry, group, with_costs
@@ -43,6 +44,33 @@ def races(found: Sequence[Entry]) -> Figure | Missing:
         f"n = {num_points} states.",
         panels=panels,
     )
+
+
+def proposals(found: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    """A row for every run and graph that had states raced: how fast the best one is.
+
+    `num_real` states were allowed, `num_raced` that differ were there. `speedup` is that of the
+    fastest: timed once more, alone, if it was faster than the original; that of the search's own
+    find is of the race.
+    """
+    for entry in found:
+        record = entry.record
+        decisive = next((real for real in record.real if real.decides), None)
+        if not record.raced or decisive is None:
+            continue
+        yield {
+            "graph": record.graph,
+            "problem": entry.problem,
+            "agent": entry.setting,
+            "seed": entry.seed,
+            "num_real": entry.run.options.get("measurement.num_real"),
+            "num_raced": len(record.raced),
+            "speedup": decisive.speedup,
+            "noise": decisive.noise,
+            "is_delivered": not record.kept_original,
+            "found_speedup": next((s.speedup for s in record.raced if s.is_found), None),
+            "takes": next((s.takes for s in record.raced if s.is_delivered), record.raced[0].takes),
+        }
 
 
 def calibrations(folders: Sequence[Path]) -> Figure | Missing:

@@ -17,7 +17,9 @@ _COLOURS = {
     "greedy": "#009E73",
     "random_search": "#CC79A7",
     "beam": "#E69F00",
-    "exhaustive": "#56B4E9",
+    "exhaustive": "#F0E442",
+    "egraph": "#56B4E9",
+    "mcts": "#000000",
     "taso_native": "#7A5C00",
     "original": "#666666",
 }

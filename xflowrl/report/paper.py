@@ -22,6 +22,7 @@ _SHORT = 24  # what has room behind a bar where two panels stand side by side
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = "osD^vP"
 _MANY_POINTS = 12  # more are not marked
+_MANY_LINES = 6  # of more the legend stands below
 _STYLE: Any = {
     "svg.hashsalt": "xflowrl",
     "font.size": 8,
@@ -78,8 +79,12 @@ def _height(panel: Panel) -> float:
     """In inches: a bar needs a line."""
     if panel.bars:
         return max(1.4, 0.7 + 0.2 * len(panel.bars))
-    rows = math.ceil((len(panel.lines) + len(panel.points)) / 3) if panel.points else 0
-    return 2.8 + 0.17 * rows  # of the legend below
+    rows = math.ceil((len(panel.lines) + len(panel.points)) / 3)
+    return 2.8 + 0.17 * rows * _is_legend_below(panel)
+
+
+def _is_legend_below(panel: Panel) -> bool:
+    return bool(panel.points) or len(panel.lines) > _MANY_LINES
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
@@ -103,7 +108,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.axline((1, 1), slope=1, color="0.6", linewidth=0.8, zorder=0)
     if panel.y_limits:
         axes.set_ylim(panel.y_limits)
-    if panel.points:  # they may be anywhere
+    if _is_legend_below(panel):  # points may be anywhere
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=3)
     else:
         axes.legend()

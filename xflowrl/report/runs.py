@@ -114,12 +114,11 @@ def _read_run(name: str, place: str, folder: Path) -> Run:
         failure = _last_error(folder / "run.log")
     except (ValueError, OSError) as error:
         failure = str(error)
+    settings = _read_yaml(folder / ".hydra" / "hydra.yaml")
+    choices = settings.get("hydra", {}).get("runtime", {}).get("choices", {})
     if record is not None and record.results:
         first = record.results[0]
-        choices = {group: getattr(first, group) for group in ("agent", "rules", "measurement")}
-    else:  # a long file, needed where nothing else says what was chosen
-        settings = _read_yaml(folder / ".hydra" / "hydra.yaml")
-        choices = settings.get("hydra", {}).get("runtime", {}).get("choices", {})
+        choices |= {group: getattr(first, group) for group in ("agent", "rules", "measurement")}
     return Run(name, place, folder, dict(_flat(config)), choices, record, traces, failure)
 
 

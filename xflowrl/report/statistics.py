@@ -62,6 +62,49 @@ def mean_interval(values: Sequence[float]) -> Interval:
     return bootstrap([values], mean)
 
 
+def nested_bootstrap(
+    tasks: Sequence[Sequence[float]], statistic: Callable[[np.ndarray], np.ndarray]
+) -> Interval:
+    """As `bootstrap`, but tasks are drawn, too, and then runs of each that was drawn.
+
+    The interval says what other tasks of the kind would give.
+    """
+    chosen = _chosen(len(tasks))
+    samples = statistic(_runs_of(tasks, chosen, _SEED).reshape(len(chosen), -1))
+    value = statistic(np.concatenate([np.asarray(task, float) for task in tasks]))
+    return Interval(float(value), *map(float, np.percentile(samples, _PERCENTILES)))
+
+
+def mean_difference(
+    tasks: Sequence[Sequence[float]], others: Sequence[Sequence[float]]
+) -> Interval:
+    """How much more the first score than the others on the same tasks, and its nested interval.
+
+    In each resample both have the same tasks, so that what tasks differ in is not in the interval.
+    """
+    chosen = _chosen(len(tasks))
+    ours, theirs = _runs_of(tasks, chosen, _SEED), _runs_of(others, chosen, _SEED + 1)
+    samples = ours.mean(axis=(1, 2)) - theirs.mean(axis=(1, 2))
+    pairs = zip(tasks, others, strict=True)
+    value = np.mean([np.mean(ours) - np.mean(theirs) for ours, theirs in pairs])
+    return Interval(float(value), *map(float, np.percentile(samples, _PERCENTILES)))
+
+
+def probability_of_improvement(
+    tasks: Sequence[Sequence[float]], others: Sequence[Sequence[float]]
+) -> Interval:
+    """How likely the first score more than the others on a task, and its nested interval.
+
+    Equal scores count half (Agarwal et al. 2021, eq. 2); tasks are drawn, too, as above.
+    """
+    chosen = _chosen(len(tasks))
+    ours, theirs = _runs_of(tasks, chosen, _SEED), _runs_of(others, chosen, _SEED + 1)
+    samples = _wins(ours[..., :, None], theirs[..., None, :]).mean(axis=(1, 2, 3))
+    pairs = zip(tasks, others, strict=True)
+    value = np.mean([_wins(np.array(x)[:, None], np.array(y)).mean() for x, y in pairs])
+    return Interval(float(value), *map(float, np.percentile(samples, _PERCENTILES)))
+
+
 def performance_profile(
     tasks: Sequence[Sequence[float]], thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -113,3 +156,24 @@ def _resampled(tasks: Sequence[Sequence[float]]) -> np.ndarray:
         scores = np.asarray(task, float)
         parts.append(scores[generator.integers(len(scores), size=(_RESAMPLES, len(scores)))])
     return np.concatenate(parts, axis=1)
+
+
+def _wins(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    return np.asarray((np.sign(ours - theirs) + 1) / 2)
+
+
+def _chosen(num_tasks: int) -> np.ndarray:
+    """Tasks, drawn with replacement: a row a resample."""
+    return np.random.default_rng(_SEED).integers(num_tasks, size=(_RESAMPLES, num_tasks))
+
+
+def _runs_of(tasks: Sequence[Sequence[float]], chosen: np.ndarray, seed: int) -> np.ndarray:
+    """Scores of runs of the chosen tasks, drawn with replacement: resamples, tasks, runs.
+
+    Of each task as many as the task with most has, so that every task counts as much.
+    """
+    counts = np.array([len(task) for task in tasks])
+    table = np.stack([np.resize(np.asarray(task, float), max(counts)) for task in tasks])
+    shares = np.random.default_rng(seed + 1).random((*chosen.shape, max(counts)))
+    runs = (shares * counts[chosen][..., None]).astype(int)
+    return np.asarray(table[chosen[..., None], runs])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xflowrl.report import comparison, curves, estimates
+from xflowrl.report import anytime, comparison, curves, estimates
 from xflowrl.report.complexity import complexity_rows, complexity_tables, counted_graphs
 from xflowrl.report.csv_file import csv_text
 from xflowrl.report.entries import Entry, differing_options, entries, group, with_costs
@@ -96,6 +96,8 @@ def _figures(found: Sequence[Entry], jobs: Sequence[Path]) -> list[Figure | Miss
         curves.best_over_iterations,
         curves.best_over_seconds,
         curves.best_over_budgets,
+        anytime.saved_over_seconds,
+        anytime.saved_by_seconds,
         comparison.pareto,
         comparison.aggregates,
         curves.searches,
@@ -121,7 +123,7 @@ def _views(found: Sequence[Entry]) -> tuple[list[dict[str, Any]], list[Missing]]
 
 
 def _tables(found: Sequence[Entry]) -> dict[str, bytes]:
-    """The rows behind the curves of searches and training."""
+    """The rows behind curves of searches and training, what was saved when, and what raced."""
     tables = {"search.csv": curves.logged_searches, "training.csv": curves.logged_trainings}
     content = {}
     for name, read in tables.items():
@@ -132,6 +134,13 @@ def _tables(found: Sequence[Entry]) -> dict[str, bytes]:
         ]
         if rows:
             content[name] = csv_text(rows).encode()
+    if proposed := [*estimates.proposals(found)]:
+        content["proposals.csv"] = csv_text(proposed).encode()
+    if runs := anytime.timed(found):
+        sets = anytime.network_sets(runs)
+        content["anytime.csv"] = csv_text([*anytime.anytime_rows(runs)]).encode()
+        content["anytime_summary.csv"] = csv_text([*anytime.summary_of_sets(sets)]).encode()
+        content["anytime_pairs.csv"] = csv_text([*anytime.pairs_of_sets(sets)]).encode()
     return content
 
 

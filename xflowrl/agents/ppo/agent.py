@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from xflowrl.agents.attempt import Attempt, attempt_each
+from xflowrl.agents.attempt import Attempt, attempt_each, seeded
 from xflowrl.agents.ppo.checkpoint import check_resumable, load_policy, new_policy, save_policy
 from xflowrl.agents.ppo.decoding import DecodingSettings, decode, take_again
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
@@ -40,6 +40,9 @@ class PPO:
     Ctrl-C ends both. With several devices several processes train together (`PPOModule`).
     Deterministic in the seed, as long as `train_iterations` ends training and not `train_s`, and
     costs are prices.
+
+    Args:
+        seed: of the first weights and all that is drawn; None: the problems'.
 
     Attributes:
         train_s: seconds that training took; timing is not counted.
@@ -72,6 +75,7 @@ class PPO:
         learning: LearningSettings | None = None,
         trainer: Mapping[str, Any] = _ONE_PROCESS,
         num_threads: int = 1,
+        seed: int | None = None,
     ) -> None:
         if not train and checkpoint is None and resume is None:
             logger.warning("agent.train=false without agent.checkpoint: the policy is untrained")
@@ -105,11 +109,13 @@ class PPO:
         self._learning = learning or LearningSettings()
         self._trainer = {**_ONE_PROCESS, **trainer}
         self._num_threads = num_threads
+        self._seed = seed
 
     def optimize(self, problems: Sequence[Problem], log: Log) -> list[Result]:
         """Trains, unless told not to, and decodes; one result a problem."""
         if not problems:
             return []
+        problems = seeded(problems, self._seed)
         torch.set_num_threads(self._num_threads)
         policy = self._initial_policy(problems[0])
         best: dict[int, Best] = {}
