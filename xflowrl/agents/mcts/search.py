@@ -161,14 +161,15 @@ class Search:
 
     def _simulate(self, path: Path[Place], node: Node[Place], simulations: int) -> None:
         """Simulations from a node, to which `path` led."""
-        tree, num_left = self._tree, simulations
-        while num_left > 0 and not node.is_closed:
+        tree, num_begun = self._tree, 0
+        while num_begun < simulations and not node.is_closed:
             waiting: list[tuple[Path[Place], float]] = []
             leaves: list[Leaf] = []
-            while len(leaves) < min(num_left, self._settings.side_by_side):
+            while num_begun < simulations and len(leaves) < self._settings.side_by_side:
                 way = tree.select(path, node)
                 if way is None:
                     break
+                num_begun += 1
                 state, trace, gain = self._take(*way[-1])
                 known = self._nodes.get(state.hash)
                 if known is None:
@@ -179,12 +180,9 @@ class Search:
                 tree.back_up(way, known.worth)
                 if self._attempt.is_over():
                     raise Over
-            if not leaves:
-                return
             for (way, gain), child in zip(waiting, self._look(leaves), strict=True):
                 tree.link(*way[-1], child, gain=gain)
                 tree.back_up(way, child.worth)
-            num_left -= len(leaves)
 
     def _take(self, node: Node[Place], edge: Edge[Place]) -> tuple[State, Trace, float]:
         """Takes the matches of an edge, those that are still there, and what that gains."""
@@ -210,6 +208,8 @@ class Search:
         Raises:
             Over: a limit is reached.
         """
+        if not leaves:
+            return []
         attempt, objective = self._attempt, self._attempt.problem.objective
         with attempt.meter.measuring(objective):
             priced = [objective.complete(state) for state, _, _ in leaves]

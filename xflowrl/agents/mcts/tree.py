@@ -94,17 +94,22 @@ class Tree(Generic[T]):
     def select(self, path: Path[T], node: Node[T]) -> Path[T] | None:
         """The way from a node, to which `path` led, to an edge not taken yet; pending from now on.
 
-        None where there is none: all is closed, of which something new was found out, or pending.
+        None where there is none: all that is left is pending, or the node is closed.
         """
-        path = list(path)
-        while (edge := self._best(node)) is not None:
-            path.append((node, edge))
-            if edge.child is None:
-                for _, passed in path:
-                    passed.num_pending += 1
-                return path
-            node = edge.child
-        return None
+        way, here = list(path), node
+        while True:
+            edge = self._best(here)
+            if edge is not None:
+                way.append((here, edge))
+                if edge.child is None:
+                    for _, passed in way:
+                        passed.num_pending += 1
+                    return way
+                here = edge.child
+            elif here.is_closed and here is not node:
+                way, here = list(path), node  # which closes one more each time
+            else:
+                return None
 
     def link(self, node: Node[T], edge: Edge[T], child: Node[T], *, gain: float) -> None:
         """Notes where an edge leads to. If that lies no deeper, it leads back: all ways end."""
