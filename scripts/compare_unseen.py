@@ -31,6 +31,7 @@ AGENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "beam": ("beam", {}),
     "untrained": ("ppo", {"train": False, "num_samples": 1000}),
     "pretrained": ("ppo", {"train": False, "checkpoint": "pretrained", "num_samples": 1000}),
+    "mcts": ("mcts", {}),
 }
 LOOKS_S = (0.1, 0.3, 1.0, 3.0, 10.0)
 

@@ -58,8 +58,8 @@ class SearchSettings:
         descends: an episode ends with the matches that lower the cost, the best first.
     """
 
-    c: float = 0.3
-    simulations: int = 4
+    c: float = 1.0
+    simulations: int = 2
     side_by_side: int = 4
     widening: float = 0.5
     matches_at_once: int | None = None
