@@ -155,3 +155,18 @@ def test_a_search_ends_with_all_states_seen(
         waiting += new
     assert set(nodes) == reachable
     assert all(edge.num_pending == 0 for n in nodes.values() for edge in n.edges.values())
+
+
+def test_what_leads_back_is_closed() -> None:
+    tree: Tree[str] = Tree(c=1.0, widening=1.0)
+    root, child = make_node("root", [1.0]), make_node("child", [1.0, 1.0], depth=1)
+    visit(tree, root, child, 0.0)
+    way = tree.select([], root)
+    assert way is not None
+    tree.link(*way[-1], root, gain=0.0)
+    tree.back_up(way, root.worth)
+    assert way[-1][1].is_closed
+    again = tree.select([], root)
+    assert again is not None
+    assert [node.place for node, _ in again] == ["root", "child"]
+    assert again[-1][1].matches == (1,)
