@@ -129,11 +129,10 @@ def test_a_leaf_is_worth_what_is_said() -> None:
 
 def test_the_first_episode_looks_once_a_move() -> None:
     """And goes where greedy decoding goes, so that something good is there soon."""
-    once = searched(make_problem(max_iterations=25), descends=False, simulations=1)
-    several = searched(make_problem(max_iterations=25), descends=False, simulations=16)
-    assert once.improvements[:4] and len(once.trace.steps) > 10
-    first = [(each.iteration, each.cost_ms) for each in once.improvements[:6]]
-    assert first == [(each.iteration, each.cost_ms) for each in several.improvements[:6]]
+    once = searched(make_problem(max_iterations=8), descends=False, simulations=1)
+    several = searched(make_problem(max_iterations=8), descends=False, simulations=16)
+    assert len(once.trace.steps) > 10
+    assert once.trace == several.trace
 
 
 def test_more_simulations_find_more() -> None:
