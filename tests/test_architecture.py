@@ -149,7 +149,7 @@ MAY_IMPORT = {
 
 # Who may import a package that is heavy, or that the rest must not depend on.
 FENCES = {
-    "torch": {"agents.ppo", "measurement.runtimes"},
+    "torch": {"agents.mcts", "agents.ppo", "measurement.runtimes"},
     "torch_geometric": {"agents.ppo.policy"},
     "pytorch_lightning": {"agents.ppo.ranks", "agents.ppo.trainer", "agents.ppo.training"},
     "gymnasium": {"env"},

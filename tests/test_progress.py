@@ -24,7 +24,7 @@ from xflowrl.rules import load_core
 
 MakeProblem = Callable[..., Problem]
 
-AGENTS = ("taso", "greedy", "beam", "random_search", "exhaustive", "egraph")
+AGENTS = ("taso", "greedy", "beam", "random_search", "exhaustive", "egraph", "mcts")
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ SEARCH = {
     "search/num_walks": "`random_search`: walks begun",
     "search/queue_length": "`taso`: candidates waiting to be taken, several of which may lead to "
     "one graph. It logs its first 256 iterations, and then 128 in every doubling",
-    "search/num_states": "`beam`, `exhaustive`: different graphs seen",
+    "search/num_states": "`beam`, `exhaustive`, `mcts`: different graphs seen",
     "search/beam_depth": "`beam`: rewrites taken so far",
     "search/num_unexpanded": "`exhaustive`: graphs whose matches are not listed yet",
     "search/bound_ms": "`egraph`: no graph of the explored e-graph costs less",

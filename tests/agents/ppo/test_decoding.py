@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xflowrl.agents.ppo.agent import PPO
-from xflowrl.agents.ppo.decoding import DecodingSettings, _apart, _likely
+from xflowrl.agents.ppo.choosing import apart, likely_matches
+from xflowrl.agents.ppo.decoding import DecodingSettings
 from xflowrl.agents.ppo.policy import PolicySettings
 from xflowrl.env import RewriteEnv
 from xflowrl.graphs.random_networks import random_network
@@ -88,7 +89,7 @@ def test_the_best_regions_are_put_together(problem: Problem) -> None:
 def test_matches_apart_bind_no_node_twice(problem: Problem, seed: int, most: int | None) -> None:
     observation = RewriteEnv(problem).observation
     order = np.random.default_rng(seed).permutation(len(observation["match_rule"])).tolist()
-    chosen = list(_apart(observation, order, most))
+    chosen = list(apart(observation, order, most))
     ptr, nodes = observation["match_node_ptr"], observation["match_node"]
     bound = [set(nodes[ptr[m] : ptr[m + 1]].tolist()) for m in chosen]
     assert sum(len(each) for each in bound) == len(set().union(*bound))
@@ -104,11 +105,11 @@ def test_matches_apart_bind_no_node_twice(problem: Problem, seed: int, most: int
 def test_likely_rules_come_first_and_then_their_likely_matches() -> None:
     rules = np.array([0, 0, 0, 1, 2])
     log_probs = np.log(np.array([0.2, 0.19, 0.01, 0.3, 0.04]))
-    assert _likely(rules, log_probs, 1.0) == [0]
-    assert _likely(rules, log_probs, 0.7) == [0, 1, 3]
-    assert _likely(rules, log_probs, 0.05) == [0, 1, 2, 3, 4]
+    assert likely_matches(rules, log_probs, 1.0) == [0]
+    assert likely_matches(rules, log_probs, 0.7) == [0, 1, 3]
+    assert likely_matches(rules, log_probs, 0.05) == [0, 1, 2, 3, 4]
     alike = np.log(np.array([0.25, 0.25, 0.1, 0.3, 0.1]))
-    assert _likely(rules, alike, 1.0) == [0, 1], "what is exactly as likely is taken along"
+    assert likely_matches(rules, alike, 1.0) == [0, 1], "what is exactly as likely is taken along"
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
 import torch
 
 from xflowrl._engine import Match, State
 from xflowrl.agents.attempt import Attempt
 from xflowrl.agents.greedy import descend
-from xflowrl.agents.ppo.distribution import gumbel
+from xflowrl.agents.ppo.choosing import choose, noisy
 from xflowrl.agents.ppo.eyes import Eyes
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.agents.ppo.regions import Mosaic, Rewrite, regions
 from xflowrl.env import Observation, Position, observe
 from xflowrl.problem import Step, Trace
-
-_EQUAL = 0.999  # of likelihoods in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +189,7 @@ def _choose(
     observations: Sequence[Observation],
     episodes: Sequence[_Episode],
     settings: DecodingSettings,
-) -> list[list[int]]:
+) -> list[tuple[int, ...]]:
     """For each episode indices of matches that do not touch one another; none for STOP.
 
     The first is what the policy would do next, the mode without a generator and else a draw. The
@@ -200,47 +197,18 @@ def _choose(
     """
     distribution, _ = eyes.look(observations)
     modes = distribution.mode().tolist()
-    chosen: list[list[int]] = []
+    chosen: list[tuple[int, ...]] = []
     for graph, log_probs in enumerate(
         distribution.log_probs_A.cpu().split(distribution.num_actions)
     ):
         generator, first = episodes[graph].generator, modes[graph]
         if generator is not None:
-            log_probs = log_probs / settings.temperature + gumbel(log_probs.shape, generator)
+            log_probs = noisy(log_probs, settings.temperature, generator)
             first = int(log_probs.argmax())
         if first == len(log_probs) - 1:
-            chosen.append([])
+            chosen.append(())
             continue
-        likely: list[int] = []
-        if settings.matches_at_once != 1:
-            rules = observations[graph]["match_rule"]
-            likely = _likely(rules, log_probs[:-1].numpy(), episodes[graph].likely_share)
-        chosen.append([*_apart(observations[graph], [first, *likely], settings.matches_at_once)])
+        share, most = episodes[graph].likely_share, settings.matches_at_once
+        seen, probs = observations[graph], log_probs[:-1].numpy()
+        chosen.append(choose(seen, probs, first, likely_share=share, most=most))
     return chosen
-
-
-def _likely(rules: np.ndarray, log_probs: np.ndarray, share: float) -> list[int]:
-    """Matches of likely rules that are likely among those of their rule, the likeliest first."""
-    probs = np.exp(log_probs - log_probs.max())
-    num_rules = int(rules.max()) + 1
-    of_rule, best_of_rule = np.bincount(rules, probs, num_rules), np.zeros(num_rules)
-    np.maximum.at(best_of_rule, rules, probs)
-    share *= _EQUAL
-    is_likely = (of_rule[rules] >= share * of_rule.max()) & (probs >= share * best_of_rule[rules])
-    candidates = np.flatnonzero(is_likely)
-    order = np.lexsort((candidates, -probs[candidates], -of_rule[rules[candidates]]))
-    likely: list[int] = candidates[order].tolist()
-    return likely
-
-
-def _apart(observation: Observation, matches: Sequence[int], most: int | None) -> Iterator[int]:
-    """The first matches, in their order, that bind no node that one before them binds."""
-    ptr, nodes = observation["match_node_ptr"], observation["match_node"]
-    bound = np.zeros(len(observation["node_op"]), bool)
-    left = len(matches) if most is None else most
-    for match in matches:
-        of_match = nodes[ptr[match] : ptr[match + 1]]
-        if left > 0 and not bound[of_match].any():
-            bound[of_match] = True
-            left -= 1
-            yield match
