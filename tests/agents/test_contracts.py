@@ -220,14 +220,14 @@ def test_the_seed_decides(make_agent: MakeAgent) -> None:
     "name", [name for name in OPTIONS if "seed" in load_option("agent", name, {}, seed=0)]
 )
 def test_a_seed_of_the_agent_takes_the_place_of_the_problems(name: str) -> None:
-    def traces(agent_seed: int | None, seed: int) -> list[Trace]:
+    def done(agent_seed: int | None, seed: int) -> list[tuple[Trace, int]]:
         options = SMALL.get(name, {}) | {"seed": agent_seed}
         problems = [replace(problem, seed=seed) for problem in three_problems()]
         results, _ = run(lambda: build_option("agent", name, options), problems)
-        return [result.trace for result in results]
+        return [(result.trace, result.candidates) for result in results]
 
-    assert traces(5, 0) == traces(None, 5)
-    assert traces(6, 5) != traces(None, 5), "or nothing is drawn"
+    assert done(5, 0) == done(None, 5)
+    assert done(6, 5) != done(None, 5), "or nothing is drawn"
 
 
 def test_one_result_a_problem_never_dearer(make_agent: MakeAgent) -> None:
