@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -37,7 +39,7 @@ class CannotRun(Exception):
 
 
 class Program:
-    """What a file computes. Large initialisers stay on disk.
+    """What a file computes, with its own weights or others. Large initialisers stay on disk.
 
     Attributes:
         path: the file.
@@ -47,10 +49,15 @@ class Program:
         produced: the node of every tensor of the main graph, in topological order.
         noisy: tensors that depend on noise, so that two runs differ.
         cuts: tensors that come out of a rounding to integers.
+        redrawn: values that initialisers have instead of those in the file, by name.
     """
+
+    redrawn: Mapping[str, Array]
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.redrawn = {}
+        self._kept: dict[object, Session | None] = {}
         self.model = read_model(path)
         for tensor in self.model.graph.initializer:
             if math.prod(tensor.dims) > _SMALL:
@@ -70,6 +77,16 @@ class Program:
             if node.op_type in _QUANTISERS
             or str(node.op_type).startswith("QLinear")  # bytes if it is not UTF-8
         ]
+
+    def with_weights(self, values: Mapping[str, Array]) -> Program:
+        """The same with other values of its initialisers; what it has no initialiser of is ignored.
+
+        A session is opened once for all values: they are fed to it. It is kept as long as this is.
+        """
+        other = copy.copy(self)
+        names = {tensor.name for tensor in self.model.graph.initializer}
+        other.redrawn = {name: np.asarray(v) for name, v in values.items() if name in names}
+        return other
 
     @cached_property
     def uses(self) -> Uses:
@@ -98,7 +115,9 @@ class Program:
         return names[::-1][:: max(1, len(names) // limit)][:limit]
 
     def weight(self, name: str) -> Array:
-        """The value of an initialiser, read from the file."""
+        """The value of an initialiser, read from the file if it is not another."""
+        if name in self.redrawn:
+            return self.redrawn[name]
         graph = read_model(self.path).graph
         tensor = next(t for t in graph.initializer if t.name == name)
         return tensor_array(tensor, self.path.parent)
@@ -125,9 +144,38 @@ class Program:
         Raises:
             CannotRun: if ONNX Runtime refuses the model.
         """
+        cuts, feedable = cuts or {}, {*overridable, *self.redrawn}
+        if not self.redrawn or nudge:
+            return self._open(shown, wide, cuts, overridable, self.redrawn, nudge)
+        key = (*map(tuple, (shown, wide, cuts, sorted(feedable))),)
+        if key not in self._kept:
+            try:
+                self._kept[key] = self._open(shown, wide, cuts, feedable)
+            except CannotRun:  # an operator that wants its weight to be constant
+                self._kept[key] = None
+        session = self._kept[key]
+        if session is None or not session.takes(self.redrawn):
+            return self._open(shown, wide, cuts, overridable, self.redrawn)
+        return session.fed(self.redrawn)
+
+    def _open(
+        self,
+        shown: Collection[str],
+        wide: Collection[str],
+        cuts: Mapping[str, int],
+        overridable: Collection[str],
+        constants: Mapping[str, Array] = MappingProxyType({}),
+        nudge: float = 0.0,
+    ) -> Session:
         model = read_model(self.path)
         graph = model.graph
-        cuts = cuts or {}
+        for tensor in graph.initializer:
+            if (value := constants.get(tensor.name)) is not None:
+                name, data_type, dims = tensor.name, tensor.data_type, list(tensor.dims)
+                content = np.ascontiguousarray(value).tobytes()
+                tensor.CopyFrom(
+                    onnx.TensorProto(name=name, data_type=data_type, dims=dims, raw_data=content)
+                )
         for node in graph.node:
             for position, name in enumerate(node.output):
                 if name in cuts:
@@ -206,6 +254,7 @@ class Session:
         except RuntimeError as error:
             raise CannotRun(str(error)) from error
         session = self._session
+        self._defaults: Mapping[str, Array] = {}
         self._fetched = dict(fetched)
         self._feedable = {i.name for i in session.get_inputs()}
         self._feedable |= {i.name for i in session.get_overridable_initializers()}
@@ -215,13 +264,23 @@ class Session:
             name: by_name[real].shape for name, real in self._fetched.items()
         }
 
+    def takes(self, names: Collection[str]) -> bool:
+        """Whether tensors of all these names can be fed."""
+        return self._feedable.issuperset(names)
+
+    def fed(self, values: Mapping[str, Array]) -> Session:
+        """The same, fed these values wherever no others are."""
+        other = copy.copy(self)
+        other._defaults = values
+        return other
+
     def run(self, feeds: Mapping[str, Array], names: Sequence[str]) -> dict[str, Value]:
         """The values of the named tensors. What the model does not take is not fed.
 
         Raises:
             CannotRun: if ONNX Runtime refuses the inputs.
         """
-        given = {n: array for n, array in feeds.items() if n in self._feedable}
+        given = {n: a for n, a in {**self._defaults, **feeds}.items() if n in self._feedable}
         for name in feeds.keys() - given.keys():
             if name + _AS_FLOAT in self._feedable:
                 given[name + _AS_FLOAT] = feeds[name].astype(np.float32)

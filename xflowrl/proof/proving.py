@@ -25,6 +25,8 @@ from xflowrl.proof.program import CannotRun, Program, Session
 from xflowrl.proof.recording import Run, Shapes, record
 from xflowrl.proof.rounding import Doubt
 
+Values = Mapping[str, Array]
+
 _MUTATION = 1.1
 _MAX_MUTANTS = 8
 
@@ -44,7 +46,7 @@ class Verdict:
         first_difference: the tensor that differs, the first in the order of the result; "" if
             none does.
         pieces: all tensors, of either file, of the pieces that differ; empty if that is not known.
-        failed: number of the pair of files (0: its own weights; from 1 on, redrawn ones) and of
+        failed: number of the pair (0: with its own weights; from 1 on, redrawn ones) and of
             the run that differ; None if it is not known.
     """
 
@@ -89,12 +91,13 @@ def prove(
     draws: int = 3,
     seed: int = 0,
     inputs: Mapping[str, Array] | None = None,
-    redrawn: Callable[[int], tuple[Path, Path]] | None = None,
+    redrawn: Callable[[int], tuple[Values, Values]] | None = None,
     only: tuple[int, int] | None = None,
 ) -> Verdict:
     """Compares two files in ONNX Runtime on the CPU, its optimisations off.
 
-    They run one after the other; at no time are two in memory. Deterministic in `seed`.
+    They run one after the other; with their own weights at no time are two in memory.
+    Deterministic in `seed`.
 
     Args:
         original: the reference.
@@ -103,7 +106,8 @@ def prove(
         draws: how many draws of inputs at the first size, and of weights; other sizes get one.
         seed: of the draws.
         inputs: data to run on, instead of drawn inputs.
-        redrawn: gives, for a seed, the two files with other weights.
+        redrawn: gives, for a seed, other values of the initialisers of each file, by name. What
+            one of them lacks is ignored.
         only: the pair and the run, as `Verdict.failed` has them, that alone are asked.
 
     Raises:
@@ -119,15 +123,17 @@ def prove(
     if only is not None:
         pairs = range(only[0], only[0] + 1)
         runs = runs[only[1] :][:1] if only[0] == 0 else runs
+    first, second = Program(original), Program(result)
     findings: list[_Finding] = []
     for pair in pairs:
         if pair == 0:
-            findings.append(_compare_pair(original, result, runs, seed))
+            findings.append(_compare_pair(first, second, runs, seed))
         else:
             assert redrawn is not None
-            files, run = redrawn(seed + pair - 1), Run(runs[0].shapes, pair - 1, inputs)
-            before = findings[0] if findings else _Finding()
-            findings.append(_compare_pair(*files, [run], seed + pair - 1, before))
+            ours, theirs = redrawn(seed + pair - 1)
+            programs = (first.with_weights(ours), second.with_weights(theirs))
+            run, before = Run(runs[0].shapes, pair - 1, inputs), (findings or [_Finding()])[0]
+            findings.append(_compare_pair(*programs, [run], seed + pair - 1, before))
         findings[-1].pair = pair
         if findings[-1].difference.failure:
             break
@@ -177,16 +183,20 @@ def _count(number: int, what: str) -> str:
 
 
 def _compare_pair(
-    original: Path, result: Path, runs: Sequence[Run], seed: int, before: _Finding | None = None
+    first: Program,
+    second: Program,
+    runs: Sequence[Run],
+    seed: int,
+    before: _Finding | None = None,
 ) -> _Finding:
     """Compares two files.
 
     Args:
-        before: what was found of the same two with their own weights. Runs at which an original
-            with drawn ones is not steady tell nothing. Where that pair had to be compared in
-            pieces, this one is at once: what rounding makes of the whole has been looked at.
+        before: what was found of the same two with their own weights, if these are others. Runs at
+            which an original with drawn ones is not steady tell nothing. Where that pair had to be
+            compared in pieces, this one is at once: what rounding makes of the whole has been
+            looked at.
     """
-    first, second = Program(original), Program(result)
     difference = _compare_interfaces(first, second)
     if difference.failure:
         return _Finding(difference, where="before any run")
