@@ -29,6 +29,7 @@ _NOISE = frozenset(
 _QUANTISERS = ("QuantizeLinear", "DynamicQuantizeLinear")
 _WIDE = {"tensor(bfloat16)": "bfloat16"}  # NumPy has no such type: read as float32
 _NUDGED = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE})
+_FLOATS = _NUDGED | {onnx.TensorProto.FLOAT16}
 _MAX_NUDGED_BYTES = 2**30
 _AS_FLOAT = ":float32"
 _CUT = ":uncut"
@@ -49,14 +50,15 @@ class Program:
         produced: the node of every tensor of the main graph, in topological order.
         noisy: tensors that depend on noise, so that two runs differ.
         cuts: tensors that come out of a rounding to integers.
-        redrawn: values that initialisers have instead of those in the file, by name.
+        redrawn: values that initialisers have instead of those in the file, by name; None if all
+            are the file's own.
     """
 
-    redrawn: Mapping[str, Array]
+    redrawn: Mapping[str, Array] | None
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.redrawn = {}
+        self.redrawn = None
         self._kept: dict[object, Session | None] = {}
         self.model = read_model(path)
         for tensor in self.model.graph.initializer:
@@ -79,14 +81,34 @@ class Program:
         ]
 
     def with_weights(self, values: Mapping[str, Array]) -> Program:
-        """The same with other values of its initialisers; what it has no initialiser of is ignored.
+        """The same with other values of some initialisers; what it has none of is ignored.
 
         A session is opened once for all values: they are fed to it. It is kept as long as this is.
         """
         other = copy.copy(self)
         names = {tensor.name for tensor in self.model.graph.initializer}
-        other.redrawn = {name: np.asarray(v) for name, v in values.items() if name in names}
+        given = {name: np.asarray(value) for name, value in values.items() if name in names}
+        other.redrawn = {**(self.redrawn or {}), **given}
         return other
+
+    def moved(self, units: float) -> Program:
+        """The same with every number of a kernel moved by about so many units in its last place.
+
+        Kernels have two dimensions or more: what has one may be sizes, scales and the like.
+        """
+        values, folder = self.redrawn or {}, self.path.parent
+        tensors = read_model(self.path).graph.initializer
+        kernels = [t for t in tensors if len(t.dims) > 1 and t.data_type in _NUDGED]
+        if sum(8 * math.prod(tensor.dims) for tensor in kernels) >= _MAX_NUDGED_BYTES:
+            kernels = []
+        return self.with_weights(
+            {
+                t.name: nudged(
+                    values[t.name] if t.name in values else tensor_array(t, folder), units
+                )
+                for t in kernels
+            }
+        )
 
     @cached_property
     def uses(self) -> Uses:
@@ -105,18 +127,19 @@ class Program:
 
     def weights(self, limit: int) -> list[str]:
         """Names of at most `limit` float initialisers, spread evenly, the last ones first."""
-        names = [
+        names = self._floats()
+        return names[::-1][:: max(1, len(names) // limit)][:limit]
+
+    def _floats(self) -> list[str]:
+        return [
             tensor.name
             for tensor in self.model.graph.initializer
-            if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE,
-                                    onnx.TensorProto.FLOAT16)
-            and 0 not in tensor.dims
-        ]  # fmt: skip
-        return names[::-1][:: max(1, len(names) // limit)][:limit]
+            if tensor.data_type in _FLOATS and 0 not in tensor.dims
+        ]
 
     def weight(self, name: str) -> Array:
         """The value of an initialiser, read from the file if it is not another."""
-        if name in self.redrawn:
+        if self.redrawn is not None and name in self.redrawn:
             return self.redrawn[name]
         graph = read_model(self.path).graph
         tensor = next(t for t in graph.initializer if t.name == name)
@@ -129,7 +152,6 @@ class Program:
         wide: Collection[str] = (),
         cuts: Mapping[str, int] | None = None,
         overridable: Collection[str] = (),
-        nudge: float = 0.0,
     ) -> Session:
         """A session of the file that shows inner tensors.
 
@@ -139,18 +161,17 @@ class Program:
             cuts: tensors whose consumers read an input of that name instead, with the
                 `TensorProto.DataType` of each; what was computed is shown under their name.
             overridable: initialisers that may be fed.
-            nudge: every number of a kernel is moved by about so many units in its last place.
 
         Raises:
             CannotRun: if ONNX Runtime refuses the model.
         """
-        cuts, feedable = cuts or {}, {*overridable, *self.redrawn}
-        if not self.redrawn or nudge:
-            return self._open(shown, wide, cuts, overridable, self.redrawn, nudge)
-        key = (*map(tuple, (shown, wide, cuts, sorted(feedable))),)
+        cuts = cuts or {}
+        if self.redrawn is None:
+            return self._open(shown, wide, cuts, overridable)
+        key = (frozenset([*self.outputs, *shown]), frozenset(wide), frozenset(cuts))
         if key not in self._kept:
             try:
-                self._kept[key] = self._open(shown, wide, cuts, feedable)
+                self._kept[key] = self._open(shown, wide, cuts, self._floats())
             except CannotRun:  # an operator that wants its weight to be constant
                 self._kept[key] = None
         session = self._kept[key]
@@ -165,7 +186,6 @@ class Program:
         cuts: Mapping[str, int],
         overridable: Collection[str],
         constants: Mapping[str, Array] = MappingProxyType({}),
-        nudge: float = 0.0,
     ) -> Session:
         model = read_model(self.path)
         graph = model.graph
@@ -193,8 +213,6 @@ class Program:
         for name, element in cuts.items():
             graph.input.append(onnx.helper.make_tensor_value_info(name, element, None))
         self._make_overridable(model, overridable)
-        if nudge:
-            self._nudge_kernels(graph, nudge)
         _feed_as_float(graph)
         content = model.SerializeToString()
         del model, graph, given
@@ -210,14 +228,6 @@ class Program:
                     tensor.name, tensor.data_type, list(tensor.dims)
                 )
                 model.graph.input.append(info)
-
-    def _nudge_kernels(self, graph: onnx.GraphProto, units: float) -> None:
-        """Of two dimensions or more: those of one may be sizes, scales and the like."""
-        kernels = [t for t in graph.initializer if len(t.dims) > 1 and t.data_type in _NUDGED]
-        num_bytes = sum(8 * math.prod(tensor.dims) for tensor in kernels)
-        for tensor in kernels if num_bytes < _MAX_NUDGED_BYTES else []:
-            array = nudged(tensor_array(tensor, self.path.parent), units)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
     def _find_noisy(self) -> set[str]:
         falses = {
@@ -280,18 +290,20 @@ class Session:
         Raises:
             CannotRun: if ONNX Runtime refuses the inputs.
         """
-        given = {n: a for n, a in {**self._defaults, **feeds}.items() if n in self._feedable}
+        # What is no default comes first: ONNX Runtime looks for it along the list.
+        values = {**feeds, **self._defaults, **feeds}
+        given = {name: array for name, array in values.items() if name in self._feedable}
         for name in feeds.keys() - given.keys():
             if name + _AS_FLOAT in self._feedable:
                 given[name + _AS_FLOAT] = feeds[name].astype(np.float32)
         try:
-            values = self._session.run([self._fetched[name] for name in names], given)
+            results = self._session.run([self._fetched[name] for name in names], given)
         except Exception as error:  # ONNX Runtime has a dozen exception types of its own
             refused = refusal(error)
             if isinstance(refused, MemoryError):
                 raise refused from error
             raise CannotRun(str(refused)) from error
-        return dict(zip(names, values, strict=True))
+        return dict(zip(names, results, strict=True))
 
 
 def nudged(array: Array, units: float) -> Array:

@@ -19,6 +19,7 @@ from xflowrl.proof.program import CannotRun, Program, Session, is_wide
 Shapes = Mapping[str, Sequence[int]]
 
 _INNER_BYTES = 2**29  # of inner tensors that are kept for comparison, over all runs of a pair
+_RUN_BYTES = 2**30  # of inner tensors that a run may hold
 _NUMPY_OF = {
     "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
     "tensor(int8)": "int8", "tensor(int16)": "int16", "tensor(int32)": "int32",
@@ -93,8 +94,10 @@ def _chosen(first: Program, second: Program, runs: Sequence[Run]) -> tuple[Plan,
     known = set(needed)
     chosen = _within_limit([n for n in readable if n not in known], session, runs, first)
     plan.fetched = list(dict.fromkeys([*needed, *chosen]))
-    if plan.wide or len(chosen) < len(readable) - len(set(readable) & known):
-        del session
+    if plan.wide or any(
+        sum(_num_bytes(name, session, run, first) for name in types) > _RUN_BYTES for run in runs
+    ):
+        del session  # what it shows it holds to the end of a run, fetched or not
         plan.wide = [name for name in plan.wide if name in {*plan.fetched}]
         session = first.open(plan.fetched, wide=plan.wide)
     compared = {*outputs, *plan.cuts, *chosen}
