@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from xflowrl.proof import Verdict, prove
+from xflowrl.proof import Verdict, prove, recording
 
 HEAD = '<ir_version: 8, opset_import: ["" : 18, "com.microsoft" : 1]>\n'
 Write = Callable[..., Path]
@@ -105,6 +105,20 @@ def test_a_difference_that_only_redrawn_weights_have(write: Write) -> None:
     assert verdict.status == "different"
     assert verdict.detail.startswith('with redrawn weights 2, draw 1: tensor "s"')
     assert seeds == [5, 6]
+
+
+def test_where_memory_is_short_what_was_rewritten_is_compared(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "g (float[4,8] x) => (float[4,8] y) {{ {} y = Sign(t8) }}"
+    nodes = ["t0 = MatMul(x, w)", *(f"t{i + 1} = Add(t{i}, b)" for i in range(8))]
+    wrong = [*nodes[:3], "t3 = Sub(t2, c)", *nodes[4:]]
+    one, other = (
+        write(text.format(" ".join(lines)), w=W, b=B, c=-1.001 * B) for lines in (nodes, wrong)
+    )
+    monkeypatch.setattr(recording, "_INNER_BYTES", 3 * 4 * 32)  # one tensor in each run
+    assert compared(one, other).first_difference == "t3"
+    assert "2 tensors compared" in compared(one, one).detail
 
 
 def test_weights_that_cannot_be_fed_are_redrawn_as_constants(write: Write) -> None:
