@@ -56,6 +56,16 @@ def test_families_and_traps_are_left_out() -> None:
     assert "Softmax" not in operators(exclude_families=["attention"])
 
 
+def test_networks_without_traps_are_the_same_but_for_these() -> None:
+    with_traps, without = (
+        training_set(num_random=6, num_cells=0, max_trap=max_trap) for max_trap in (1.0, 0.0)
+    )
+    for one, other in zip(with_traps, without, strict=True):
+        _, size, share, seed = one.graph.name.split("-")
+        assert other.graph.name == f"random-{size}-t0-{seed}"
+        assert (share == "t0") == (one.graph.hash == other.graph.hash)
+
+
 def test_large_cells_and_networks_are_left_out() -> None:
     sizes = {"num_random": 0, "num_cells": 10, "networks": [resnet18()]}
     assert len(training_set(**sizes)) == 11

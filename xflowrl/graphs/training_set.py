@@ -26,15 +26,16 @@ def training_set(
     largest: int = 500,
     exclude_families: Sequence[str] = HELD_OUT_FAMILIES,
     exclude_traps: Sequence[str] = HELD_OUT_TRAPS,
+    max_trap: float = 1.0,
     max_nodes: int | None = None,
     seed: int = 0,
 ) -> list[Model]:
     """Random networks, networks of NAS-Bench cells, and given ones, in this order.
 
-    Sizes of random networks are drawn log-uniformly, the share of traps uniformly from 0 to 1; of
-    the families of cells and the kinds of traps each network has some, in drawn shares. Their seeds
-    are odd and cells are not held out: `unseen`, whose seeds are even and whose cells are, has none
-    of them. The first n are the same whatever `num_random` is.
+    Sizes of random networks are drawn log-uniformly, the share of traps uniformly; of the families
+    of cells and the kinds of traps each network has some, in drawn shares. Their seeds are odd and
+    cells are not held out: `unseen`, whose seeds are even and whose cells are, has none of them.
+    The first n are the same whatever `num_random` is.
 
     Args:
         num_random: random networks, called random-n<nodes>-t<percent of traps>-s<seed>.
@@ -44,6 +45,7 @@ def training_set(
         largest: operators of a random network, at most.
         exclude_families: families of cells that no random network has.
         exclude_traps: kinds of traps that no random network has.
+        max_trap: largest share of traps; 0: no random network has any.
         max_nodes: networks and cells of more operators are left out; None: none is.
         seed: of all that is drawn.
     """
@@ -54,11 +56,13 @@ def training_set(
             f"training_set: smallest is {smallest} and largest {largest}; give 50 <= smallest <= "
             "largest"
         )
+    if not 0 <= max_trap <= 1:
+        raise ValueError(f"training_set: max_trap is {max_trap}; give a share from 0 to 1")
     draw = Draw(seed)
     random_networks = [
         random_model(
             num_nodes=round(smallest * (largest / smallest) ** draw.fraction()),
-            trap=draw.integer(0, 20) / 20,
+            trap=max_trap * draw.integer(0, 20) / 20,
             families=_some(draw, families),
             traps=_some(draw, traps),
             seed=2 * (MAX_DRAWN * seed + index) + 1,
