@@ -213,7 +213,6 @@ def _prove(
             draws=draws,
             seed=seed,
             inputs=inputs,
-            views=views,
             reference=reference,
             only=only,
         )

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 
-from xflowrl.proof import Verdict, prove
+from xflowrl.proof import Verdict, prove, recording
 
 HEAD = '<ir_version: 8, opset_import: ["" : 18, "com.microsoft" : 1]>\n'
 Write = Callable[..., Path]
@@ -55,7 +56,7 @@ FUSED_LABEL = (
 
 def test_what_the_proof_rests_on(write: Write) -> None:
     one, other = write(LABEL, w=W, b=B), write(FUSED_LABEL, w=W, b=B)
-    verdict = compared(one, other, [4, 8], [1, 8], [7, 8], redrawn=lambda seed: (one, other))
+    verdict = compared(one, other, [4, 8], [1, 8], [7, 8], redrawn=lambda _: ({"w": 2 * W},) * 2)
     assert verdict.equal
     assert not verdict.weak
     assert verdict.detail.startswith(
@@ -93,17 +94,44 @@ def test_a_difference_that_only_another_size_has(write: Write) -> None:
 
 
 def test_a_difference_that_only_redrawn_weights_have(write: Write) -> None:
-    good, bad = write(LABEL, w=W, b=B), write(LABEL, w=W, b=2 * B)
+    good = write(LABEL, w=W, b=B)
     seeds = []
 
-    def redrawn(seed: int) -> tuple[Path, Path]:
+    def redrawn(seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         seeds.append(seed)
-        return good, bad if seed == 6 else good
+        return {"b": 3 * B}, {"b": (2 if seed == 6 else 3) * B}
 
     verdict = compared(good, good, redrawn=redrawn, seed=5)
     assert verdict.status == "different"
     assert verdict.detail.startswith('with redrawn weights 2, draw 1: tensor "s"')
     assert seeds == [5, 6]
+
+
+def test_where_memory_is_short_what_was_rewritten_is_compared(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "g (float[4,8] x) => (float[4,8] y) {{ {} y = Sign(t8) }}"
+    nodes = ["t0 = MatMul(x, w)", *(f"t{i + 1} = Add(t{i}, b)" for i in range(8))]
+    wrong = [*nodes[:3], "t3 = Sub(t2, c)", *nodes[4:]]
+    one, other = (
+        write(text.format(" ".join(lines)), w=W, b=B, c=-1.001 * B) for lines in (nodes, wrong)
+    )
+    monkeypatch.setattr(recording, "_INNER_BYTES", 3 * 4 * 32)  # one tensor in each run
+    assert compared(one, other).first_difference == "t3"
+    assert "2 tensors compared" in compared(one, one).detail
+
+
+def test_weights_that_cannot_be_fed_are_redrawn_as_constants(write: Write) -> None:
+    """Of a type that NumPy cannot give."""
+    dtype: Any = ml_dtypes.bfloat16
+    text = "g (float[4,8] x) => (float[4,8] y) { f = Cast<to=1>(w) y = MatMul(x, f) }"
+    one = write(text, w=W.astype(dtype))
+
+    def redrawn(factor: float) -> Any:
+        return lambda _: ({"w": (2 * W).astype(dtype)}, {"w": (factor * W).astype(dtype)})
+
+    assert "3 redrawn ones" in compared(one, one, redrawn=redrawn(2.0)).detail
+    assert compared(one, one, redrawn=redrawn(3.0)).status == "different"
 
 
 @pytest.mark.parametrize(
@@ -122,20 +150,21 @@ def test_where_the_last_places_decide_pieces_are_compared(
     """Scores so large that a rounding is larger than what a Softmax tells apart."""
     almost_equal = W[:, :1] * (1 + 2.0**-20 * np.arange(8, dtype=np.float32))
     text = "g (float[N,8] x) => (float[N,8] y) {{ {} y = Softmax({}) }}"
-    one, other = (
-        write(text.format(nodes, name), w=almost_equal * np.float32(factor), c=np.float32(scale))
-        for nodes, name, factor in (
-            ("m = MatMul(x, w) s = Mul(m, c)", "s", 1.0),
-            (f"{scores} = MatMul(x, w)", scores, scale * wrong),
-        )
-    )
+    texts = [
+        text.format("m = MatMul(x, w) s = Mul(m, c)", "s"),
+        text.format(f"{scores} = MatMul(x, w)", scores),
+    ]
+    drawn = [
+        {"w": almost_equal * np.float32(factor), "c": np.float32(scale)}
+        for factor in (1.0, scale * wrong)
+    ]
     verdict = compared(
-        write(LABEL, w=W, b=B), write(LABEL, w=W, b=B), redrawn=lambda _: (one, other)
+        *(write(text, w=W, c=np.float32(1)) for text in texts), redrawn=lambda _: tuple(drawn)
     )
     assert redrawn in (verdict.status, "3 redrawn" * ("3 redrawn" in verdict.detail))
     assert ("3 redrawn" in verdict.detail) == (redrawn == "3 redrawn")
     assert (" pieces, " in verdict.detail) == (scale > 1.0 and redrawn == "3 redrawn")
-    verdict = compared(one, other)
+    verdict = compared(*(write(text, **values) for text, values in zip(texts, drawn, strict=True)))
     assert verdict.status == own
     assert (" in 2 pieces, " in verdict.detail) == (scale > 1.0 and own == "equal")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ DEPTH = 24
 WIDTH = 16
 HEAD = '<ir_version: 8, opset_import: ["" : 18]>\n'
 Write = Callable[..., Path]
+Values = Mapping[str, np.ndarray]
 random = np.random.default_rng(0)
 ROTATIONS = [np.linalg.qr(random.standard_normal((WIDTH, WIDTH)))[0] for _ in range(DEPTH)]
 
@@ -59,9 +60,13 @@ def write(tmp_path: Path) -> Write:
 
 
 def compared(
-    one: Path, other: Path, redrawn: Callable[[int], tuple[Path, Path]] | None = None
+    one: Path, other: Path, redrawn: Callable[[int], tuple[Values, Values]] | None = None
 ) -> Verdict:
     return prove(one, other, shapes=[{"x": [8, WIDTH]}], redrawn=redrawn)
+
+
+def values(file: Path) -> Values:
+    return {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(file).graph.initializer}
 
 
 def wrong_in(layer: int, factor: float) -> list[float]:
@@ -70,7 +75,7 @@ def wrong_in(layer: int, factor: float) -> list[float]:
 
 def test_roundings_that_add_up_are_no_difference(write: Write) -> None:
     one, other = write(is_result=False), write(is_result=True)
-    verdict = compared(one, other, lambda _: (one, other))
+    verdict = compared(one, other, lambda _: (values(one), values(other)))
     assert verdict.equal
     assert f"with its own weights and 3 redrawn ones, {2 * DEPTH + 2} tensors" in verdict.detail
     assert f"in {2 * DEPTH + 2} pieces, because roundings add up" in verdict.detail
@@ -99,10 +104,12 @@ def test_a_wrong_layer_is_found_where_it_is(write: Write, layer: int) -> None:
 
 def test_a_wrong_layer_that_only_redrawn_weights_show(write: Write) -> None:
     """That the whole is not steady excuses none of its pieces."""
-    one, other = write(is_result=False), write(is_result=True)
-    wrong = write(is_result=True, factors=wrong_in(20, 1.002))
-    for result in (one, other):  # with its own weights compared as a whole, or in pieces
-        verdict = compared(one, result, lambda _: (one, wrong))
+    drawn = values(write(is_result=False))
+    wrong = values(write(is_result=True, factors=wrong_in(20, 1.002)))
+    for gain in (1.01, 3.0):  # with its own weights compared as a whole, or in pieces
+        one, other = (write(is_result=is_result, gain=gain) for is_result in (False, True))
+        assert (" pieces, " in compared(one, other).detail) == (gain == 3.0)
+        verdict = compared(one, other, lambda _: (drawn, wrong))
         assert verdict.status == "different"
         assert (verdict.first_difference, verdict.failed) == ("s20", (1, 0))
         assert {"s20", "m20"} <= verdict.pieces
@@ -126,9 +133,9 @@ def test_one_run_of_one_pair_can_be_asked_alone(write: Write) -> None:
     wrong = write(is_result=True, factors=wrong_in(20, 1.002))
     seeds = list[int]()
 
-    def redrawn(seed: int) -> tuple[Path, Path]:
+    def redrawn(seed: int) -> tuple[Values, Values]:
         seeds.append(seed)
-        return one, wrong if seed == 2 else other
+        return values(one), values(wrong if seed == 2 else other)
 
     def asked(only: tuple[int, int]) -> str:
         shapes = [{"x": [8, WIDTH]}]

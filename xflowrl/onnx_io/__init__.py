@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xflowrl.onnx_io.importing import load_onnx
 from xflowrl.onnx_io.model import Model, StoredWeights, Weights
-from xflowrl.onnx_io.saving import export_onnx, save_onnx, save_with_weights
+from xflowrl.onnx_io.saving import export_onnx, initializers, save_onnx
 from xflowrl.onnx_io.sizes import NeedsFixedSize
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "StoredWeights",
     "Weights",
     "export_onnx",
+    "initializers",
     "load_onnx",
     "save_onnx",
-    "save_with_weights",
 ]

@@ -116,6 +116,14 @@ class Exporter:
         write_operator_sets(model, self._opset)
         return model
 
+    def weights(self) -> Iterator[tuple[str, Array]]:
+        """Names and values of all initialisers that are drawn, or computed from others."""
+        for name in self._weights:
+            if self._is_redrawn(name):
+                yield self._new_name(name), self._leaf(name)
+        for name, array in self._folded():
+            yield self._new_name(name), array
+
     def _shell(self) -> onnx.ModelProto:
         """The model without nodes: the file's own, or a new one."""
         model = onnx.ModelProto()
@@ -277,16 +285,19 @@ class Exporter:
             return array.reshape(tensor_type.shape)
         return self._weight(name)
 
-    def _fold(self) -> Iterator[tuple[str, Array]]:
-        """Names and values of the computed constants; of half types in single precision."""
+    def _folded(self) -> Iterator[tuple[str, Array]]:
+        """Names and values of the computed constants."""
         written = {node.outputs[0] for node in self._written}
-        return computed(
+        values = computed(
             [node for node in self._nodes if node.outputs[0] not in written],
             self._to_fold,
             write=self._writer.write,
             operand=self._operand,
             opset=self._opset,
         )
+        for name, array in values:  # of half types in single precision
+            dtype = numpy_dtype(self._types[name].dtype)
+            yield name, array.reshape(self._types[name].shape).astype(dtype, copy=False)
 
     def _operand(self, name: str) -> Array:
         constant = self._writer.constants.get(name)
@@ -317,10 +328,8 @@ class Exporter:
         for name, array in self._source.computed.items() if self._source is not None else []:
             if name in read and name not in self._types:  # read as a shape, as axes, ...
                 graph.initializer.append(make_tensor(name, array, array_type(array).dtype))
-        for name, array in self._fold():
-            tensor_type = self._types[name]
-            dtype = tensor_type.dtype
-            array = array.reshape(tensor_type.shape).astype(numpy_dtype(dtype), copy=False)
+        for name, array in self._folded():
+            dtype = self._types[name].dtype
             self._add_tensor(self._new_name(name), self._keep(array), dtype, graph)
         for name, array in self._writer.constants.items():
             if name in read:

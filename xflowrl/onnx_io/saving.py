@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -15,8 +14,7 @@ import onnx
 from xflowrl.onnx_io.exporting import Exporter
 from xflowrl.onnx_io.model import Array, Model
 from xflowrl.onnx_io.operands import FusedKernels
-from xflowrl.onnx_io.protobuf_file import read_model, set_place, write_model
-from xflowrl.onnx_io.reading import raw_array
+from xflowrl.onnx_io.protobuf_file import set_place, write_model
 
 MAX_INLINE_BYTES = 2**31 - 2**27  # a protobuf holds 2 GiB; the rest is for the nodes
 _ALIGNMENT = 4096
@@ -95,33 +93,15 @@ def save_onnx(
         written.replace(path)
 
 
-def save_with_weights(model: Model, names: Collection[str], path: Path) -> None:
-    """Writes the file that a model was read from, some of its initialisers with other values.
+def initializers(model: Model) -> dict[str, Array]:
+    """Values that `save_onnx` writes, by name, but for those that it copies from the file.
 
-    Args:
-        model: says the file and the values; its graph does not matter.
-        names: of the initialisers.
-        path: is written, with all data inline.
+    So with other weights in `model` the file can be given these instead of being written anew.
 
     Raises:
-        ValueError: the model was read from no file.
+        ValueError: as `export_onnx`.
     """
-    source = model.source
-    if source is None:
-        raise ValueError(f'model "{model.name}" was read from no file')
-    proto, folder = read_model(source.path), source.path.parent.resolve()
-    arrays: dict[str, Array] = {}
-    for tensor in proto.graph.initializer:
-        if tensor.name in names:
-            arrays[tensor.name] = model.weights.get(tensor.name)
-            kept = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-            tensor.CopyFrom(kept)
-        elif tensor.data_location == onnx.TensorProto.EXTERNAL:
-            arrays[tensor.name] = raw_array(tensor, folder)
-            tensor.ClearField("data_location")
-            tensor.ClearField("external_data")
-    with path.open("wb") as file:
-        write_model(proto, arrays, file)
+    return dict(Exporter(model, fold=True).weights())
 
 
 def _check(path: Path, name: str) -> None:

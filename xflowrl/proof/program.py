@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -27,6 +29,7 @@ _NOISE = frozenset(
 _QUANTISERS = ("QuantizeLinear", "DynamicQuantizeLinear")
 _WIDE = {"tensor(bfloat16)": "bfloat16"}  # NumPy has no such type: read as float32
 _NUDGED = frozenset({onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE})
+_FLOATS = _NUDGED | {onnx.TensorProto.FLOAT16}
 _MAX_NUDGED_BYTES = 2**30
 _AS_FLOAT = ":float32"
 _CUT = ":uncut"
@@ -37,7 +40,7 @@ class CannotRun(Exception):
 
 
 class Program:
-    """What a file computes. Large initialisers stay on disk.
+    """What a file computes, with its own weights or others. Large initialisers stay on disk.
 
     Attributes:
         path: the file.
@@ -47,10 +50,16 @@ class Program:
         produced: the node of every tensor of the main graph, in topological order.
         noisy: tensors that depend on noise, so that two runs differ.
         cuts: tensors that come out of a rounding to integers.
+        redrawn: values that initialisers have instead of those in the file, by name; None if all
+            are the file's own.
     """
+
+    redrawn: Mapping[str, Array] | None
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.redrawn = None
+        self._kept: dict[object, Session | None] = {}
         self.model = read_model(path)
         for tensor in self.model.graph.initializer:
             if math.prod(tensor.dims) > _SMALL:
@@ -71,6 +80,36 @@ class Program:
             or str(node.op_type).startswith("QLinear")  # bytes if it is not UTF-8
         ]
 
+    def with_weights(self, values: Mapping[str, Array]) -> Program:
+        """The same with other values of some initialisers; what it has none of is ignored.
+
+        A session is opened once for all values: they are fed to it. It is kept as long as this is.
+        """
+        other = copy.copy(self)
+        names = {tensor.name for tensor in self.model.graph.initializer}
+        given = {name: np.asarray(value) for name, value in values.items() if name in names}
+        other.redrawn = {**(self.redrawn or {}), **given}
+        return other
+
+    def moved(self, units: float) -> Program:
+        """The same with every number of a kernel moved by about so many units in its last place.
+
+        Kernels have two dimensions or more: what has one may be sizes, scales and the like.
+        """
+        values, folder = self.redrawn or {}, self.path.parent
+        tensors = read_model(self.path).graph.initializer
+        kernels = [t for t in tensors if len(t.dims) > 1 and t.data_type in _NUDGED]
+        if sum(8 * math.prod(tensor.dims) for tensor in kernels) >= _MAX_NUDGED_BYTES:
+            kernels = []
+        return self.with_weights(
+            {
+                t.name: nudged(
+                    values[t.name] if t.name in values else tensor_array(t, folder), units
+                )
+                for t in kernels
+            }
+        )
+
     @cached_property
     def uses(self) -> Uses:
         """Where its tensors are used."""
@@ -88,17 +127,20 @@ class Program:
 
     def weights(self, limit: int) -> list[str]:
         """Names of at most `limit` float initialisers, spread evenly, the last ones first."""
-        names = [
-            tensor.name
-            for tensor in self.model.graph.initializer
-            if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE,
-                                    onnx.TensorProto.FLOAT16)
-            and 0 not in tensor.dims
-        ]  # fmt: skip
+        names = self._floats()
         return names[::-1][:: max(1, len(names) // limit)][:limit]
 
+    def _floats(self) -> list[str]:
+        return [
+            tensor.name
+            for tensor in self.model.graph.initializer
+            if tensor.data_type in _FLOATS and 0 not in tensor.dims
+        ]
+
     def weight(self, name: str) -> Array:
-        """The value of an initialiser, read from the file."""
+        """The value of an initialiser, read from the file if it is not another."""
+        if self.redrawn is not None and name in self.redrawn:
+            return self.redrawn[name]
         graph = read_model(self.path).graph
         tensor = next(t for t in graph.initializer if t.name == name)
         return tensor_array(tensor, self.path.parent)
@@ -110,7 +152,6 @@ class Program:
         wide: Collection[str] = (),
         cuts: Mapping[str, int] | None = None,
         overridable: Collection[str] = (),
-        nudge: float = 0.0,
     ) -> Session:
         """A session of the file that shows inner tensors.
 
@@ -120,14 +161,41 @@ class Program:
             cuts: tensors whose consumers read an input of that name instead, with the
                 `TensorProto.DataType` of each; what was computed is shown under their name.
             overridable: initialisers that may be fed.
-            nudge: every number of a kernel is moved by about so many units in its last place.
 
         Raises:
             CannotRun: if ONNX Runtime refuses the model.
         """
+        cuts = cuts or {}
+        if self.redrawn is None:
+            return self._open(shown, wide, cuts, overridable)
+        key = (frozenset([*self.outputs, *shown]), frozenset(wide), frozenset(cuts))
+        if key not in self._kept:
+            try:
+                self._kept[key] = self._open(shown, wide, cuts, self._floats())
+            except CannotRun:  # an operator that wants its weight to be constant
+                self._kept[key] = None
+        session = self._kept[key]
+        if session is None or not session.takes(self.redrawn):
+            return self._open(shown, wide, cuts, overridable, self.redrawn)
+        return session.fed(self.redrawn)
+
+    def _open(
+        self,
+        shown: Collection[str],
+        wide: Collection[str],
+        cuts: Mapping[str, int],
+        overridable: Collection[str],
+        constants: Mapping[str, Array] = MappingProxyType({}),
+    ) -> Session:
         model = read_model(self.path)
         graph = model.graph
-        cuts = cuts or {}
+        for tensor in graph.initializer:
+            if (value := constants.get(tensor.name)) is not None:
+                name, data_type, dims = tensor.name, tensor.data_type, list(tensor.dims)
+                content = np.ascontiguousarray(value).tobytes()
+                tensor.CopyFrom(
+                    onnx.TensorProto(name=name, data_type=data_type, dims=dims, raw_data=content)
+                )
         for node in graph.node:
             for position, name in enumerate(node.output):
                 if name in cuts:
@@ -145,8 +213,6 @@ class Program:
         for name, element in cuts.items():
             graph.input.append(onnx.helper.make_tensor_value_info(name, element, None))
         self._make_overridable(model, overridable)
-        if nudge:
-            self._nudge_kernels(graph, nudge)
         _feed_as_float(graph)
         content = model.SerializeToString()
         del model, graph, given
@@ -162,14 +228,6 @@ class Program:
                     tensor.name, tensor.data_type, list(tensor.dims)
                 )
                 model.graph.input.append(info)
-
-    def _nudge_kernels(self, graph: onnx.GraphProto, units: float) -> None:
-        """Of two dimensions or more: those of one may be sizes, scales and the like."""
-        kernels = [t for t in graph.initializer if len(t.dims) > 1 and t.data_type in _NUDGED]
-        num_bytes = sum(8 * math.prod(tensor.dims) for tensor in kernels)
-        for tensor in kernels if num_bytes < _MAX_NUDGED_BYTES else []:
-            array = nudged(tensor_array(tensor, self.path.parent), units)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
     def _find_noisy(self) -> set[str]:
         falses = {
@@ -206,6 +264,7 @@ class Session:
         except RuntimeError as error:
             raise CannotRun(str(error)) from error
         session = self._session
+        self._defaults: Mapping[str, Array] = {}
         self._fetched = dict(fetched)
         self._feedable = {i.name for i in session.get_inputs()}
         self._feedable |= {i.name for i in session.get_overridable_initializers()}
@@ -215,24 +274,36 @@ class Session:
             name: by_name[real].shape for name, real in self._fetched.items()
         }
 
+    def takes(self, names: Collection[str]) -> bool:
+        """Whether tensors of all these names can be fed."""
+        return self._feedable.issuperset(names)
+
+    def fed(self, values: Mapping[str, Array]) -> Session:
+        """The same, fed these values wherever no others are."""
+        other = copy.copy(self)
+        other._defaults = values
+        return other
+
     def run(self, feeds: Mapping[str, Array], names: Sequence[str]) -> dict[str, Value]:
         """The values of the named tensors. What the model does not take is not fed.
 
         Raises:
             CannotRun: if ONNX Runtime refuses the inputs.
         """
-        given = {n: array for n, array in feeds.items() if n in self._feedable}
+        # What is no default comes first: ONNX Runtime looks for it along the list.
+        values = {**feeds, **self._defaults, **feeds}
+        given = {name: array for name, array in values.items() if name in self._feedable}
         for name in feeds.keys() - given.keys():
             if name + _AS_FLOAT in self._feedable:
                 given[name + _AS_FLOAT] = feeds[name].astype(np.float32)
         try:
-            values = self._session.run([self._fetched[name] for name in names], given)
+            results = self._session.run([self._fetched[name] for name in names], given)
         except Exception as error:  # ONNX Runtime has a dozen exception types of its own
             refused = refusal(error)
             if isinstance(refused, MemoryError):
                 raise refused from error
             raise CannotRun(str(refused)) from error
-        return dict(zip(names, values, strict=True))
+        return dict(zip(names, results, strict=True))
 
 
 def nudged(array: Array, units: float) -> Array:

@@ -25,6 +25,8 @@ from xflowrl.proof.program import CannotRun, Program, Session
 from xflowrl.proof.recording import Run, Shapes, record
 from xflowrl.proof.rounding import Doubt
 
+Values = Mapping[str, Array]
+
 _MUTATION = 1.1
 _MAX_MUTANTS = 8
 
@@ -44,7 +46,7 @@ class Verdict:
         first_difference: the tensor that differs, the first in the order of the result; "" if
             none does.
         pieces: all tensors, of either file, of the pieces that differ; empty if that is not known.
-        failed: number of the pair of files (0: its own weights; from 1 on, redrawn ones) and of
+        failed: number of the pair (0: with its own weights; from 1 on, redrawn ones) and of
             the run that differ; None if it is not known.
     """
 
@@ -89,12 +91,13 @@ def prove(
     draws: int = 3,
     seed: int = 0,
     inputs: Mapping[str, Array] | None = None,
-    redrawn: Callable[[int], tuple[Path, Path]] | None = None,
+    redrawn: Callable[[int], tuple[Values, Values]] | None = None,
     only: tuple[int, int] | None = None,
 ) -> Verdict:
     """Compares two files in ONNX Runtime on the CPU, its optimisations off.
 
-    They run one after the other; at no time are two in memory. Deterministic in `seed`.
+    They run one after the other, and only where weights can be redrawn are both in memory at a
+    time. Deterministic in `seed`.
 
     Args:
         original: the reference.
@@ -103,7 +106,8 @@ def prove(
         draws: how many draws of inputs at the first size, and of weights; other sizes get one.
         seed: of the draws.
         inputs: data to run on, instead of drawn inputs.
-        redrawn: gives, for a seed, the two files with other weights.
+        redrawn: gives, for a seed, other values of the initialisers of each file, by name. What
+            one of them lacks is ignored. None for large models.
         only: the pair and the run, as `Verdict.failed` has them, that alone are asked.
 
     Raises:
@@ -119,15 +123,19 @@ def prove(
     if only is not None:
         pairs = range(only[0], only[0] + 1)
         runs = runs[only[1] :][:1] if only[0] == 0 else runs
+    first, second, is_small = Program(original), Program(result), redrawn is not None
     findings: list[_Finding] = []
     for pair in pairs:
         if pair == 0:
-            findings.append(_compare_pair(original, result, runs, seed))
+            findings.append(_compare_pair(first, second, runs, seed, is_small=is_small))
         else:
             assert redrawn is not None
-            files, run = redrawn(seed + pair - 1), Run(runs[0].shapes, pair - 1, inputs)
-            before = findings[0] if findings else _Finding()
-            findings.append(_compare_pair(*files, [run], seed + pair - 1, before))
+            ours, theirs = redrawn(seed + pair - 1)
+            programs = (first.with_weights(ours), second.with_weights(theirs))
+            run, before = Run(runs[0].shapes, pair - 1, inputs), (findings or [_Finding()])[0]
+            findings.append(
+                _compare_pair(*programs, [run], seed + pair - 1, before, is_small=is_small)
+            )
         findings[-1].pair = pair
         if findings[-1].difference.failure:
             break
@@ -177,59 +185,72 @@ def _count(number: int, what: str) -> str:
 
 
 def _compare_pair(
-    original: Path, result: Path, runs: Sequence[Run], seed: int, before: _Finding | None = None
+    first: Program,
+    second: Program,
+    runs: Sequence[Run],
+    seed: int,
+    before: _Finding | None = None,
+    *,
+    is_small: bool,
 ) -> _Finding:
     """Compares two files.
 
     Args:
-        before: what was found of the same two with their own weights. Runs at which an original
-            with drawn ones is not steady tell nothing. Where that pair had to be compared in
-            pieces, this one is at once: what rounding makes of the whole has been looked at.
+        before: what was found of the same two with their own weights, if these are others. Runs at
+            which an original with drawn ones is not steady tell nothing. Where that pair had to be
+            compared in pieces, this one is at once: what rounding makes of the whole has been
+            looked at.
+        is_small: as for `record`.
     """
-    first, second = Program(original), Program(result)
     difference = _compare_interfaces(first, second)
     if difference.failure:
         return _Finding(difference, where="before any run")
     finding = _Finding(noisy=len(first.noisy))
     try:
-        plan, recorded = record(first, second, runs, seed, like=before.plan if before else None)
+        like = before.plan if before else None
+        plan, records = record(first, second, runs, seed, like=like, is_small=is_small)
     except CannotRun as error:
         finding.reason = f"ONNX Runtime cannot run the original: {error}"
         return finding
     finding.plan = plan
-    if not recorded:
-        finding.reason = plan.reason
-        return finding
     doubt = Doubt(first, second, plan)
     is_in_pieces = before is not None and before.num_pieces > 0
+    is_noticed = before is not None and before.noticed != ""
+    session, num_runs = None, 0
     try:
-        session, weights = _open_result(second, plan, in_pieces=is_in_pieces)
-        for finding.run, run in enumerate(recorded):
-            finding.where = "your data" if run.is_given else f"draw {finding.run + 1}"
-            feeds = run.feeds_of(plan, in_pieces=is_in_pieces)
-            difference = found = plan.compare(run, session.run(feeds, plan.compared))
+        for run in records:
+            finding.run, num_runs = num_runs, num_runs + 1
+            finding.where = "your data" if run.is_given else f"draw {num_runs}"
+            if session is None:
+                session, weights = _open_result(second, plan, in_pieces=is_in_pieces)
+            actual = session.run(run.feeds_of(plan, in_pieces=is_in_pieces), plan.compared)
+            difference = found = plan.compare(run, actual)
+            del actual
             if found.failure and not is_in_pieces:
                 difference = doubt.difference(run, found)
             finding.difference.merge(difference)
             finding.compared.update(plan.compared)
             finding.sizes.add(str([run.feeds[n].shape for n in first.inputs]))
             if difference.failure:
+                session = None
+                if before is not None and not doubt.is_steady(run, difference.tensor):
+                    return _Finding(reason="roundings alone change what the original computes")
                 if is_in_pieces or difference is not found:
                     finding.pieces = doubt.pieces_of(difference)
                 break
+            if not is_noticed:
+                is_noticed, feeds = True, run.feeds_of(plan, in_pieces=is_in_pieces)
+                finding.noticed = _noticed_change(second, session, plan, run, feeds, weights)
+                del feeds
+            del run  # before the next one is made
     except CannotRun as error:
         finding.difference.merge(
             Difference(np.inf, np.inf, "", f"ONNX Runtime cannot run the result: {error}")
         )
         return finding
     finding.num_pieces = doubt.num_pieces
-    if finding.difference.failure:
-        del session
-        if before is not None and not doubt.is_steady(run, finding.difference.tensor):
-            return _Finding(reason="roundings alone change what the original computes")
-    elif finding.compared and not (before is not None and before.noticed):
-        feeds = recorded[0].feeds_of(plan, in_pieces=is_in_pieces)
-        finding.noticed = _noticed_change(second, session, plan, recorded[0], feeds, weights)
+    if not finding.compared:
+        finding.reason = plan.reason
     return finding
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from xflowrl.proof.program import CannotRun, Program, Session, is_wide
 
 Shapes = Mapping[str, Sequence[int]]
 
-_INNER_BYTES = 2**29  # of inner tensors that are kept for comparison, over all runs of a pair
+_INNER_BYTES = 2**29  # of inner tensors that are kept for comparison at one time
+_RUN_BYTES = 2**30  # of inner tensors that a run may hold
 _NUMPY_OF = {
     "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
     "tensor(int8)": "int8", "tensor(int16)": "int16", "tensor(int32)": "int32",
@@ -47,27 +48,34 @@ def record(
     seed: int,
     *,
     like: Plan | None = None,
-) -> tuple[Plan, list[Record]]:
+    is_small: bool,
+) -> tuple[Plan, Iterable[Record]]:
     """Runs the original and keeps what is to be compared.
 
     Args:
         like: what was compared of the same two with other weights, to be compared again.
+        is_small: the original may stay in memory: it runs when the next record is asked for, and
+            there is room for all that is kept of one run.
     """
     if like is not None and like.fits(first, second):
         plan = replace(like, original=first)
         session = first.open(plan.fetched, wide=plan.wide)
     else:
-        plan, session = _chosen(first, second, runs)
-    records: list[Record] = []
-    for run in runs if plan.compared else []:
-        try:
-            records.append(_run_original(first, session, run, plan.fetched, seed))
-        except CannotRun as error:
-            plan.reason = plan.reason or str(error)
-    return plan, records
+        plan, session = _chosen(first, second, runs, is_small=is_small)
+
+    def records() -> Iterator[Record]:
+        for run in runs if plan.compared else []:
+            try:
+                yield _run_original(first, session, run, plan.fetched, seed)
+            except CannotRun as error:
+                plan.reason = plan.reason or str(error)
+
+    return plan, records() if is_small else list(records())
 
 
-def _chosen(first: Program, second: Program, runs: Sequence[Run]) -> tuple[Plan, Session]:
+def _chosen(
+    first: Program, second: Program, runs: Sequence[Run], *, is_small: bool
+) -> tuple[Plan, Session]:
     """What is to be compared, and a session of the original that shows it."""
     outputs = [name for name in first.outputs if name not in first.noisy]
     inner = [n for n in second.produced if n in first.produced and n not in first.noisy]
@@ -90,11 +98,13 @@ def _chosen(first: Program, second: Program, runs: Sequence[Run]) -> tuple[Plan,
     }
     readable = [n for n in inner if types[n] in _NUMPY_OF or types[n].startswith("seq(tensor")]
     needed = [*outputs, *plan.cuts, *(n for n in extra if types[n] in _NUMPY_OF)]
+    sizes = [{name: _num_bytes(name, session, run, first) for name in types} for run in runs]
+    kept = {name: (max if is_small else sum)(size[name] for size in sizes) for name in types}
     known = set(needed)
-    chosen = _within_limit([n for n in readable if n not in known], session, runs, first)
+    chosen = _within_limit([n for n in readable if n not in known], kept, first, second)
     plan.fetched = list(dict.fromkeys([*needed, *chosen]))
-    if plan.wide or len(chosen) < len(readable) - len(set(readable) & known):
-        del session
+    if plan.wide or any(sum(size.values()) > _RUN_BYTES for size in sizes):
+        del session  # what it shows it holds to the end of a run, fetched or not
         plan.wide = [name for name in plan.wide if name in {*plan.fetched}]
         session = first.open(plan.fetched, wide=plan.wide)
     compared = {*outputs, *plan.cuts, *chosen}
@@ -216,16 +226,23 @@ def _tolerances(program: Program, types: Mapping[str, str]) -> dict[str, tuple[f
 
 
 def _within_limit(
-    names: Sequence[str], session: Session, runs: Sequence[Run], program: Program
+    names: Sequence[str], num_bytes: Mapping[str, int], first: Program, second: Program
 ) -> list[str]:
-    """As many of the tensors as may be kept, spread evenly."""
-    num_bytes = {name: sum(_num_bytes(name, session, run, program) for run in runs)
-                 for name in names}  # fmt: skip
-    for step in range(1, len(names) + 1):
-        chosen = names[::step]
-        if sum(num_bytes[name] for name in chosen) <= _INNER_BYTES:
-            return list(chosen)
-    return []
+    """As many of the tensors as may be kept: first those that the files compute by other nodes.
+
+    Of each kind spread evenly. What the same node computes differs if an operand does.
+    """
+    is_same = {name: first.produced[name] == second.produced[name] for name in names}
+    left, found = _INNER_BYTES, list[str]()
+    for kind in (False, True):
+        those = [name for name in names if is_same[name] is kind]
+        for step in range(1, len(those) + 1):
+            chosen = those[::step]
+            if (size := sum(num_bytes[name] for name in chosen)) <= left:
+                left -= size
+                found += chosen
+                break
+    return found
 
 
 def _num_bytes(name: str, session: Session, run: Run, program: Program) -> int:

@@ -88,7 +88,7 @@ class Doubt:
         below: then the last places decide, and no other order of summation gives the same.
         """
         try:
-            session = self._open(self.first, in_pieces=True, nudge=NUDGE_UNITS)
+            session = self._open(self.first.moved(NUDGE_UNITS), in_pieces=True)
             actual = session.run(_moved(record.feeds_of(self.plan, in_pieces=True)), [name])
         except CannotRun:
             return True
@@ -96,21 +96,21 @@ class Doubt:
 
     def _piecewise(self, record: Record) -> Difference:
         if self._pieces is None:
-            self._pieces = self._open(self.second, in_pieces=True)
+            self._pieces = self._open(self.second.with_weights({}), in_pieces=True)
         feeds = record.feeds_of(self.plan, in_pieces=True)
         return self.plan.compare(record, self._pieces.run(feeds, self.plan.compared))
 
     def _widths(self, record: Record, names: Mapping[str, float]) -> dict[str, float]:
         """How far tensors of the original move by a rounding."""
         if self._moved is None:
-            self._moved = self._open(self.first, in_pieces=False, nudge=NUDGE_UNITS)
+            self._moved = self._open(self.first.moved(NUDGE_UNITS), in_pieces=False)
         feeds = {**record.feeds_of(self.plan), **_moved(record.feeds)}
         actual = self._moved.run(feeds, list(names))
         return {name: self.plan.compare_one(name, record, actual[name]).absolute for name in names}
 
-    def _open(self, program: Program, *, in_pieces: bool, nudge: float = 0.0) -> Session:
+    def _open(self, program: Program, *, in_pieces: bool) -> Session:
         cuts = self.plan.cuts_of(in_pieces=in_pieces)
-        return program.open(self.plan.shown(program), wide=self.plan.wide, cuts=cuts, nudge=nudge)
+        return program.open(self.plan.shown(program), wide=self.plan.wide, cuts=cuts)
 
 
 def _moved(feeds: Mapping[str, Array]) -> dict[str, Array]:

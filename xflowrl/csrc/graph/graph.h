@@ -92,6 +92,12 @@ class Graph {
   // Above the levels of all it reads, and apart from that of no meaning: no path leads from a node
   // to one of its own level or below.
   int64_t level(NodeId id) const { return slots_[index(id)].level; }
+  // Has it a node and its uses from another graph, as they are there?
+  bool shares(const Graph& other, NodeId id) const {
+    return index(id) < other.num_slots() &&
+           slots_[index(id)].node == other.slots_[index(id)].node &&
+           slots_[index(id)].uses == other.slots_[index(id)].uses;
+  }
   std::vector<Operand> operands(const Node& reader) const;
   std::string tensor_name(TensorRef t) const { return name_of(output(t).name); }
   std::string name_of(NameId id) const;

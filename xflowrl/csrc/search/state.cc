@@ -220,7 +220,7 @@ void State::find_all() {
 // A match follows from its nodes and their neighbours, so neighbours of touched nodes count too.
 void State::find_near(const Graph& before, const std::vector<NodeId>& touched) {
   std::vector<char> near(graph_->num_slots(), 0);
-  std::vector<NodeId> marked, gone;
+  std::vector<NodeId> marked, gone, below_lifted;
   const auto mark = [&](NodeId id) {
     if (id != kNoNode && !near[at(id)]) near[at(id)] = 1, marked.push_back(id);
   };
@@ -228,6 +228,10 @@ void State::find_near(const Graph& before, const std::vector<NodeId>& touched) {
     note_place(id);
     if (!graph_->is_live(id)) {
       gone.push_back(id);
+      continue;
+    }
+    if (graph_->shares(before, id)) {  // a level was lifted, nothing else
+      for (const Use& use : graph_->uses(id)) below_lifted.push_back(use.node);
       continue;
     }
     mark(id);
@@ -238,6 +242,11 @@ void State::find_near(const Graph& before, const std::vector<NodeId>& touched) {
     for (const MatchPtr& match : matches_.at(*nodes)) matches_.remove(match);
   }
   PathSearch paths(*graph_);
+  // Of those that bind what a lifted node computes, levels may no longer tell that they are free.
+  for (const MatchPtr& match : matches_.at(below_lifted)) {
+    matches_.remove(match);
+    place(match, paths);
+  }
   for (const MatchPtr& match : MatchList(matches_.unsettled())) {
     matches_.remove(match);
     place(make_match(match->rule, match->binding, nullptr), paths);
@@ -311,12 +320,12 @@ std::vector<State::Anchor> State::anchors_near(
     const std::vector<NodeId>& marked,
     const std::vector<std::vector<Setting::Entry>>& by_operator) const {
   std::vector<Anchor> anchors;
-  std::vector<NodeId> places, next;
+  std::vector<NodeId> places, next;  // the nodes that a route has come to, each once
   for (NodeId id : marked) {
     const Node& node = graph_->node(id);
     if (node.op < kFirstOperator || node.is_opaque) continue;
     for (const Setting::Entry& entry : by_operator[at(node.op)]) {
-      places = {id};
+      places.assign(1, id);
       for (const Move& move : rule(entry.rule).routes[at(entry.node)]) {
         next.clear();
         const auto arrive = [&](NodeId to) {
@@ -339,7 +348,7 @@ std::vector<State::Anchor> State::anchors_near(
         }
         std::sort(next.begin(), next.end());
         next.erase(std::unique(next.begin(), next.end()), next.end());
-        places = next;
+        places.swap(next);
       }
       const int anchor = rule(entry.rule).anchors[at(entry.node)];
       for (NodeId place : places) anchors.push_back({place, entry.rule, anchor});

@@ -101,7 +101,8 @@ def open_session(
     Memory is given back when the session is dropped; with the arena some would stay.
     A path is needed for models beyond protobuf's 2 GB. `threads` 0 is one for each core.
     `folder` is where the external data of a model given as bytes lie. Without `prepack` weights are
-    used as they lie in their files, mapped into memory; kernels are slower, and no copies are made.
+    used as they lie in their files, mapped into memory; kernels are slower, and no copies are made:
+    that is for a few runs.
 
     Raises:
         RuntimeError: the runtime refuses the model; onnxruntime's exceptions are all made such,
@@ -121,6 +122,8 @@ def open_session(
         options.add_session_config_entry(key, str(folder.resolve()))
     if not prepack:
         options.enable_mem_pattern = False  # planning takes longer than a few runs save
+        # At small operators threads that wait busily take twice the time of one.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.disable_prepacking", "1")
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = (
