@@ -12,7 +12,7 @@ from typing import Any, Literal, Optional
 import pytest
 from omegaconf import OmegaConf
 
-from xflowrl.options import check, check_value, parameters_of
+from xflowrl.options import build_option, check, check_value, parameters_of
 
 
 class Settings: ...
@@ -209,6 +209,12 @@ def test_options_are_the_parameters_with_their_defaults(name: str, config: dict[
         elif f"{name}.{key}" not in NOT_THE_DEFAULT:
             default = parameter.default
             assert value == (list(default) if isinstance(default, tuple) else default), key
+
+
+def test_networks_are_given_by_their_options_or_are_none() -> None:
+    assert len(build_option("graph", "training_set", {"num_random": 1, "networks": None})) == 51
+    with pytest.raises(ValueError, match=r"graph\.networks is \[3\]: give a mapping with _target_"):
+        build_option("graph", "training_set", {"networks": [3]})
 
 
 def test_calls_are_found_in_every_group() -> None:

@@ -278,7 +278,7 @@ def check_value(name: str, value: object, annotation: Any) -> None:
     from pydantic import ConfigDict, TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
 
-    if annotation is Any:
+    if annotation is Any or (value is None and type(None) in get_args(annotation)):
         return
     try:
         text = json.dumps(value, ensure_ascii=False)
@@ -290,6 +290,8 @@ def check_value(name: str, value: object, annotation: Any) -> None:
         except PydanticUserError:  # a dataclass has a configuration of its own
             adapter = TypeAdapter(annotation)
         adapter.validate_json(text, strict=True)
+    except PydanticUserError:  # a class of which no value is written down
+        raise ValueError(f"{name} is {value!r}: give a mapping with _target_") from None
     except UnicodeEncodeError:
         raise ValueError(f"{name} is {value!r}, which is not UTF-8; rename it") from None
     except (TypeError, ValidationError):

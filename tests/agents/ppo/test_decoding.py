@@ -74,12 +74,14 @@ def test_a_budget_ends_all_episodes(problem: Problem) -> None:
     assert decoded(small, num_samples=50).iterations == 7
 
 
-def test_the_best_regions_are_put_together(problem: Problem) -> None:
-    options: dict[str, Any] = {"num_samples": 12, "patience": 4, "descends": False}
+def test_the_best_regions_are_put_together() -> None:
+    model, budget = random_network(num_nodes=300, trap=0.5, seed=3), Budget(max_iterations=120)
+    problem = Problem(model=model, rules=load_core(), objective=roofline(), budget=budget)
+    options: dict[str, Any] = {"num_samples": 12, "patience": 2, "descends": False}
     best_episode = decoded(problem, recombines=False, **options)
     recombined = decoded(problem, recombines=True, **options)
     assert recombined.iterations == best_episode.iterations, "it needs no looks"
-    assert recombined.cost_best_ms < 0.99 * best_episode.cost_best_ms
+    assert recombined.cost_best_ms < 0.98 * best_episode.cost_best_ms
     end = replay(problem, recombined.trace)
     assert end.graph.hash == recombined.model.graph.hash
     assert end.cost.ms == pytest.approx(recombined.cost_best_ms)

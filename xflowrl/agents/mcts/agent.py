@@ -36,7 +36,7 @@ class MCTS:
         side_by_side: int = 4,
         widening: float = 0.5,
         matches_at_once: int | None = None,
-        likely_share: float = 0.1,
+        likely_share: float = 1e-5,
         temperature: float = 2.0,
         value: Literal["head", "saved", "descent"] = "head",
         gamma: float = 0.995,

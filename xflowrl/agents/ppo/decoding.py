@@ -41,7 +41,7 @@ class DecodingSettings:
     side_by_side: int = 8
     matches_at_once: int | None = None
     likely_share: float = 1e-5
-    temperature: float = 2.0
+    temperature: float = 5.0
     patience: int | None = 10
     descends: bool = True
     recombines: bool = True
