@@ -25,7 +25,7 @@ import torch
 from xflowrl.agents.ppo.agent import PPO
 from xflowrl.agents.ppo.checkpoint import new_policy
 from xflowrl.agents.ppo.eyes import Eyes
-from xflowrl.agents.ppo.gallery import Gallery, make_batch
+from xflowrl.agents.ppo.gallery import Gallery
 from xflowrl.agents.ppo.policy import PolicySettings
 from xflowrl.agents.ppo.settings import LearningSettings
 from xflowrl.env import Position, RewriteEnv, observe
@@ -63,6 +63,7 @@ def environment(problem: Problem, num_steps: int) -> list[Row]:
     """Random valid actions; STOP is left out, it would only make episodes short."""
     env, rng = RewriteEnv(problem), np.random.default_rng(0)
     observation, _ = env.reset(seed=0)
+    gallery = Gallery(num_layers=2)  # as a rollout has one
     num_matches, before, memory = 0, time.thread_time(), 0
     for step in range(num_steps):
         if step == num_steps // 10:  # allocators and caches have settled
@@ -70,7 +71,7 @@ def environment(problem: Problem, num_steps: int) -> list[Row]:
         num_matches += env.num_matches
         action = int(rng.integers(max(env.num_matches, 1)))
         observation, _, terminated, truncated, _ = env.step(action)
-        make_batch([observation], num_layers=2)
+        gallery.batch(gallery.add([observation]))
         if terminated or truncated:
             observation, _ = env.reset()
     seconds = time.thread_time() - before
