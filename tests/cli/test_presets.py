@@ -70,7 +70,10 @@ def test_every_job_of_a_preset_is_a_run(name: str) -> None:
     for key in values.keys() - swept.keys():  # of a group that is swept: where an option has it
         group, _, name = key.partition(".")
         options = {o: conf_folder() / group / f"{o}.yaml" for o in values[group]}
-        option = next(o for o, path in options.items() if name in OmegaConf.load(path))
+        option = next((o for o, path in options.items() if name in OmegaConf.load(path)), None)
+        if option is None:  # of an agent that the preset beneath this one has
+            assert name in {"alpha"}
+            continue
         jobs |= {(f"{group}={option}", f"{key}={value}") for value in values[key]}
     for job in jobs or {()}:  # every value once, not with every other
         _check(_plain(composed([*preset, *filter(None, job)]), resolve=False))
