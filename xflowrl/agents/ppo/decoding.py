@@ -18,6 +18,8 @@ from xflowrl.agents.ppo.regions import Mosaic, Rewrite, regions
 from xflowrl.env import Observation, Position, observe
 from xflowrl.problem import Step, Trace
 
+_MAX_NODES = 2000  # of episodes side by side
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingSettings:
@@ -25,7 +27,7 @@ class DecodingSettings:
 
     Attributes:
         num_samples: sampled episodes after the greedy ones, within the budget.
-        side_by_side: episodes that share a pass of the network.
+        side_by_side: episodes that share a pass of the network, in all of at most 2000 operators.
         matches_at_once: taken after one look at a graph, if they do not touch one another; None:
             any number, 1: the policy looks again after every rewrite, as in training.
         likely_share: rules and matches at least so many times as likely as the likeliest are taken
@@ -78,13 +80,15 @@ def decode(attempt: Attempt, policy: Policy, settings: DecodingSettings) -> None
     """Greedy episodes, then sampled ones, until the budget is spent.
 
     The first greedy episode takes all that is likely at every look. It is alone, to be there soon;
-    the others go side by side: a greedy one that takes only what is exactly as likely as the
-    likeliest, as alike parts of a network are, and sampled ones that take something in between.
+    the others go side by side, the fewer the larger the network: another greedy one that takes
+    less, and sampled ones that take as much or less.
     Where costs are prices, the best regions of all of them are put together.
 
     An iteration is a look at a state whose matches are listed.
     """
     eyes = Eyes(policy)
+    # In a large network rewrites take longer than looks, and the end of one episode is worth more.
+    side_by_side = min(settings.side_by_side, max(1, _MAX_NODES // attempt.initial.num_nodes))
     waiting = _episodes(attempt, settings)
     running = [next(waiting)]
     mosaic = Mosaic()
@@ -102,7 +106,7 @@ def decode(attempt: Attempt, policy: Policy, settings: DecodingSettings) -> None
             if settings.recombines and not attempt.problem.objective.is_real:
                 _recombine(attempt, mosaic, episode)
         running = [episode for episode in running if not episode.is_over]
-        running += islice(waiting, settings.side_by_side - len(running))
+        running += islice(waiting, side_by_side - len(running))
 
 
 def _recombine(attempt: Attempt, mosaic: Mosaic, episode: _Episode) -> None:
@@ -126,7 +130,7 @@ def _recombine(attempt: Attempt, mosaic: Mosaic, episode: _Episode) -> None:
 def _episodes(attempt: Attempt, settings: DecodingSettings) -> Iterator[_Episode]:
     yield _Episode(attempt, settings.likely_share)
     if settings.matches_at_once != 1:
-        yield _Episode(attempt, 1.0)
+        yield _Episode(attempt, settings.likely_share**0.5)
     generator = torch.Generator().manual_seed(attempt.problem.seed)
     for _ in range(settings.num_samples):
         exponent = float(torch.rand((), generator=generator))
