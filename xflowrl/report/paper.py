@@ -24,6 +24,7 @@ _MARKERS = "osD^vP"
 _MANY_POINTS = 12  # more are not marked
 _MANY_LINES = 6  # of more the legend stands below
 _STYLE: Any = {
+    "axes.formatter.useoffset": False,  # 1.0004, and not +1 and 0.0004
     "svg.hashsalt": "xflowrl",
     "font.size": 8,
     "axes.spines.top": False,
