@@ -227,6 +227,16 @@ def test_an_axis_of_equal_costs_is_around_them(cost_ms: float) -> None:
     assert _sheet([panel]).axes[0].get_ylim() == (low, high)
 
 
+def test_ticks_are_numbers_and_no_offsets_from_one() -> None:
+    races = Points(name="taso", agent="taso", x=[1.0, 1.01], y=[0.9994, 1.0004])
+    with rc_context(_STYLE):
+        sheet = _sheet([Panel(title="races", x="estimated", y="real", points=[races])])
+        sheet.savefig(io.BytesIO(), format="png")
+        (axes,) = sheet.axes
+        assert axes.yaxis.get_offset_text().get_text() == ""
+        assert "1.0000" in [label.get_text() for label in axes.get_yticklabels()]
+
+
 def test_long_names_have_room_and_keep_their_ends() -> None:
     names = [f"a_network_with_a_name_of_exactly_sixty_characters_in_it_no_{n}" for n in range(2)]
     bars = [Bar(name=f"taso, max_iterations={10**n}", agent="taso", value=1.0) for n in range(5)]
