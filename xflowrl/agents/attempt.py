@@ -134,11 +134,15 @@ class Attempt:
 
     def step(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
         """The state after `match`, with its trace; it is the new best if cheaper, or smaller."""
-        after = state.apply(match)
-        cost_ms = self.cost_ms(after)
-        trace = trace.extended(Step(match.rule, tuple(match.tensors), cost_ms))
-        self.reached(after, trace, cost_ms=cost_ms)
+        after, trace = self.after(state, trace, match)
+        self.reached(after, trace, cost_ms=trace.steps[-1].cost_ms)
         return after, trace
+
+    def after(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
+        """The state after `match`, with its trace; it is only passed through."""
+        state = state.apply(match)
+        step = Step(match.rule, tuple(match.tensors), self.cost_ms(state))
+        return state, trace.extended(step)
 
     def reached(self, state: State, trace: Trace, *, cost_ms: float | None = None) -> bool:
         """Notes a state that the agent came to, and what it costs; True if it is the new best."""

@@ -44,6 +44,12 @@ def descend(attempt: Attempt, state: State, trace: Trace, next_fn: NextFn) -> bo
     return False
 
 
+def most_saving(attempt: Attempt, state: State) -> Match | None:
+    """The match that lowers the cost most, as far as its price tells; None if none does."""
+    best = next(attempt.ranked(state, rounding_ms=attempt.noise_ms), None)
+    return best if best is not None and best.cost_difference_ms < -attempt.noise_ms else None
+
+
 def _cheapest(attempt: Attempt, state: State, trace: Trace) -> Place | None:
     best = next(attempt.ranked(state, rounding_ms=attempt.noise_ms), None)
     if best is None or not _lowers(best, attempt.noise_ms):

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from xflowrl.report.comparison import variants
+from xflowrl.report.comparison import interval_bar, variants
 from xflowrl.report.curves import cost_over_seconds
 from xflowrl.report.entries import Entry, comparable, group, largest_budget, with_costs
-from xflowrl.report.figure import MAX_SERIES, Bar, Figure, Line, Missing, Panel, num_runs
+from xflowrl.report.figure import MAX_SERIES, Figure, Line, Missing, Panel, num_runs
 from xflowrl.report.statistics import (
     Interval,
     bootstrap,
@@ -238,16 +238,7 @@ def saved_by_seconds(found: Sequence[Entry]) -> Figure | Missing:
             interval = nested_bootstrap(saved, interquartile_mean)
             text = f"{interval.value:.1%} ({interval.low:.1%} to {interval.high:.1%})"
             agent = networks.runs[setting][0][0].entry.agent
-            bars.append(
-                Bar(
-                    name=setting,
-                    agent=agent,
-                    value=interval.value,
-                    low=interval.low,
-                    high=interval.high,
-                    text=text,
-                )
-            )
+            bars.append(interval_bar(setting, agent, interval, text))
             counts += map(len, saved)
         bars = sorted(bars, key=lambda bar: -bar.value)[:MAX_SERIES]
         x = f"share of the cost saved by {seconds:g} s (longer is better)"

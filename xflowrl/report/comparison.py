@@ -48,7 +48,7 @@ def costs(found: Sequence[Entry]) -> Figure | Missing:
         for label, repeated in group(same, lambda e: e.label).items():
             interval = mean_interval([e.best_ms for e in repeated])
             text = f"{interval.value / initial_ms - 1:+.1%}"
-            bars.append(_interval_bar(label, repeated[0].agent, interval, text))
+            bars.append(interval_bar(label, repeated[0].agent, interval, text))
             counts.append(len(repeated))
         original = Bar(name="original", agent="original", value=initial_ms)
         best, is_cut = _best(bars), is_cut or len(bars) > MAX_SERIES
@@ -133,7 +133,7 @@ def optimisation_times(found: Sequence[Entry]) -> Figure | Missing:
             interval = mean_interval([max(e.record.optimisation_s, 1e-6) for e in repeated])
             train_s = fmean(e.train_s for e in repeated)
             text = f"{interval.value:.3g} s" + (f" + {train_s:.3g} s" if train_s else "")
-            bar = _interval_bar(label, repeated[0].agent, interval, text)
+            bar = interval_bar(label, repeated[0].agent, interval, text)
             bars.append(replace(bar, on_top=train_s))
             counts.append(len(repeated))
         best, is_cut = _best(bars), is_cut or len(bars) > MAX_SERIES
@@ -219,7 +219,7 @@ def aggregates(found: Sequence[Entry]) -> Figure | Missing:
     for setting, each in tasks.items():
         interval = bootstrap(each, interquartile_mean)
         text = f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-        bars.append(_interval_bar(setting, agents[setting], interval, text))
+        bars.append(interval_bar(setting, agents[setting], interval, text))
         share, low, high = performance_profile(each, thresholds)
         lines.append(
             Line(
@@ -267,7 +267,8 @@ def _scores(found: Sequence[Entry]) -> dict[str, dict[str, list[float]]]:
     return scores
 
 
-def _interval_bar(name: str, agent: str, interval: Interval, text: str) -> Bar:
+def interval_bar(name: str, agent: str, interval: Interval, text: str) -> Bar:
+    """A bar with its interval."""
     return Bar(
         name=name,
         agent=agent,

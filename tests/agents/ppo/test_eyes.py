@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Literal
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,27 +12,8 @@ from xflowrl.agents.ppo.checkpoint import new_policy
 from xflowrl.agents.ppo.eyes import Eyes
 from xflowrl.agents.ppo.gallery import make_batch
 from xflowrl.agents.ppo.policy import Policy, PolicySettings
-from xflowrl.env import Observation, RewriteEnv
+from xflowrl.env import Observation
 from xflowrl.problem import Problem
-
-
-@pytest.fixture(scope="module")
-def squeezenet() -> Problem:
-    from xflowrl.graphs.squeezenet import squeezenet
-    from xflowrl.measurement import roofline
-    from xflowrl.rules import load_core
-
-    return Problem(model=squeezenet(), rules=load_core(), objective=roofline())
-
-
-@pytest.fixture(scope="module")
-def walk(squeezenet: Problem) -> list[Observation]:
-    """SqueezeNet after 0, 1, ..., 30 random rewrites."""
-    env, rng = RewriteEnv(squeezenet), np.random.default_rng(0)
-    seen = [env.reset()[0]]
-    for _ in range(30):
-        seen.append(env.step(int(rng.integers(env.num_matches)))[0])
-    return seen
 
 
 def policy_of(problem: Problem, head: Literal["flat", "hierarchical"], num_layers: int) -> Policy:

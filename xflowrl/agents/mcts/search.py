@@ -19,7 +19,7 @@ import torch
 
 from xflowrl._engine import State
 from xflowrl.agents.attempt import Attempt
-from xflowrl.agents.greedy import descend
+from xflowrl.agents.greedy import descend, most_saving
 from xflowrl.agents.mcts.tree import Edge, Node, Path, Tree
 from xflowrl.agents.ppo.choosing import choose, noisy
 from xflowrl.agents.ppo.eyes import Eyes
@@ -242,8 +242,8 @@ class Search:
         ends = [state]
 
         def cheaper(attempt: Attempt, state: State, trace: Trace) -> tuple[State, Trace] | None:
-            match = next(attempt.ranked(state, rounding_ms=attempt.noise_ms), None)
-            if match is None or not match.cost_difference_ms < -attempt.noise_ms:
+            match = most_saving(attempt, state)
+            if match is None:
                 return None
             after = attempt.step(state, trace, match)
             ends.append(after[0])

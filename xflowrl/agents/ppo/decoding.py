@@ -10,13 +10,13 @@ import torch
 
 from xflowrl._engine import Match, State
 from xflowrl.agents.attempt import Attempt
-from xflowrl.agents.greedy import descend
+from xflowrl.agents.greedy import descend, most_saving
 from xflowrl.agents.ppo.choosing import choose, noisy
 from xflowrl.agents.ppo.eyes import Eyes
 from xflowrl.agents.ppo.policy import Policy
 from xflowrl.agents.ppo.regions import Mosaic, Rewrite, regions
 from xflowrl.env import Observation, Position, observe
-from xflowrl.problem import Step, Trace
+from xflowrl.problem import Trace
 
 _MAX_NODES = 2000  # of episodes side by side
 
@@ -71,8 +71,7 @@ def take_again(attempt: Attempt, actions: tuple[int, ...]) -> None:
     state, trace = attempt.initial, attempt.origin
     for action in actions:
         match = attempt.problem.objective.matches(state)[action]
-        state = state.apply(match)
-        trace = trace.extended(Step(match.rule, tuple(match.tensors), attempt.cost_ms(state)))
+        state, trace = attempt.after(state, trace, match)
     attempt.reached(state, trace)
 
 
@@ -122,8 +121,7 @@ def _recombine(attempt: Attempt, mosaic: Mosaic, episode: _Episode) -> None:
             match = state.find(rewrite.place)
             if match is None:
                 break  # it had to do with another region after all
-            state = state.apply(match)
-            trace = trace.extended(Step(match.rule, tuple(match.tensors), attempt.cost_ms(state)))
+            state, trace = attempt.after(state, trace, match)
     attempt.reached(state, trace)
 
 
@@ -173,10 +171,8 @@ class _Episode:
         return descend(attempt, self._state, self._trace, self._cheaper)
 
     def _cheaper(self, attempt: Attempt, state: State, trace: Trace) -> tuple[State, Trace] | None:
-        match = next(attempt.ranked(state, rounding_ms=attempt.noise_ms), None)
-        if match is None or not match.cost_difference_ms < -attempt.noise_ms:
-            return None
-        return self._take(attempt, state, match)
+        match = most_saving(attempt, state)
+        return None if match is None else self._take(attempt, state, match)
 
     def _take(self, attempt: Attempt, state: State, match: Match) -> tuple[State, Trace]:
         self._state, self._trace = attempt.step(state, self._trace, match)

@@ -63,38 +63,48 @@ std::vector<MatchView> best_views(const std::shared_ptr<State>& state, int64_t k
   return views;
 }
 
-std::optional<MatchView> find_match(const std::shared_ptr<State>& state, const std::string& rule,
-                                    const std::vector<std::string>& tensors) {
-  const Graph& graph = *state->graph();
-  const auto& rules = state->setting().rules->rules;
-  const auto named =
-      std::ranges::find_if(rules, [&](const auto& other) { return other->name == rule; });
-  const auto number = static_cast<int>(named - rules.begin());
-  const auto is_before = [&](const MatchPtr& m) { return m->rule < number; };
+// The number of a rule, or how many there are if none has the name.
+int index_of_rule(const State& state, const std::string& name) {
+  const auto& rules = state.setting().rules->rules;
+  const auto found =
+      std::ranges::find_if(rules, [&](const auto& rule) { return rule->name == name; });
+  return static_cast<int>(found - rules.begin());
+}
+
+// The first match of a rule that meets a condition.
+template <class Condition>
+std::optional<MatchView> find_of_rule(const std::shared_ptr<State>& state, int rule,
+                                      const Condition& is_meant) {
   const MatchList& listed = state->matches();
-  for (auto it = listed.first_beyond(is_before); it != listed.end(); ++it) {
-    if ((*it)->rule != number) break;
-    // Most are told apart by the name of the node bound last.
-    NodeId last = kNoNode;
-    (*it)->binding.for_each_node([&](NodeId id) { last = id; });
-    if (tensors.empty() || graph.tensor_name({last, 0}) != tensors.back()) continue;
-    if (tensor_names(graph, **it) == tensors) return MatchView{state, *it};
+  auto it = listed.first_beyond([rule](const MatchPtr& m) { return m->rule < rule; });
+  for (; it != listed.end() && (*it)->rule == rule; ++it) {
+    if (is_meant(**it)) return MatchView{state, *it};
   }
   return std::nullopt;
 }
 
+// By its first output most matches of a rule are told apart.
+TensorRef of_last_node(const Match& match) {
+  NodeId last = kNoNode;
+  match.binding.for_each_node([&](NodeId id) { last = id; });
+  return {last, 0};
+}
+
+std::optional<MatchView> find_match(const std::shared_ptr<State>& state, const std::string& rule,
+                                    const std::vector<std::string>& tensors) {
+  const Graph& graph = *state->graph();
+  return find_of_rule(state, index_of_rule(*state, rule), [&](const Match& match) {
+    return !tensors.empty() && graph.tensor_name(of_last_node(match)) == tensors.back() &&
+           tensor_names(graph, match) == tensors;
+  });
+}
+
 std::optional<MatchView> find_place(const std::shared_ptr<State>& state, const Place& place) {
   const Graph& graph = *state->graph();
-  const auto is_before = [&](const MatchPtr& m) { return m->rule < place.rule; };
-  const MatchList& listed = state->matches();
-  for (auto it = listed.first_beyond(is_before); it != listed.end(); ++it) {
-    if ((*it)->rule != place.rule) break;
-    NodeId last = kNoNode;
-    (*it)->binding.for_each_node([&](NodeId id) { last = id; });
-    if (value_of(graph, {last, 0}) != place.values.back()) continue;
-    if (place_of(graph, **it) == place) return MatchView{state, *it};
-  }
-  return std::nullopt;
+  return find_of_rule(state, place.rule, [&](const Match& match) {
+    return value_of(graph, of_last_node(match)) == place.values.back() &&
+           place_of(graph, match) == place;
+  });
 }
 
 // The same place of a state that was made of the match's own by rewrites.
@@ -154,11 +164,10 @@ State apply(const State& state, const Match& match) {
 }
 
 int rule_number(const State& state, const std::string& name) {
-  const auto& rules = state.setting().rules->rules;
-  for (size_t i = 0; i < rules.size(); ++i) {
-    if (rules[i]->name == name) return static_cast<int>(i);
-  }
-  throw std::invalid_argument("there is no rule \"" + name + "\" in this rule set");
+  const int index = index_of_rule(state, name);
+  if (static_cast<size_t>(index) == state.setting().rules->rules.size())
+    throw std::invalid_argument("there is no rule \"" + name + "\" in this rule set");
+  return index;
 }
 
 }  // namespace
