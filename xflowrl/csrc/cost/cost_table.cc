@@ -9,10 +9,12 @@ namespace {
 
 // TASO gives every pool a weight of shape (C, 1, KH, KW), and pays for reading it.
 double pool_weight_bytes(const Node& node, const TensorType& x) {
-  const bool is_global =
-      node.op == find_operator("GlobalAveragePool") || node.op == find_operator("GlobalMaxPool");
-  const bool is_pool =
-      node.op == find_operator("MaxPool") || node.op == find_operator("AveragePool");
+  static const OpIndex kGlobalAveragePool = find_operator("GlobalAveragePool"),
+                       kGlobalMaxPool = find_operator("GlobalMaxPool"),
+                       kMaxPool = find_operator("MaxPool"),
+                       kAveragePool = find_operator("AveragePool");
+  const bool is_global = node.op == kGlobalAveragePool || node.op == kGlobalMaxPool;
+  const bool is_pool = node.op == kMaxPool || node.op == kAveragePool;
   if (!is_global && !is_pool) return 0;
   double elements = static_cast<double>(x.dim(1));
   for (int i = 2; i < x.rank(); ++i) {
@@ -25,10 +27,12 @@ double pool_weight_bytes(const Node& node, const TensorType& x) {
 // What TASO has as one free operator of its own: broadcast_add (here a Sum), and what folds a batch
 // normalisation, enlarges a kernel or merges groups on the weights.
 bool is_preprocessing(const Node& node, Operands inputs) {
-  if (node.op == find_operator("Sum")) return true;
-  if (!node.is_constant || node.op == find_operator("MatMul") || node.op == find_operator("Conv"))
-    return false;
-  const bool is_elementwise = node.op == find_operator("Add") || node.op == find_operator("Mul");
+  static const OpIndex kSum = find_operator("Sum"), kMatMul = find_operator("MatMul"),
+                       kConv = find_operator("Conv"), kAdd = find_operator("Add"),
+                       kMul = find_operator("Mul");
+  if (node.op == kSum) return true;
+  if (!node.is_constant || node.op == kMatMul || node.op == kConv) return false;
+  const bool is_elementwise = node.op == kAdd || node.op == kMul;
   return !(is_elementwise && inputs[0]->rank() > 1 && *inputs[0] == *inputs[1]);
 }
 
@@ -72,14 +76,14 @@ double CostTable::formula_ms(const NodeWork& work) const {
 }
 
 double CostTable::taso_ms(const Node& node, NodeWork work, Operands inputs) const {
-  const bool is_concat = node.op == find_operator("Concat");
-  if (work.kind == Work::kCopy && !(is_concat && node.is_original)) return 0;
+  static const OpIndex kConcat = find_operator("Concat"), kGemm = find_operator("Gemm");
+  if (work.kind == Work::kCopy && !(node.op == kConcat && node.is_original)) return 0;
   if (node.op >= 0 && operator_info(node.op).name.starts_with("Reduce")) return 0;
   // What is opaque need have neither the operands nor the attributes that are read below.
   if (node.is_opaque) return formula_ms(work);
   if (!node.is_original && is_preprocessing(node, inputs)) return 0;
   work.bytes += pool_weight_bytes(node, *inputs[0]);
-  if (node.op != find_operator("Gemm") || inputs.size() < 3 || !inputs[2]) return formula_ms(work);
+  if (node.op != kGemm || inputs.size() < 3 || !inputs[2]) return formula_ms(work);
   // To TASO it is a MatMul and an Add.
   const double output_bytes = node.outputs[0].type.num_bytes();
   const NodeWork add{static_cast<double>(node.outputs[0].type.num_elements()),

@@ -8,11 +8,7 @@ NodeWork node_work(const Node& node, Operands inputs) {
   const OperatorInfo* info = node.op == kUnknownOp ? nullptr : &operator_info(node.op);
   if (info) work.kind = info->work;
   for (const Operand& operand : inputs) work.bytes += operand ? operand->num_bytes() : 0;
-  std::vector<TensorType> outputs;
-  for (const Output& output : node.outputs) {
-    work.bytes += output.type.num_bytes();
-    outputs.push_back(output.type);
-  }
+  for (const Output& output : node.outputs) work.bytes += output.type.num_bytes();
   // The formulas trust canonical attributes and types; of operators that are never canonical they
   // read the required operands.
   if (!info || !info->flops || (node.is_opaque && info->infer)) return work;
@@ -20,7 +16,7 @@ NodeWork node_work(const Node& node, Operands inputs) {
     const auto k = static_cast<size_t>(i);
     if (k >= inputs.size() || !inputs[k]) return work;
   }
-  work.flops = info->flops(inputs, outputs, *node.attrs);
+  work.flops = info->flops(inputs, node.outputs[0].type, *node.attrs);
   return work;
 }
 

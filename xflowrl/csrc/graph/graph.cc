@@ -17,18 +17,28 @@ void hash_operands(Hasher& hasher, const Node& node, std::span<const Hash128> in
   for (const Hash128& id : inputs) hasher.add(id);
 }
 
-void hash_operator(Hasher& hasher, const Node& node) {
-  if (node.custom) {
-    hasher.add(std::string_view(node.custom->domain)).add(std::string_view(node.custom->op_type));
-  } else {
-    hasher.add(std::string_view(operator_info(node.op).name));
-  }
-  hasher.add(node.is_opaque ? 1 : 0).add(node.attrs->hash());
+// What hashers absorb first, so that they differ.
+enum Tag : size_t { kSignature = 1, kValueId, kContribution, kMerkle, kNumTags };
+
+// Has absorbed the tag and the operator; names of the table are hashed once.
+Hasher hash_operator(Tag tag, const Node& node) {
+  static const auto kNamed = [] {
+    std::vector<Hasher> named;
+    for (const OperatorInfo& info : operator_table()) {
+      for (size_t t = 0; t < kNumTags; ++t)
+        named.push_back(Hasher(t).add(std::string_view(info.name)));
+    }
+    return named;
+  }();
+  Hasher hasher = node.custom ? Hasher(tag)
+                                    .add(std::string_view(node.custom->domain))
+                                    .add(std::string_view(node.custom->op_type))
+                              : kNamed[static_cast<size_t>(node.op) * kNumTags + tag];
+  return hasher.add(node.is_opaque ? 1 : 0).add(node.attrs->hash());
 }
 
 Hash128 signature_of(const Node& node, Operands operands) {
-  Hasher hasher(1);
-  hash_operator(hasher, node);
+  Hasher hasher = hash_operator(kSignature, node);
   for (const Operand& operand : operands) {
     hasher.add(!operand ? 0 : operand.is_constant ? 1 : 2);
     if (operand) operand->hash_into(hasher);
@@ -53,8 +63,7 @@ void sign(Node& node, Operands operands) {
 
 Hash128 derived_value_id(const Node& node, std::span<const Hash128> inputs, int output,
                          bool is_commutative) {
-  Hasher hasher(2);
-  hash_operator(hasher, node);
+  Hasher hasher = hash_operator(kValueId, node);
   if (node.literal) {
     node.outputs[0].type.hash_into(hasher);
     for (double value : *node.literal) hasher.add(value);
@@ -64,9 +73,8 @@ Hash128 derived_value_id(const Node& node, std::span<const Hash128> inputs, int 
 }
 
 Hash128 node_contribution(const Node& node, std::span<const Hash128> inputs, bool is_commutative) {
-  Hasher hasher(3);
   // Constness is left out of the hash on purpose: it follows from the operands.
-  hash_operator(hasher, node);
+  Hasher hasher = hash_operator(kContribution, node);
   hash_operands(hasher, node, inputs, is_commutative);
   for (const Output& output : node.outputs) hasher.add(output.value_id);
   return hasher.done();
@@ -146,7 +154,7 @@ Hash128 Graph::merkle_hash() const {
                             : derived_value_id(n, operands, static_cast<int>(k), is_commutative_));
     }
   }
-  Hasher hasher(4);
+  Hasher hasher(kMerkle);
   for (const GraphOutput& out : outputs_)
     hasher.add(ids[index(out.tensor.node)][static_cast<size_t>(out.tensor.output)]);
   return hasher.done();

@@ -13,59 +13,53 @@ namespace {
 
 double elements(const TensorType& type) { return static_cast<double>(type.num_elements()); }
 
-double per_output(Operands, std::span<const TensorType> outputs, double factor) {
-  return factor * elements(outputs[0]);
-}
-
 // FLOPs: a multiply and an add are two; one elementary function is one.
 template <int kFactor>
-double elementwise_flops(Operands in, std::span<const TensorType> out, const Attrs&) {
-  return per_output(in, out, kFactor);
+double elementwise_flops(Operands, const TensorType& out, const Attrs&) {
+  return kFactor * elements(out);
 }
 
-double variadic_flops(Operands in, std::span<const TensorType> out, const Attrs&) {
-  return per_output(in, out, static_cast<double>(in.size()) - 1);
+double variadic_flops(Operands in, const TensorType& out, const Attrs&) {
+  return (static_cast<double>(in.size()) - 1) * elements(out);
 }
 
-double conv_flops(Operands in, std::span<const TensorType> out, const Attrs&) {
+double conv_flops(Operands in, const TensorType& out, const Attrs&) {
   // Each output takes one product per element of its kernel: C / group * KH * KW.
   const TensorType& w = *in[1];
-  return w.dim(0) == 0 ? 0 : 2 * elements(out[0]) * elements(w) / static_cast<double>(w.dim(0));
+  return w.dim(0) == 0 ? 0 : 2 * elements(out) * elements(w) / static_cast<double>(w.dim(0));
 }
 
-double conv_transpose_flops(Operands in, std::span<const TensorType>, const Attrs&) {
+double conv_transpose_flops(Operands in, const TensorType&, const Attrs&) {
   // Each input meets one product per element of its kernel: O / group * KH * KW.
   const TensorType& w = *in[1];
   return w.dim(0) == 0 ? 0 : 2 * elements(*in[0]) * elements(w) / static_cast<double>(w.dim(0));
 }
 
-double matmul_flops(Operands in, std::span<const TensorType> out, const Attrs&) {
-  return 2 * elements(out[0]) * static_cast<double>(in[0]->dim(in[0]->rank() - 1));
+double matmul_flops(Operands in, const TensorType& out, const Attrs&) {
+  return 2 * elements(out) * static_cast<double>(in[0]->dim(in[0]->rank() - 1));
 }
 
-double gemm_flops(Operands in, std::span<const TensorType> out, const Attrs& attrs) {
+double gemm_flops(Operands in, const TensorType& out, const Attrs& attrs) {
   const AttrValue* trans = attrs.find("transA");
   const bool transposed = trans && std::get<int64_t>(*trans) != 0;
-  return 2 * elements(out[0]) * static_cast<double>(in[0]->dim(transposed ? 0 : 1));
+  return 2 * elements(out) * static_cast<double>(in[0]->dim(transposed ? 0 : 1));
 }
 
-double pool_flops(Operands in, std::span<const TensorType> out, const Attrs& attrs) {
+double pool_flops(Operands, const TensorType& out, const Attrs& attrs) {
   double window = 1;
   for (int64_t k : attrs.ints("kernel_shape")) window *= static_cast<double>(k);
-  return per_output(in, out, window);
+  return window * elements(out);
 }
 
-double input_flops(Operands in, std::span<const TensorType>, const Attrs&) {
-  return elements(*in[0]);
-}
+double input_flops(Operands in, const TensorType&, const Attrs&) { return elements(*in[0]); }
 
-double lrn_flops(Operands in, std::span<const TensorType> out, const Attrs& attrs) {
+double lrn_flops(Operands, const TensorType& out, const Attrs& attrs) {
   const AttrValue* size = attrs.find("size");
-  return per_output(in, out, 2.0 * (size ? static_cast<double>(std::get<int64_t>(*size)) : 1) + 3);
+  return (2.0 * (size ? static_cast<double>(std::get<int64_t>(*size)) : 1) + 3) * elements(out);
 }
 
 // One gate is a product with the input and one with the state: X [T,B,I], W [D,G*H,I], R [D,G*H,H].
-double recurrent_flops(Operands in, std::span<const TensorType>, const Attrs&) {
+double recurrent_flops(Operands in, const TensorType&, const Attrs&) {
   if (in.size() < 3 || in[0]->rank() < 2) return 0;
   return 2 * static_cast<double>(in[0]->dim(0) * in[0]->dim(1)) *
          (elements(*in[1]) + elements(*in[2]));
@@ -362,6 +356,16 @@ AttrsPtr canonical_attributes(OpIndex op, std::vector<Attrs::Item> items) {
                                   attr_text(found->second) + " has the wrong type");
   }
   return Attrs::make(std::move(items));
+}
+
+AttrsPtr canonical_attributes(OpIndex op, const AttrsPtr& attrs) {
+  const auto& specs = operator_info(op).attributes;
+  const bool is_canonical = attrs->items().size() == specs.size() &&
+                            std::all_of(specs.begin(), specs.end(), [&](const AttrSpec& spec) {
+                              const AttrValue* value = attrs->find(spec.name);
+                              return value && value->index() == spec.like.index();
+                            });
+  return is_canonical ? attrs : canonical_attributes(op, attrs->items());
 }
 
 const char* infer_types(OpIndex op, Operands inputs, const Attrs& attrs,

@@ -39,8 +39,7 @@ enum class Allowed { kAny, kFloat, kSigned, kNumber, kBool };
 // Appends the output types and returns nullptr, or returns why the types do not fit (static text).
 using InferFn = const char* (*)(Operands inputs, const Attrs& attrs,
                                 std::vector<TensorType>& outputs);
-using FlopsFn = double (*)(Operands inputs, std::span<const TensorType> outputs,
-                           const Attrs& attrs);
+using FlopsFn = double (*)(Operands inputs, const TensorType& output, const Attrs& attrs);
 
 struct AttrSpec {
   std::string name;
@@ -68,6 +67,8 @@ inline const OperatorInfo& operator_info(OpIndex op) {
 
 // Fills in defaults. Throws std::invalid_argument for a missing or unknown attribute.
 AttrsPtr canonical_attributes(OpIndex op, std::vector<Attrs::Item> items);
+// The same; `attrs` itself where nothing is to be filled in.
+AttrsPtr canonical_attributes(OpIndex op, const AttrsPtr& attrs);
 
 // Infers the output types of a canonical node; checks the number of operands first.
 const char* infer_types(OpIndex op, Operands inputs, const Attrs& attrs,

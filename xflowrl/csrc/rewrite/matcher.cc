@@ -154,11 +154,13 @@ void Matcher::bind_operands(int pattern_index, const Node& node, size_t next) {
   spread(pattern, node.inputs, 0, 0, next);
   const bool swappable = is_commutative_ && node.inputs.size() == 2 &&
                          operator_info(node.op).commutative && node.inputs[0] != node.inputs[1];
-  if (swappable) spread(pattern, {node.inputs[1], node.inputs[0]}, 0, 0, next);
+  if (!swappable) return;
+  const TensorRef swapped[] = {node.inputs[1], node.inputs[0]};
+  spread(pattern, swapped, 0, 0, next);
 }
 
 // Assigns the node's operands from i on to the pattern's from p on, in every way.
-void Matcher::spread(const NodePattern& pattern, const std::vector<TensorRef>& inputs, size_t p,
+void Matcher::spread(const NodePattern& pattern, std::span<const TensorRef> inputs, size_t p,
                      size_t i, size_t next) {
   if (p == pattern.operands.size()) {
     if (i == inputs.size()) solve(next);
@@ -218,8 +220,8 @@ bool Matcher::is_each_element(const NodePattern& pattern, NodeId id) {
 
 // A run of operands that are all made by nodes of one kind. Runs are as long as they can be, or
 // shorter if more pattern operands follow.
-void Matcher::spread_each(const NodePattern& pattern, const std::vector<TensorRef>& inputs,
-                          size_t p, size_t i, size_t next) {
+void Matcher::spread_each(const NodePattern& pattern, std::span<const TensorRef> inputs, size_t p,
+                          size_t i, size_t next) {
   const int each_index = pattern.operands[p].node;
   const NodePattern& each = rule_->source.nodes[at(each_index)];
   const OperandPattern& operand = each.operands[0];
@@ -321,15 +323,9 @@ std::vector<NodeId> Matcher::climb_to(const Climb& climb) const {
 // The tensors that the rule would replace here. False: one of them does not exist.
 bool Matcher::list_replaced() {
   replaced_.clear();
-  std::vector<std::vector<NodeId>> nodes(binding_.nodes.size());
-  std::vector<int> num_outputs(binding_.nodes.size(), 0);
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    nodes[i] = binding_.each_nodes[i];
-    if (binding_.nodes[i] == kNoNode) continue;
-    nodes[i] = {binding_.nodes[i]};
-    num_outputs[i] = static_cast<int>(graph_.node(binding_.nodes[i]).outputs.size());
-  }
-  return list_tensors(rule_->source, graph_, binding_, nodes, num_outputs, replaced_);
+  return list_tensors(
+      rule_->source, graph_, binding_, [&](size_t i) { return binding_.nodes_of(i); },
+      [&](NodeId id) { return graph_.node(id).outputs.size(); }, replaced_);
 }
 
 // Every inner result is used inside the match alone, and no variable is bound to one.

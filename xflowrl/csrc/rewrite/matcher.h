@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,9 +41,9 @@ class Matcher {
   void solve_tensor(const Goal& goal, size_t next);
   void bind_node(int pattern, TensorRef tensor, const OutputIndex* output, size_t next);
   void bind_operands(int pattern, const Node& node, size_t next);
-  void spread(const NodePattern& pattern, const std::vector<TensorRef>& inputs, size_t p, size_t i,
+  void spread(const NodePattern& pattern, std::span<const TensorRef> inputs, size_t p, size_t i,
               size_t next);
-  void spread_each(const NodePattern& pattern, const std::vector<TensorRef>& inputs, size_t p,
+  void spread_each(const NodePattern& pattern, std::span<const TensorRef> inputs, size_t p,
                    size_t i, size_t next);
   void enter(size_t next);
   std::vector<NodeId> climb_to(const Climb& climb) const;

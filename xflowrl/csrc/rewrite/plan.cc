@@ -28,12 +28,8 @@ struct View {
   const Output& output(TensorRef t) const { return node(t).outputs[at(t.output)]; }
   const TensorType& type(TensorRef t) const { return output(t).type; }
   Hash128 id(TensorRef t) const { return t.node == kNoNode ? Hash128{} : output(t).value_id; }
-  std::vector<Operand> operands(const std::vector<TensorRef>& tensors) const {
-    std::vector<Operand> result;
-    result.reserve(tensors.size());
-    for (const TensorRef& t : tensors)
-      result.push_back(t.node == kNoNode ? Operand{} : Operand{&type(t), node(t).is_constant});
-    return result;
+  Operand operand(TensorRef t) const {
+    return t.node == kNoNode ? Operand{} : Operand{&type(t), node(t).is_constant};
   }
 };
 
@@ -67,9 +63,12 @@ class Builder {
 
   const char* build() {
     const auto& patterns = rule_.target.nodes;
-    planned_.resize(patterns.size());
+    plan_.added.reserve(patterns.size());
+    first_.reserve(patterns.size() + 1);
     for (size_t p = 0; p < patterns.size(); ++p) {
+      first_.push_back(planned_.size());
       std::vector<TensorRef> inputs;
+      inputs.reserve(patterns[p].operands.size());
       for (const OperandPattern& o : patterns[p].operands) {
         if (const char* error = add_operand(o, inputs)) return error;
       }
@@ -82,6 +81,7 @@ class Builder {
         if (const char* error = add_node(p, {t})) return error;
       }
     }
+    first_.push_back(planned_.size());
     return replace();
   }
 
@@ -104,14 +104,14 @@ class Builder {
       case OperandPattern::Kind::kNode:
         break;
     }
-    const auto& nodes = planned_[at(o.node)];
+    const std::span<const NodeId> nodes = nodes_of(at(o.node));
     if (rule_.target.nodes[at(o.node)].is_each) {
-      for (NodeId k : nodes) inputs.push_back(result(at(k), 0));
+      for (NodeId id : nodes) inputs.push_back(result({id, 0}));
       return nullptr;
     }
-    const auto count = static_cast<int64_t>(plan_.added[at(nodes[0])].outputs.size());
+    const auto count = static_cast<int64_t>(num_outputs_of(nodes[0]));
     if (o.all_outputs) {
-      for (int32_t i = 0; i < count; ++i) inputs.push_back(result(at(nodes[0]), i));
+      for (int32_t i = 0; i < count; ++i) inputs.push_back(result({nodes[0], i}));
       return nullptr;
     }
     int64_t index = o.output.number;
@@ -120,15 +120,20 @@ class Builder {
       index = value ? *value : -1;
     }
     if (index < 0 || index >= count) return "the target reads an output that does not exist";
-    inputs.push_back(result(at(nodes[0]), static_cast<int32_t>(index)));
+    inputs.push_back(result({nodes[0], static_cast<int32_t>(index)}));
     return nullptr;
   }
 
-  // An output of a planned node, or what it amounts to. Rules that rewrite constants do so alone.
-  TensorRef result(size_t planned, int32_t output) const {
-    const TensorRef t = planned_ref(planned, output);
-    return rule_.matches_constants ? t : simplified(view_, t);
+  // The planned nodes of a target node whose turn has been.
+  std::span<const NodeId> nodes_of(size_t p) const {
+    return std::span(planned_).subspan(first_[p], first_[p + 1] - first_[p]);
   }
+  size_t num_outputs_of(NodeId planned) const {
+    return plan_.added[planned_index({planned, 0})].outputs.size();
+  }
+
+  // An output of a planned node, or what it amounts to. Rules that rewrite constants do so alone.
+  TensorRef result(TensorRef t) const { return rule_.matches_constants ? t : simplified(view_, t); }
 
   const char* add_literal(const OperandPattern& o, std::vector<TensorRef>& inputs) {
     AttrValue value;
@@ -162,12 +167,11 @@ class Builder {
     Node node;
     node.op = pattern.op;
     node.inputs = std::move(inputs);
+    const AttrsPtr& set = pattern.attr_set_var < 0
+                              ? Attrs::empty()
+                              : binding_.attribute_sets[at(pattern.attr_set_var)];
     std::vector<Attrs::Item> items;
-    if (pattern.attr_set_var >= 0) {
-      const AttrsPtr& set = binding_.attribute_sets[at(pattern.attr_set_var)];
-      if (pattern.attrs.empty()) node.attrs = set;
-      items = set->items();
-    }
+    if (!pattern.attrs.empty()) items = set->items();
     for (const AttrPattern& attr : pattern.attrs) {
       AttrValue value;
       if (!evaluate(attr.expr, graph_, binding_, value))
@@ -180,17 +184,20 @@ class Builder {
         items.emplace_back(attr.name, std::move(value));
       }
     }
-    const std::vector<Operand> operands = view_.operands(node.inputs);
-    std::vector<TensorType> outputs;
+    operands_.clear();
+    for (const TensorRef& t : node.inputs) operands_.push_back(view_.operand(t));
+    types_.clear();
     try {
-      node.attrs = canonical_attributes(node.op, std::move(items));
-      if (const char* error = infer_types(node.op, operands, *node.attrs, outputs)) return error;
+      node.attrs = pattern.attrs.empty() ? canonical_attributes(node.op, set)
+                                         : canonical_attributes(node.op, std::move(items));
+      if (const char* error = infer_types(node.op, operands_, *node.attrs, types_)) return error;
     } catch (const std::invalid_argument&) {
       return "an attribute of the target has the wrong type";
     }
-    for (const TensorType& type : outputs) node.outputs.push_back({type, {}, 0});
-    planned_[p].push_back(static_cast<NodeId>(plan_.added.size()));
-    append(std::move(node), operands);
+    node.outputs.reserve(types_.size());
+    for (const TensorType& type : types_) node.outputs.push_back({type, {}, 0});
+    planned_.push_back(planned_ref(plan_.added.size(), 0).node);
+    append(std::move(node), operands_);
     return nullptr;
   }
 
@@ -203,42 +210,30 @@ class Builder {
   // Pairs old tensors with new ones; the new ones take over name and value id.
   const char* replace() {
     std::vector<TensorRef> old_tensors, new_tensors;
-    std::vector<std::vector<NodeId>> nodes(rule_.source.nodes.size());
-    std::vector<int> num_outputs(rule_.source.nodes.size(), 0);
-    for (size_t i = 0; i < nodes.size(); ++i) {
-      nodes[i] = binding_.each_nodes[i];
-      if (binding_.nodes[i] == kNoNode) continue;
-      nodes[i] = {binding_.nodes[i]};
-      num_outputs[i] = static_cast<int>(graph_.node(binding_.nodes[i]).outputs.size());
-    }
-    if (!list_tensors(rule_.source, graph_, binding_, nodes, num_outputs, old_tensors))
+    if (!list_tensors(
+            rule_.source, graph_, binding_, [&](size_t i) { return binding_.nodes_of(i); },
+            [&](NodeId id) { return graph_.node(id).outputs.size(); }, old_tensors))
       return "an output of the source does not exist";
-    num_outputs.assign(planned_.size(), 0);
-    for (size_t i = 0; i < planned_.size(); ++i) {
-      if (!planned_[i].empty())
-        num_outputs[i] = static_cast<int>(plan_.added[at(planned_[i][0])].outputs.size());
-    }
-    for (auto& ids : planned_) {
-      for (NodeId& id : ids) id = planned_ref(at(id), 0).node;
-    }
-    if (!list_tensors(rule_.target, graph_, binding_, planned_, num_outputs, new_tensors))
+    if (!list_tensors(
+            rule_.target, graph_, binding_, [&](size_t p) { return nodes_of(p); },
+            [&](NodeId planned) { return num_outputs_of(planned); }, new_tensors))
       return "the target lists an output that does not exist";
     if (old_tensors.size() != new_tensors.size())
       return "source and target differ in the number of tensors";
-    size_t total = 0;
-    std::vector<size_t> first_name;
-    for (const Node& node : plan_.added) {
-      first_name.push_back(total);
-      total += node.outputs.size();
-    }
-    plan_.has_name.assign(total, 0);
+    const auto num_outputs_before = [&](size_t k) {
+      size_t total = 0;
+      for (size_t i = 0; i < k; ++i) total += plan_.added[i].outputs.size();
+      return total;
+    };
+    plan_.has_name.assign(num_outputs_before(plan_.added.size()), 0);
+    plan_.replaced.reserve(old_tensors.size());
     for (size_t i = 0; i < old_tensors.size(); ++i) {
       const TensorRef from = old_tensors[i], to = new_tensors[i];
       if (to.node == kNoNode || graph_.type(from) != view_.type(to))
         return "a replaced tensor would change its type";
       plan_.replaced.emplace_back(from, to);
       if (!is_planned(to)) continue;
-      char& named = plan_.has_name[first_name[planned_index(to)] + at(to.output)];
+      char& named = plan_.has_name[num_outputs_before(planned_index(to)) + at(to.output)];
       if (named) continue;
       named = 1;
       Output& output = plan_.added[planned_index(to)].outputs[at(to.output)];
@@ -267,7 +262,10 @@ class Builder {
   const Binding& binding_;
   Plan& plan_;
   View view_;
-  std::vector<std::vector<NodeId>> planned_;  // per target node: indices of added nodes
+  std::vector<NodeId> planned_;  // planned nodes of the target's, in their order
+  std::vector<size_t> first_;    // per target node: of those, its first
+  std::vector<Operand> operands_;
+  std::vector<TensorType> types_;
 };
 
 // A replaced tensor may have no reader outside the match; then what would replace it is left out.
@@ -292,6 +290,7 @@ void mark_needed(const Graph& graph, Plan& plan) {
 
 const char* make_plan(const Graph& graph, const Rule& rule, const Binding& binding, Plan& plan) {
   if (const char* error = Builder(graph, rule, binding, plan).build()) return error;
+  plan.removed.reserve(binding.nodes.size());
   binding.for_each_node([&](NodeId id) {
     const bool is_folded = graph.node(id).is_constant && !rule.matches_constants;
     if (!is_folded && !contains(plan.removed, id)) plan.removed.push_back(id);

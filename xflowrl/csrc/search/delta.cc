@@ -104,8 +104,17 @@ class DeltaBuilder {
     return rewired_.back();
   }
 
+  // Do readers of the one add to the sums what they add as readers of the other?
+  bool are_alike(TensorRef from, TensorRef planned) const {
+    const Node &before = graph_.node(from.node), &after = node_of(planned);
+    return !with_taso_hash_ && !costs_.reads_producers() &&
+           before.is_constant == after.is_constant &&
+           before.outputs[at(from.output)].value_id == after.outputs[at(planned.output)].value_id;
+  }
+
   void find_rewired() {
     for (const auto& [from, to] : plan_.replaced) {
+      if (is_planned(to) && are_alike(from, to)) continue;
       for (const Use& use : graph_.uses(from.node)) {
         if (use.output != from.output || use.node == kNoNode || is_removed(use.node)) continue;
         rewired(use.node).node.inputs[at(use.operand)] = to;
@@ -119,7 +128,7 @@ class DeltaBuilder {
       changed = false;
       for (size_t i = 0; i < rewired_.size(); ++i) {
         const bool was_constant = rewired_[i].node.is_constant;
-        read_operands(rewired_[i].node);
+        read_operands(rewired_[i].node, Time::kAfter);
         sign(rewired_[i].node, operands_);
         if (rewired_[i].node.is_constant == was_constant) continue;
         changed = true;
@@ -133,12 +142,16 @@ class DeltaBuilder {
 
   // --- sums ------------------------------------------------------------------------------------
 
-  // Fills operands_ and ids_, buffers that are reused, for this is an inner loop.
-  void read_operands(const Node& node) {
+  // Fills operands_ and ids_, buffers that are reused, for this is an inner loop. What a node reads
+  // may be as it stands in the graph, or as it will.
+  enum class Time { kBefore, kAfter };
+  void read_operands(const Node& node, Time time) {
     operands_.clear();
     ids_.clear();
     for (const TensorRef& t : node.inputs) {
-      const Node* producer = t.node == kNoNode ? nullptr : &node_of(t);
+      const Node* producer = t.node == kNoNode       ? nullptr
+                             : time == Time::kBefore ? &graph_.node(t.node)
+                                                     : &node_of(t);
       const Output* output = producer ? &producer->outputs[at(t.output)] : nullptr;
       operands_.push_back(output ? Operand{&output->type, producer->is_constant, producer->op}
                                  : Operand{});
@@ -151,11 +164,10 @@ class DeltaBuilder {
     if (!node.is_leaf() && !node.is_constant) delta_.num_operators += sign;
   }
 
-  // Takes away what `node` adds as it stands in the graph.
+  Cost price(const Node& node) { return costs_.price(node, operands_, graph_.priced_sizes()); }
+
+  // Takes away what `node` adds as it stands in the graph; its operands there have been read.
   void drop_contribution(const Node& node) {
-    ids_.clear();
-    for (const TensorRef& t : node.inputs)
-      ids_.push_back(t.node == kNoNode ? Hash128{} : graph_.output(t).value_id);
     delta_.hash -= node_contribution(node, ids_, graph_.is_commutative());
     if (!with_taso_hash_) return;
     delta_.taso_hash -=
@@ -173,28 +185,31 @@ class DeltaBuilder {
   void remove(NodeId id) {
     const Node& node = graph_.node(id);
     count(node, -1);
-    delta_.cost -= costs_.price(graph_, id);
+    read_operands(node, Time::kBefore);
+    delta_.cost -= price(node);
     drop_contribution(node);
   }
 
   void add(const Node& node) {
     count(node, 1);
-    read_operands(node);
-    delta_.cost += costs_.price(node, operands_, graph_.priced_sizes());
+    read_operands(node, Time::kAfter);
+    delta_.cost += price(node);
     add_contribution(node);
   }
 
   void rewire(const Rewired& r) {
     const Node& before = graph_.node(r.id);
-    read_operands(r.node);
-    if (before.signature != r.node.signature || costs_.reads_producers()) {
+    const bool has_changed = before.signature != r.node.signature || costs_.reads_producers();
+    read_operands(before, Time::kBefore);
+    if (has_changed) {
       count(before, -1);
       count(r.node, 1);
-      delta_.cost -= costs_.price(graph_, r.id);
-      delta_.cost += costs_.price(r.node, operands_, graph_.priced_sizes());
+      delta_.cost -= price(before);
     }
-    add_contribution(r.node);
     drop_contribution(before);
+    read_operands(r.node, Time::kAfter);
+    if (has_changed) delta_.cost += price(r.node);
+    add_contribution(r.node);
   }
 
   const Graph& graph_;

@@ -16,7 +16,9 @@ namespace {
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
 std::vector<int32_t> make_key(const Graph& graph, int rule, const Binding& binding) {
-  std::vector<int32_t> key{rule};
+  std::vector<int32_t> key;
+  key.reserve(1 + binding.nodes.size() + 2 * binding.tensors.size() + binding.sequences.size());
+  key.push_back(rule);
   binding.for_each_node([&](NodeId id) { key.push_back(graph.node(id).created); });
   binding.for_each_tensor([&](TensorRef t) {
     key.push_back(graph.node(t.node).created);
