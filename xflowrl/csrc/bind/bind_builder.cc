@@ -7,6 +7,7 @@
 
 #include "bind/bind.h"
 #include "bind/bind_types.h"
+#include "graph/canonical_attributes.h"
 #include "graph/graph_builder.h"
 
 namespace nb = nanobind;

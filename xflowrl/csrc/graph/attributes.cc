@@ -81,13 +81,13 @@ std::string attr_text(const AttrValue& value) {
 
 AttrsPtr Attrs::make(std::vector<Item> items) {
   auto attrs = std::make_shared<Attrs>();
-  std::stable_sort(items.begin(), items.end(),
-                   [](const Item& a, const Item& b) { return a.first < b.first; });
+  attrs->items_.reserve(items.size());
   for (Item& item : items) {
-    if (!attrs->items_.empty() && attrs->items_.back().first == item.first) {
-      attrs->items_.back() = std::move(item);
+    const auto place = std::ranges::lower_bound(attrs->items_, item.first, {}, &Item::first);
+    if (place != attrs->items_.end() && place->first == item.first) {
+      *place = std::move(item);
     } else {
-      attrs->items_.push_back(std::move(item));
+      attrs->items_.insert(place, std::move(item));
     }
   }
   Hasher hasher(11);

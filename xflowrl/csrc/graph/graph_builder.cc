@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "graph/canonical_attributes.h"
+
 namespace xflowrl {
 namespace {
 

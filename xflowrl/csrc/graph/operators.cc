@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <stdexcept>
 #include <unordered_map>
 
 #include "graph/infer.h"
@@ -321,51 +320,6 @@ OpIndex find_operator(std::string_view name) {
   }();
   const auto found = kIndex.find(name);
   return found == kIndex.end() ? kUnknownOp : found->second;
-}
-
-AttrsPtr canonical_attributes(OpIndex op, std::vector<Attrs::Item> items) {
-  const OperatorInfo& info = operator_info(op);
-  const auto is_known = [&](const Attrs::Item& item) {
-    return std::any_of(info.attributes.begin(), info.attributes.end(),
-                       [&](const AttrSpec& spec) { return spec.name == item.first; });
-  };
-  for (const Attrs::Item& item : items) {
-    if (!is_known(item))
-      throw std::invalid_argument("operator " + info.name + " has no canonical attribute \"" +
-                                  item.first + "\"");
-  }
-  for (const AttrSpec& spec : info.attributes) {
-    const auto found = std::find_if(items.begin(), items.end(),
-                                    [&](const Attrs::Item& i) { return i.first == spec.name; });
-    if (found == items.end()) {
-      if (!spec.default_value)
-        throw std::invalid_argument("operator " + info.name + " needs attribute \"" + spec.name +
-                                    "\"");
-      items.emplace_back(spec.name, *spec.default_value);
-      continue;
-    }
-    // Numbers written without a point, and empty lists, take the type that the operator wants.
-    if (auto* i = std::get_if<int64_t>(&found->second);
-        i && std::holds_alternative<double>(spec.like))
-      found->second = static_cast<double>(*i);
-    if (auto* list = std::get_if<Ints>(&found->second);
-        list && std::holds_alternative<Floats>(spec.like))
-      found->second = Floats(list->begin(), list->end());
-    if (found->second.index() != spec.like.index())
-      throw std::invalid_argument("operator " + info.name + ": attribute " + spec.name + "=" +
-                                  attr_text(found->second) + " has the wrong type");
-  }
-  return Attrs::make(std::move(items));
-}
-
-AttrsPtr canonical_attributes(OpIndex op, const AttrsPtr& attrs) {
-  const auto& specs = operator_info(op).attributes;
-  const bool is_canonical = attrs->items().size() == specs.size() &&
-                            std::all_of(specs.begin(), specs.end(), [&](const AttrSpec& spec) {
-                              const AttrValue* value = attrs->find(spec.name);
-                              return value && value->index() == spec.like.index();
-                            });
-  return is_canonical ? attrs : canonical_attributes(op, attrs->items());
 }
 
 const char* infer_types(OpIndex op, Operands inputs, const Attrs& attrs,

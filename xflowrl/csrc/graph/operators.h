@@ -65,11 +65,6 @@ inline const OperatorInfo& operator_info(OpIndex op) {
   return operator_table()[static_cast<size_t>(op)];
 }
 
-// Fills in defaults. Throws std::invalid_argument for a missing or unknown attribute.
-AttrsPtr canonical_attributes(OpIndex op, std::vector<Attrs::Item> items);
-// The same; `attrs` itself where nothing is to be filled in.
-AttrsPtr canonical_attributes(OpIndex op, const AttrsPtr& attrs);
-
 // Infers the output types of a canonical node; checks the number of operands first.
 const char* infer_types(OpIndex op, Operands inputs, const Attrs& attrs,
                         std::vector<TensorType>& outputs);

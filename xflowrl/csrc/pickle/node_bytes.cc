@@ -1,5 +1,6 @@
 #include "pickle/node_bytes.h"
 
+#include "graph/canonical_attributes.h"
 #include "graph/infer.h"
 
 namespace xflowrl {

@@ -19,16 +19,17 @@ void Matcher::match(const Rule& rule, NodeId anchor, const Sink& sink) {
   sink_ = &sink;
   goals_.clear();
   entry_ = 0;
-  binding_.tensors.assign(at(rule.num_tensors), TensorRef{});
-  binding_.sequences.assign(at(rule.num_sequences), {});
-  binding_.attributes.assign(at(rule.num_attributes), AttrValue());
-  binding_.attribute_sets.assign(at(rule.num_attribute_sets), nullptr);
-  binding_.nodes.assign(rule.source.nodes.size(), kNoNode);
-  binding_.each_nodes.assign(rule.source.nodes.size(), {});
-  tensor_bound_.assign(at(rule.num_tensors), 0);
-  sequence_bound_.assign(at(rule.num_sequences), 0);
-  attribute_bound_.assign(at(rule.num_attributes), 0);
-  attribute_set_bound_.assign(at(rule.num_attribute_sets), 0);
+  // Whoever binds something frees it in the end, so that here it is the sizes alone that change.
+  binding_.tensors.resize(at(rule.num_tensors));
+  binding_.sequences.resize(at(rule.num_sequences));
+  binding_.attributes.resize(at(rule.num_attributes));
+  binding_.attribute_sets.resize(at(rule.num_attribute_sets));
+  binding_.nodes.resize(rule.source.nodes.size(), kNoNode);
+  binding_.each_nodes.resize(rule.source.nodes.size());
+  tensor_bound_.resize(at(rule.num_tensors));
+  sequence_bound_.resize(at(rule.num_sequences));
+  attribute_bound_.resize(at(rule.num_attributes));
+  attribute_set_bound_.resize(at(rule.num_attribute_sets));
   goals_.push_back({nullptr, rule.entries[0].entry, {anchor, 0}});
   solve(0);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "graph/canonical_attributes.h"
 #include "graph/graph_edit.h"
 #include "rewrite/evaluate.h"
 #include "rewrite/tensor_list.h"

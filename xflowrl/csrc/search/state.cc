@@ -65,15 +65,11 @@ std::vector<MatchPtr> in_order(std::vector<MatchPtr> found) {
 Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
                  bool taso_hash)
     : rules(std::move(rule_set)), costs(std::move(cost_table)), with_taso_hash(taso_hash) {
-  by_operator.resize(operator_table().size());
   by_anchor.resize(operator_table().size());
-  by_part.resize(operator_table().size());
   for (size_t r = 0; r < rules->rules.size(); ++r) {
     const Rule& rule = *rules->rules[r];
     if (rule.opset > rules->opset) continue;
-    auto& entries = rule.is_disconnected ? by_part : by_operator;
-    for (size_t n = 0; n < rule.source.nodes.size(); ++n)
-      entries[at(rule.source.nodes[n].op)].push_back({static_cast<int>(r), static_cast<int>(n)});
+    (rule.is_disconnected ? by_part : by_operator).add(static_cast<int>(r), rule);
     by_anchor[at(anchor_op(rule))].push_back(static_cast<int>(r));
     if (!rule.is_disconnected) continue;
     for (const int anchor : rule.anchors) part_operators.insert(rule.source.nodes[at(anchor)].op);
@@ -148,8 +144,12 @@ std::vector<MatchPtr> State::find_at(const std::vector<Anchor>& anchors,
                                      const std::vector<char>* near) const {
   Matcher matcher(*graph_, setting_->rules->is_commutative);
   std::vector<MatchPtr> found;
-  for (const Anchor& anchor : anchors)
-    matcher.match(rule(anchor.rule), anchor.node, collector(anchor.rule, near, found));
+  int matched = 0;
+  const Matcher::Sink collect = collector(matched, near, found);
+  for (const Anchor& anchor : anchors) {
+    matched = anchor.rule;
+    matcher.match(rule(matched), anchor.node, collect);
+  }
   return in_order(std::move(found));
 }
 
@@ -191,10 +191,11 @@ std::vector<MatchPtr> State::join_at(const std::vector<Anchor>& anchors,
   return in_order(std::move(found));
 }
 
-// Makes matches of the bindings of a rule; with `near`, of those that bind a marked node.
-Matcher::Sink State::collector(int rule_index, const std::vector<char>* near,
+// Makes matches of the bindings of the rule whose number `rule_index` then is; with `near`, of
+// those that bind a marked node.
+Matcher::Sink State::collector(const int& rule_index, const std::vector<char>* near,
                                std::vector<MatchPtr>& found) const {
-  return [this, rule_index, near, &found](const Binding& binding) {
+  return [this, &rule_index, near, &found](const Binding& binding) {
     bool is_near = !near;
     binding.for_each_node([&](NodeId id) { is_near = is_near || (*near)[at(id)]; });
     if (!is_near) return;
@@ -315,50 +316,6 @@ void State::note_place(NodeId id) {
     places_[op].erase(id);
     if (graph_->is_live(id) && graph_->node(id).op == op && is_place(id)) places_[op].insert(id);
   }
-}
-
-// Every match that binds a marked node has its anchor at the end of that pattern node's route.
-std::vector<State::Anchor> State::anchors_near(
-    const std::vector<NodeId>& marked,
-    const std::vector<std::vector<Setting::Entry>>& by_operator) const {
-  std::vector<Anchor> anchors;
-  std::vector<NodeId> places, next;  // the nodes that a route has come to, each once
-  for (NodeId id : marked) {
-    const Node& node = graph_->node(id);
-    if (node.op < kFirstOperator || node.is_opaque) continue;
-    for (const Setting::Entry& entry : by_operator[at(node.op)]) {
-      places.assign(1, id);
-      for (const Move& move : rule(entry.rule).routes[at(entry.node)]) {
-        next.clear();
-        const auto arrive = [&](NodeId to) {
-          if (to != kNoNode && graph_->node(to).op == move.op) next.push_back(to);
-        };
-        for (NodeId place : places) {
-          const Node& from = graph_->node(place);
-          if (move.kind == Move::Kind::kToConsumers) {
-            for (const Use& use : graph_->uses(place)) arrive(use.node);
-          } else if (move.kind == Move::Kind::kToProducer) {
-            for (const TensorRef& t : from.inputs) arrive(t.node);
-          } else {
-            for (const TensorRef& t : from.inputs) {
-              if (t.node == kNoNode) continue;
-              for (const Use& use : graph_->uses(t.node)) {
-                if (use.output == t.output) arrive(use.node);
-              }
-            }
-          }
-        }
-        std::sort(next.begin(), next.end());
-        next.erase(std::unique(next.begin(), next.end()), next.end());
-        places.swap(next);
-      }
-      const int anchor = rule(entry.rule).anchors[at(entry.node)];
-      for (NodeId place : places) anchors.push_back({place, entry.rule, anchor});
-    }
-  }
-  std::sort(anchors.begin(), anchors.end());
-  anchors.erase(std::unique(anchors.begin(), anchors.end()), anchors.end());
-  return anchors;
 }
 
 Reasons State::explain(int rule_index) const {

@@ -12,6 +12,7 @@
 #include "graph/reachability.h"
 #include "rewrite/matcher.h"
 #include "rule/rule.h"
+#include "search/approaches.h"
 #include "search/match_index.h"
 
 namespace xflowrl {
@@ -21,14 +22,9 @@ struct Setting {
   std::shared_ptr<const RuleSet> rules;
   std::shared_ptr<CostTable> costs;
   bool with_taso_hash = false;
-  struct Entry {
-    int rule, node;
-  };
-  // By operator: pattern nodes of connected sources and of the others; rules, by their first
-  // anchor.
-  std::vector<std::vector<Entry>> by_operator, by_part;
-  std::vector<std::vector<int>> by_anchor;
-  std::set<OpIndex> part_operators;  // at which the parts of disconnected sources begin
+  Approaches by_operator, by_part;          // to connected sources, and to the parts of the others
+  std::vector<std::vector<int>> by_anchor;  // rules, by the operator of their first anchor
+  std::set<OpIndex> part_operators;         // at which the parts of disconnected sources begin
 
   Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
           bool taso_hash);
@@ -73,13 +69,6 @@ class State {
 
  private:
   State() = default;
-  // The node where to begin a part of a rule's source, and the pattern node that it plays.
-  struct Anchor {
-    NodeId node;
-    int rule, entry;
-    auto operator<=>(const Anchor&) const = default;
-  };
-
   void find_all();
   void find_near(const Graph& before, const std::vector<NodeId>& touched);
   void place(const MatchPtr& match, PathSearch& paths);
@@ -88,12 +77,13 @@ class State {
                                 const std::vector<char>* near) const;
   std::vector<MatchPtr> join_at(const std::vector<Anchor>& anchors,
                                 const std::vector<char>* near) const;
-  Matcher::Sink collector(int rule, const std::vector<char>* near,
+  Matcher::Sink collector(const int& rule, const std::vector<char>* near,
                           std::vector<MatchPtr>& found) const;
   MatchPtr make_match(int rule, const Binding& binding, Reasons* reasons) const;
-  std::vector<Anchor> anchors_near(
-      const std::vector<NodeId>& marked,
-      const std::vector<std::vector<Setting::Entry>>& by_operator) const;
+  std::vector<Anchor> anchors_near(const std::vector<NodeId>& marked,
+                                   const Approaches& approaches) const {
+    return approaches.anchors_near(*graph_, marked);
+  }
   bool is_place(NodeId id) const;
   void note_place(NodeId id);
   bool may_apply(const Match& match, PathSearch& paths) const;

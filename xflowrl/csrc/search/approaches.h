@@ -1,0 +1,37 @@
+// Where to look for the matches that bind some nodes.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "graph/graph.h"
+#include "rule/rule.h"
+
+namespace xflowrl {
+
+// The node where to begin a part of a rule's source, and the pattern node that it plays.
+struct Anchor {
+  NodeId node;
+  int rule, entry;
+};
+
+// The ways from any node of rules' sources to where their parts begin. Each is gone once, for all
+// rules that it leads to.
+class Approaches {
+ public:
+  // Rules are added in order.
+  void add(int index, const Rule& rule);
+  // Every match that binds one of these nodes has its anchor among those returned, which are
+  // ordered by node, rule and entry.
+  std::vector<Anchor> anchors_near(const Graph& graph, const std::vector<NodeId>& nodes) const;
+
+ private:
+  struct Approach {
+    std::vector<Move> route;
+    std::vector<char> leads_to;  // per beginning; those added later are left out
+  };
+  std::vector<std::vector<Approach>> by_operator_;
+  std::vector<std::pair<int, int>> beginnings_;  // rule and entry, in order
+};
+
+}  // namespace xflowrl
