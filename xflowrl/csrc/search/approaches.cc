@@ -7,35 +7,31 @@ namespace {
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
-bool is_same(const Move& a, const Move& b) { return a.kind == b.kind && a.op == b.op; }
-
-// The nodes that a route leads to, each once. `places` holds the first and receives them.
-void walk(const Graph& graph, const std::vector<Move>& route, std::vector<NodeId>& places,
-          std::vector<NodeId>& next) {
-  for (const Move& move : route) {
-    next.clear();
-    const auto arrive = [&](NodeId to) {
-      if (to != kNoNode && graph.node(to).op == move.op) next.push_back(to);
-    };
-    for (const NodeId place : places) {
-      const Node& from = graph.node(place);
-      if (move.kind == Move::Kind::kToConsumers) {
-        for (const Use& use : graph.uses(place)) arrive(use.node);
-      } else if (move.kind == Move::Kind::kToProducer) {
-        for (const TensorRef& t : from.inputs) arrive(t.node);
-      } else {
-        for (const TensorRef& t : from.inputs) {
-          if (t.node == kNoNode) continue;
-          for (const Use& use : graph.uses(t.node)) {
-            if (use.output == t.output) arrive(use.node);
-          }
+// The nodes that one move leads to from some, each once.
+std::vector<NodeId> nodes_after(const Graph& graph, const Move& move,
+                                const std::vector<NodeId>& nodes) {
+  std::vector<NodeId> reached;
+  const auto arrive = [&](NodeId to) {
+    if (to != kNoNode && graph.node(to).op == move.op) reached.push_back(to);
+  };
+  for (const NodeId id : nodes) {
+    if (move.kind == Move::Kind::kToConsumers) {
+      for (const Use& use : graph.uses(id)) arrive(use.node);
+      continue;
+    }
+    for (const TensorRef& t : graph.node(id).inputs) {
+      if (move.kind == Move::Kind::kToProducer) {
+        arrive(t.node);
+      } else if (t.node != kNoNode) {
+        for (const Use& use : graph.uses(t.node)) {
+          if (use.output == t.output) arrive(use.node);
         }
       }
     }
-    std::sort(next.begin(), next.end());
-    next.erase(std::unique(next.begin(), next.end()), next.end());
-    places.swap(next);
   }
+  std::sort(reached.begin(), reached.end());
+  reached.erase(std::unique(reached.begin(), reached.end()), reached.end());
+  return reached;
 }
 
 }  // namespace
@@ -48,32 +44,39 @@ void Approaches::add(int index, const Rule& rule) {
     if (is_anchor) beginnings_.emplace_back(index, n);
   }
   for (size_t n = 0; n < num_nodes; ++n) {
-    auto& approaches = by_operator_[at(rule.source.nodes[n].op)];
-    auto found = std::ranges::find_if(approaches, [&](const Approach& a) {
-      return std::ranges::equal(a.route, rule.routes[n], is_same);
-    });
-    if (found == approaches.end())
-      found = approaches.insert(approaches.end(), Approach{rule.routes[n], {}});
+    Approach* approach = &by_operator_[at(rule.source.nodes[n].op)];
+    for (const Move& move : rule.routes[n]) {
+      auto next = std::ranges::find_if(approach->next, [&](const Approach& a) {
+        return a.move.kind == move.kind && a.move.op == move.op;
+      });
+      if (next == approach->next.end()) next = approach->next.insert(next, Approach{move, {}, {}});
+      approach = &*next;
+    }
     const auto beginning =
         std::ranges::find(beginnings_, std::pair(index, rule.anchors[n])) - beginnings_.begin();
-    found->leads_to.resize(beginnings_.size());
-    found->leads_to[at(beginning)] = 1;
+    approach->leads_to.resize(beginnings_.size());
+    approach->leads_to[at(beginning)] = 1;
+  }
+}
+
+void Approaches::follow(const Graph& graph, const Approach& approach,
+                        const std::vector<NodeId>& places, std::vector<Arrival>& arrivals) {
+  if (!approach.leads_to.empty()) {
+    for (const NodeId place : places) arrivals.emplace_back(place, &approach.leads_to);
+  }
+  for (const Approach& next : approach.next) {
+    const std::vector<NodeId> reached = nodes_after(graph, next.move, places);
+    if (!reached.empty()) follow(graph, next, reached, arrivals);
   }
 }
 
 std::vector<Anchor> Approaches::anchors_near(const Graph& graph,
                                              const std::vector<NodeId>& nodes) const {
-  using Arrival = std::pair<NodeId, const Approach*>;
   std::vector<Arrival> arrivals;
-  std::vector<NodeId> places, next;
   for (const NodeId id : nodes) {
     const Node& node = graph.node(id);
     if (node.op < kFirstOperator || node.is_opaque || by_operator_.empty()) continue;
-    for (const Approach& approach : by_operator_[at(node.op)]) {
-      places.assign(1, id);
-      walk(graph, approach.route, places, next);
-      for (const NodeId place : places) arrivals.emplace_back(place, &approach);
-    }
+    follow(graph, by_operator_[at(node.op)], {id}, arrivals);
   }
   std::ranges::sort(arrivals, {}, &Arrival::first);
   std::vector<Anchor> anchors;
@@ -82,7 +85,7 @@ std::vector<Anchor> Approaches::anchors_near(const Graph& graph,
     const NodeId place = arrival->first;
     std::ranges::fill(begins, 0);
     for (; arrival != arrivals.end() && arrival->first == place; ++arrival) {
-      const auto& leads_to = arrival->second->leads_to;
+      const auto& leads_to = *arrival->second;
       for (size_t i = 0; i < leads_to.size(); ++i) begins[i] |= leads_to[i];
     }
     for (size_t i = 0; i < begins.size(); ++i) {

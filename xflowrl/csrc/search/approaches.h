@@ -15,8 +15,8 @@ struct Anchor {
   int rule, entry;
 };
 
-// The ways from any node of rules' sources to where their parts begin. Each is gone once, for all
-// rules that it leads to.
+// The ways from any node of rules' sources to where their parts begin, as trees: what ways have in
+// common is gone once.
 class Approaches {
  public:
   // Rules are added in order.
@@ -26,11 +26,17 @@ class Approaches {
   std::vector<Anchor> anchors_near(const Graph& graph, const std::vector<NodeId>& nodes) const;
 
  private:
+  using Beginnings = std::vector<char>;  // per beginning; those added later are left out
   struct Approach {
-    std::vector<Move> route;
-    std::vector<char> leads_to;  // per beginning; those added later are left out
+    Move move;            // that leads here
+    Beginnings leads_to;  // that are here
+    std::vector<Approach> next;
   };
-  std::vector<std::vector<Approach>> by_operator_;
+  using Arrival = std::pair<NodeId, const Beginnings*>;
+  static void follow(const Graph& graph, const Approach& approach,
+                     const std::vector<NodeId>& places, std::vector<Arrival>& arrivals);
+
+  std::vector<Approach> by_operator_;            // of the node from which to go; moves are unused
   std::vector<std::pair<int, int>> beginnings_;  // rule and entry, in order
 };
 
