@@ -99,9 +99,9 @@ void Matcher::bind_node(int pattern_index, TensorRef tensor, const OutputIndex* 
 
   // Which output it is may be a variable.
   const int var = output ? output->attr_var : -1;
-  const AttrValue number = int64_t{tensor.output};
   bool bound_here = false;
   if (var >= 0) {
+    const AttrValue number = int64_t{tensor.output};
     if (attribute_bound_[at(var)] && !values::equal(binding_.attributes[at(var)], number)) return;
     bound_here = !attribute_bound_[at(var)];
     binding_.attributes[at(var)] = number;

@@ -1,6 +1,7 @@
 #include "search/approaches.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace xflowrl {
 namespace {
@@ -52,10 +53,10 @@ void Approaches::add(int index, const Rule& rule) {
       if (next == approach->next.end()) next = approach->next.insert(next, Approach{move, {}, {}});
       approach = &*next;
     }
-    const auto beginning =
-        std::ranges::find(beginnings_, std::pair(index, rule.anchors[n])) - beginnings_.begin();
-    approach->leads_to.resize(beginnings_.size());
-    approach->leads_to[at(beginning)] = 1;
+    const size_t beginning =
+        at(std::ranges::find(beginnings_, std::pair(index, rule.anchors[n])) - beginnings_.begin());
+    approach->leads_to.resize(beginnings_.size() / 64 + 1);
+    approach->leads_to[beginning / 64] |= uint64_t{1} << beginning % 64;
   }
 }
 
@@ -80,7 +81,7 @@ std::vector<Anchor> Approaches::anchors_near(const Graph& graph,
   }
   std::ranges::sort(arrivals, {}, &Arrival::first);
   std::vector<Anchor> anchors;
-  std::vector<char> begins(beginnings_.size());
+  Beginnings begins(beginnings_.size() / 64 + 1);
   for (auto arrival = arrivals.begin(); arrival != arrivals.end();) {
     const NodeId place = arrival->first;
     std::ranges::fill(begins, 0);
@@ -89,7 +90,10 @@ std::vector<Anchor> Approaches::anchors_near(const Graph& graph,
       for (size_t i = 0; i < leads_to.size(); ++i) begins[i] |= leads_to[i];
     }
     for (size_t i = 0; i < begins.size(); ++i) {
-      if (begins[i]) anchors.push_back({place, beginnings_[i].first, beginnings_[i].second});
+      for (uint64_t bits = begins[i]; bits != 0; bits &= bits - 1) {
+        const auto& [rule, entry] = beginnings_[64 * i + at(std::countr_zero(bits))];
+        anchors.push_back({place, rule, entry});
+      }
     }
   }
   return anchors;

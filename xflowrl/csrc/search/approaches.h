@@ -1,6 +1,7 @@
 // Where to look for the matches that bind some nodes.
 #pragma once
 
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -26,7 +27,7 @@ class Approaches {
   std::vector<Anchor> anchors_near(const Graph& graph, const std::vector<NodeId>& nodes) const;
 
  private:
-  using Beginnings = std::vector<char>;  // per beginning; those added later are left out
+  using Beginnings = std::vector<uint64_t>;  // a bit each; words of those added later are left out
   struct Approach {
     Move move;            // that leads here
     Beginnings leads_to;  // that are here
