@@ -80,6 +80,8 @@ class Evaluator {
   bool list(const Expr& e, AttrValue& out) const {
     Ints whole;
     Floats real;
+    whole.reserve(e.args.size());
+    real.reserve(e.args.size());
     for (const Expr& arg : e.args) {
       AttrValue v;
       double d;

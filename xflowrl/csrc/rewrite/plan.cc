@@ -66,6 +66,7 @@ class Builder {
     const auto& patterns = rule_.target.nodes;
     plan_.added.reserve(patterns.size());
     first_.reserve(patterns.size() + 1);
+    planned_.reserve(patterns.size());
     for (size_t p = 0; p < patterns.size(); ++p) {
       first_.push_back(planned_.size());
       std::vector<TensorRef> inputs;
@@ -172,6 +173,7 @@ class Builder {
                               ? Attrs::empty()
                               : binding_.attribute_sets[at(pattern.attr_set_var)];
     std::vector<Attrs::Item> items;
+    items.reserve(pattern.attrs.size());
     if (!pattern.attrs.empty()) items = set->items();
     for (const AttrPattern& attr : pattern.attrs) {
       AttrValue value;
@@ -186,6 +188,7 @@ class Builder {
       }
     }
     operands_.clear();
+    operands_.reserve(node.inputs.size());
     for (const TensorRef& t : node.inputs) operands_.push_back(view_.operand(t));
     types_.clear();
     try {
@@ -249,6 +252,7 @@ class Builder {
     std::vector<Hash128> ids;
     for (Node& node : plan_.added) {
       ids.clear();
+      ids.reserve(node.inputs.size());
       for (const TensorRef& t : node.inputs) ids.push_back(view_.id(t));
       for (size_t i = 0; i < node.outputs.size(); ++i) {
         Hash128& id = node.outputs[i].value_id;

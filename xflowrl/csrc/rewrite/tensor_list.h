@@ -14,6 +14,7 @@ bool list_tensors(const Pattern& pattern, const Graph& graph, const Binding& bin
                   const NodesOf& nodes_of, const NumOutputsOf& num_outputs_of,
                   std::vector<TensorRef>& tensors) {
   const auto at = [](int i) { return static_cast<size_t>(i); };
+  tensors.reserve(pattern.tensors.size());
   const auto number = [&](const Expr& expr, int64_t& out) {
     AttrValue value;
     if (!evaluate(expr, graph, binding, value)) return false;

@@ -148,6 +148,8 @@ class DeltaBuilder {
   void read_operands(const Node& node, Time time) {
     operands_.clear();
     ids_.clear();
+    operands_.reserve(node.inputs.size());
+    ids_.reserve(node.inputs.size());
     for (const TensorRef& t : node.inputs) {
       const Node* producer = t.node == kNoNode       ? nullptr
                              : time == Time::kBefore ? &graph_.node(t.node)
