@@ -640,10 +640,6 @@ class Match:
         """Slots of the matched nodes."""
 
     @property
-    def place(self) -> Place:
-        """Where it is, for `State.find`."""
-
-    @property
     def created(self) -> list[int]:
         """
         Creation numbers of the matched nodes, which no other node has in a line of rewrites: a
@@ -675,6 +671,41 @@ class Match:
         """The graph that applying it gives, its matches not looked for."""
 
     def __repr__(self) -> str: ...
+
+class Taken:
+    """One of the matches that `State.apply_each` took."""
+
+    def __copy__(self) -> object: ...
+
+    def __deepcopy__(self, memo: object) -> object: ...
+
+    @property
+    def index(self) -> int:
+        """Among those given."""
+
+    @property
+    def rule(self) -> str:
+        """The rule's name."""
+
+    @property
+    def tensors(self) -> list[str]:
+        """Names of the tensors it bound, as `Match.tensors`."""
+
+    @property
+    def place(self) -> Place:
+        """Where it was, for `State.find`."""
+
+    @property
+    def nodes(self) -> list[int]:
+        """Creation numbers of the nodes that it bound and of those that it made."""
+
+    @property
+    def cost_difference_ms(self) -> float:
+        """What it added to the graph's cost; NaN where a price was unknown."""
+
+    @property
+    def cost_ms(self) -> float:
+        """The graph's cost after it, as `State.cost`."""
 
 class State:
     """
@@ -751,13 +782,6 @@ class State:
         A match there, or None; the states have the same rules and original. Linear in the rule's matches.
         """
 
-    @overload
-    def find(self, match: Match) -> Match | None:
-        """
-        The place of a match of a state that rewrites made this one of, or None if it is there no more.
-        Logarithmic.
-        """
-
     def match(self, index: int) -> Match:
         """One of `matches()`. Raises ValueError for an index out of range."""
 
@@ -797,6 +821,16 @@ class State:
     @overload
     def apply(self, match: Match) -> State:
         """The same, for the match itself."""
+
+    def apply_each(self, matches: Sequence[Match]) -> tuple[State, list[Taken]]:
+        """
+        The state after several matches, one after the other, and those that were taken.
+
+        They are this state's, or of states that it was made of, and taken if they are still there: a rule
+        binds the same nodes, and tensors of the same names. It is the state that `apply` would come to step
+        by step, but matches are looked for once. Ends before one whose price is not known by then, unless
+        none was taken. Raises ValueError for a match of a state of another original.
+        """
 
     def explain(self, rule: str) -> dict[str, int]:
         """

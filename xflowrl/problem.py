@@ -43,9 +43,9 @@ class Trace:
     graph_hash: str
     steps: tuple[Step, ...] = ()
 
-    def extended(self, step: Step) -> Trace:
-        """This trace with one more step."""
-        return Trace(self.graph_hash, (*self.steps, step))
+    def extended(self, *steps: Step) -> Trace:
+        """This trace with further steps."""
+        return Trace(self.graph_hash, self.steps + steps)
 
 
 @dataclass(frozen=True)

@@ -251,7 +251,7 @@ def test_a_match_is_known_by_its_rule_and_tensors() -> None:
 
 @given(st.integers(0, 2**31), st.sampled_from(sorted(zoo.GRAPHS)))
 @settings(max_examples=15, deadline=None)
-def test_a_match_is_found_again_where_its_name_still_is(seed: int, name: str) -> None:
+def test_a_match_is_found_by_its_name(seed: int, name: str) -> None:
     rng = random.Random(seed)
     start = here = State(zoo.GRAPHS[name](), load_core(), roofline())
     for _ in range(3):
@@ -271,9 +271,6 @@ def test_a_match_is_found_again_where_its_name_still_is(seed: int, name: str) ->
         named = [m for m in here.matches() if (m.rule, m.tensors) == (match.rule, match.tensors)]
         by_name = here.find(match.rule, match.tensors)
         assert (by_name and by_name.index) == (named[0].index if named else None)
-        found = here.find(match)
-        assert found is None or found.index == named[0].index
-        assert found is not None or not named or named[0].created != match.created
 
 
 def products(seed: int, count: int) -> Graph:

@@ -29,7 +29,7 @@ from xflowrl.problem import (
 )
 
 if TYPE_CHECKING:
-    from xflowrl._engine import EGraph, Match, State
+    from xflowrl._engine import EGraph, Match, State, Taken
 
 logger = logging.getLogger(__name__)
 
@@ -134,15 +134,44 @@ class Attempt:
 
     def step(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
         """The state after `match`, with its trace; it is the new best if cheaper, or smaller."""
-        after, trace = self.after(state, trace, match)
-        self.reached(after, trace, cost_ms=trace.steps[-1].cost_ms)
+        after = state.apply(match)
+        cost_ms = self.cost_ms(after)
+        trace = trace.extended(Step(match.rule, tuple(match.tensors), cost_ms))
+        self.reached(after, trace, cost_ms=cost_ms)
         return after, trace
 
-    def after(self, state: State, trace: Trace, match: Match) -> tuple[State, Trace]:
-        """The state after `match`, with its trace; it is only passed through."""
-        state = state.apply(match)
-        step = Step(match.rule, tuple(match.tensors), self.cost_ms(state))
-        return state, trace.extended(step)
+    def step_each(
+        self, state: State, trace: Trace, matches: Sequence[Match]
+    ) -> tuple[State, Trace, list[Taken]]:
+        """The state after several matches, one after the other, with its trace; and those taken.
+
+        They are of `state`, or of states that it was made of, and taken if they are still there.
+        The cheapest on the way is the new best if it is cheaper, or the last if it is smaller.
+        """
+        objective = self.problem.objective
+        taken: list[Taken] = []
+        while matches:
+            with self.meter.measuring(objective):
+                before = objective.complete(state)
+            given = matches[:1] if objective.is_real else matches  # each graph is executed
+            state, some = before.apply_each(given)
+            matches = matches[some[-1].index + 1 if some else len(given) :]
+            if not some:
+                continue
+            costs = [self.cost_ms(state)] if objective.is_real else [one.cost_ms for one in some]
+            steps = [
+                Step(one.rule, tuple(one.tensors), cost_ms)
+                for one, cost_ms in zip(some, costs, strict=True)
+            ]
+            least = min(costs)
+            if least < min(costs[-1], self.best_cost_ms) - self.noise_ms:
+                count = costs.index(least) + 1
+                on_the_way, _ = before.apply_each(given[: some[count - 1].index + 1])
+                self.reached(on_the_way, trace.extended(*steps[:count]), cost_ms=least)
+            trace = trace.extended(*steps)
+            self.reached(state, trace, cost_ms=costs[-1])
+            taken += some
+        return state, trace, taken
 
     def reached(self, state: State, trace: Trace, *, cost_ms: float | None = None) -> bool:
         """Notes a state that the agent came to, and what it costs; True if it is the new best."""

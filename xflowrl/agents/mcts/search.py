@@ -185,15 +185,12 @@ class Search:
 
     def _take(self, node: Node[Place], edge: Edge[Place]) -> tuple[State, Trace, float]:
         """Takes the matches of an edge, those that are still there, and what that gains."""
-        attempt, objective = self._attempt, self._attempt.problem.objective
-        state, trace, saved, gain = node.place.state, node.place.trace, node.saved, 0.0
-        before = objective.complete(state)
-        for count, action in enumerate(edge.matches):
-            found = objective.complete(state).find(before.match(action))
-            if found is None:
-                continue
-            state, trace = attempt.step(state, trace, found)
-            saved_before, saved = saved, self._saved(state)
+        before, saved, gain = node.place, node.saved, 0.0
+        priced = self._attempt.problem.objective.complete(before.state)
+        matches = [priced.match(action) for action in edge.matches]
+        state, trace, _ = self._attempt.step_each(before.state, before.trace, matches)
+        for count, step in enumerate(trace.steps[len(before.trace.steps) :]):
+            saved_before, saved = saved, self._saved(step.cost_ms)
             gain += self._discount**count * (saved - saved_before - self._charge)
         return state, trace, gain
 
@@ -220,7 +217,7 @@ class Search:
             place = Place(state, trace, stops=float(log_probs[index][-1]) > _LOG_HALF)
             if attempt.over(num_states=len(self._nodes) + 1):
                 raise Over
-            saved, worth = self._saved(state), max(0.0, float(values[index]))
+            saved, worth = self._saved(self._attempt.cost_ms(state)), max(0.0, float(values[index]))
             if self._settings.value != "head":
                 worth = 0.0
             if self._settings.value == "descent":
@@ -229,9 +226,9 @@ class Search:
             nodes.append(self._nodes.setdefault(state.hash, node))
         return nodes
 
-    def _saved(self, state: State) -> float:
+    def _saved(self, cost_ms: float) -> float:
         """Share of the original's cost."""
-        return max(_LEAST, 1.0 - self._attempt.cost_ms(state) / self._attempt.initial_cost_ms)
+        return max(_LEAST, 1.0 - cost_ms / self._attempt.initial_cost_ms)
 
     def _descend(self, state: State, trace: Trace) -> float:
         """What is saved where no match saves any more.
@@ -251,7 +248,7 @@ class Search:
 
         if descend(self._attempt, state, trace, cheaper):
             raise Over
-        return max(self._saved(end) for end in ends)
+        return self._saved(min(map(self._attempt.cost_ms, ends)))
 
     def _proposer(
         self, observation: Observation, log_probs: torch.Tensor, rank: torch.Tensor

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
+from math import inf
 
 import torch
 
@@ -71,8 +72,7 @@ def take_again(attempt: Attempt, actions: tuple[int, ...]) -> None:
     state, trace = attempt.initial, attempt.origin
     for action in actions:
         match = attempt.problem.objective.matches(state)[action]
-        state, trace = attempt.after(state, trace, match)
-    attempt.reached(state, trace)
+        state, trace = attempt.step(state, trace, match)
 
 
 def decode(attempt: Attempt, policy: Policy, settings: DecodingSettings) -> None:
@@ -115,14 +115,11 @@ def _recombine(attempt: Attempt, mosaic: Mosaic, episode: _Episode) -> None:
     if is_first or not gained_ms > attempt.noise_ms:
         return
     state, trace = attempt.initial, attempt.origin
-    for region in mosaic.regions:
-        for rewrite in region.rewrites:
-            state = attempt.problem.objective.complete(state)
-            match = state.find(rewrite.place)
-            if match is None:
-                break  # it had to do with another region after all
-            state, trace = attempt.after(state, trace, match)
-    attempt.reached(state, trace)
+    # The first of all regions at once, then the second, and so on.
+    for rewrites in zip_longest(*(region.rewrites for region in mosaic.regions)):
+        found = [state.find(rewrite.place) for rewrite in rewrites if rewrite is not None]
+        matches = [match for match in found if match is not None]
+        state, trace, _ = attempt.step_each(state, trace, matches)
 
 
 def _episodes(attempt: Attempt, settings: DecodingSettings) -> Iterator[_Episode]:
@@ -159,11 +156,7 @@ class _Episode:
         """Takes some matches of the state, by index, those that are still there; ends for none."""
         before = attempt.look(self._state)
         self._num_idle += 1
-        for action in actions:
-            here = attempt.problem.objective.complete(self._state)
-            match = here.find(before.match(action))
-            if match is not None:
-                self._take(attempt, here, match)
+        self._take(attempt, [before.match(action) for action in actions])
         self.is_over = not actions or self._num_idle == patience
 
     def descend(self, attempt: Attempt) -> bool:
@@ -172,15 +165,15 @@ class _Episode:
 
     def _cheaper(self, attempt: Attempt, state: State, trace: Trace) -> tuple[State, Trace] | None:
         match = most_saving(attempt, state)
-        return None if match is None else self._take(attempt, state, match)
+        return None if match is None else self._take(attempt, [match])
 
-    def _take(self, attempt: Attempt, state: State, match: Match) -> tuple[State, Trace]:
-        self._state, self._trace = attempt.step(state, self._trace, match)
-        made = range(state.num_created, self._state.num_created)
-        self.rewrites.append(Rewrite.of(match, made))
-        cost_ms = self._trace.steps[-1].cost_ms
-        if cost_ms < self._best_cost_ms - attempt.noise_ms:
-            self._best_cost_ms, self._num_idle = cost_ms, 0
+    def _take(self, attempt: Attempt, matches: Sequence[Match]) -> tuple[State, Trace]:
+        num_steps = len(self._trace.steps)
+        self._state, self._trace, taken = attempt.step_each(self._state, self._trace, matches)
+        self.rewrites += map(Rewrite.of, taken)
+        least_ms = min((step.cost_ms for step in self._trace.steps[num_steps:]), default=inf)
+        if least_ms < self._best_cost_ms - attempt.noise_ms:
+            self._best_cost_ms, self._num_idle = least_ms, 0
         return self._state, self._trace
 
 

@@ -9,13 +9,13 @@ lucky in all of them, but for each of them some sample is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from networkx.utils import UnionFind
 
-from xflowrl._engine import Match, Place
+from xflowrl._engine import Place, Taken
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Rewrite:
     saved_ms: float
 
     @staticmethod
-    def of(match: Match, made: Iterable[int]) -> Rewrite:
-        """A match, and the creation numbers of the nodes that taking it makes."""
-        return Rewrite(match.place, (*match.created, *made), -match.cost_difference_ms)
+    def of(taken: Taken) -> Rewrite:
+        """What was taken."""
+        return Rewrite(taken.place, tuple(taken.nodes), -taken.cost_difference_ms)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -29,6 +30,14 @@ struct MatchView {
   MatchPtr match;
 };
 
+struct TakenView {
+  std::shared_ptr<const RuleSet> rules;
+  Taken taken;
+
+  const Graph& graph() const { return *taken.placed.graph; }  // before it
+  const Match& match() const { return *taken.placed.match; }
+};
+
 // Where a match is: a rule and the values of the tensors that it binds, which rewrites elsewhere
 // leave alone, whatever names and numbers they give.
 struct Place {
@@ -46,6 +55,20 @@ Place place_of(const Graph& graph, const Match& match) {
   match.binding.for_each_tensor([&](TensorRef t) { place.values.push_back(value_of(graph, t)); });
   match.binding.for_each_node([&](NodeId id) { place.values.push_back(value_of(graph, {id, 0})); });
   return place;
+}
+
+std::vector<int32_t> created_of(const Graph& graph, const Match& match) {
+  std::vector<int32_t> numbers;
+  match.binding.for_each_node([&](NodeId id) { numbers.push_back(graph.node(id).created); });
+  return numbers;
+}
+
+// What it bound and what it made.
+std::vector<int32_t> nodes_of(const TakenView& view) {
+  std::vector<int32_t> numbers = created_of(view.graph(), view.match());
+  for (int32_t made = view.graph().num_created(); made < view.taken.num_created; ++made)
+    numbers.push_back(made);
+  return numbers;
 }
 
 std::vector<MatchView> match_views(const std::shared_ptr<State>& state) {
@@ -107,22 +130,6 @@ std::optional<MatchView> find_place(const std::shared_ptr<State>& state, const P
   });
 }
 
-// The same place of a state that was made of the match's own by rewrites.
-std::optional<MatchView> find_again(const std::shared_ptr<State>& state, const MatchView& view) {
-  std::vector<int32_t> nodes{view.match->rule};
-  const Graph& graph = *view.state->graph();
-  view.match->binding.for_each_node([&](NodeId id) { nodes.push_back(graph.node(id).created); });
-  const MatchList& listed = state->matches();
-  const auto names = tensor_names(graph, *view.match);
-  const auto is_before = [&](const MatchPtr& m) { return m->key < nodes; };
-  for (auto it = listed.first_beyond(is_before); it != listed.end(); ++it) {
-    const auto& key = (*it)->key;
-    if (key.size() < nodes.size() || !std::equal(nodes.begin(), nodes.end(), key.begin())) break;
-    if (tensor_names(*state->graph(), **it) == names) return MatchView{state, *it};
-  }
-  return std::nullopt;
-}
-
 nb::dict observe(const State& state) {
   Observation o = make_observation(state);
   nb::dict result;
@@ -163,6 +170,25 @@ State apply(const State& state, const Match& match) {
   return state.apply(match);
 }
 
+std::pair<State, std::vector<TakenView>> apply_each(const State& state,
+                                                    const std::vector<MatchView>& views) {
+  std::vector<PlacedMatch> matches;
+  for (const MatchView& view : views) {
+    if (&view.state->setting() != &state.setting())
+      throw std::invalid_argument("a match belongs to a state of another original");
+    matches.push_back({view.state->graph(), view.match});
+  }
+  std::vector<Taken> taken;
+  std::optional<State> after;
+  {
+    const LetOthersRun release(state);
+    after = state.apply_each(matches, taken);
+  }
+  std::vector<TakenView> taken_views;
+  for (Taken& one : taken) taken_views.push_back({state.setting().rules, std::move(one)});
+  return {*std::move(after), std::move(taken_views)};
+}
+
 int rule_number(const State& state, const std::string& name) {
   const int index = index_of_rule(state, name);
   if (static_cast<size_t>(index) == state.setting().rules->rules.size())
@@ -199,17 +225,7 @@ void bind_state(nb::module_& m) {
           },
           "Slots of the matched nodes.")
       .def_prop_ro(
-          "place", [](const MatchView& v) { return place_of(*v.state->graph(), *v.match); },
-          "Where it is, for `State.find`.")
-      .def_prop_ro(
-          "created",
-          [](const MatchView& v) {
-            std::vector<int32_t> numbers;
-            const Graph& graph = *v.state->graph();
-            v.match->binding.for_each_node(
-                [&](NodeId id) { numbers.push_back(graph.node(id).created); });
-            return numbers;
-          },
+          "created", [](const MatchView& v) { return created_of(*v.state->graph(), *v.match); },
           "Creation numbers of the matched nodes, which no other node has in a line of rewrites: "
           "a\nrewrite gives the nodes that it makes the next ones.")
       .def_prop_ro(
@@ -241,6 +257,29 @@ void bind_state(nb::module_& m) {
         return "Match(" + v.state->rule(v.match->rule).name + ", " +
                std::to_string(v.match->delta.cost.ms) + " ms)";
       });
+  bind_shared<TakenView>(m, "Taken", "One of the matches that `State.apply_each` took.")
+      .def_prop_ro(
+          "index", [](const TakenView& v) { return v.taken.index; }, "Among those given.")
+      .def_prop_ro(
+          "rule",
+          [](const TakenView& v) {
+            return v.rules->rules[static_cast<size_t>(v.match().rule)]->name;
+          },
+          "The rule's name.")
+      .def_prop_ro(
+          "tensors", [](const TakenView& v) { return tensor_names(v.graph(), v.match()); },
+          "Names of the tensors it bound, as `Match.tensors`.")
+      .def_prop_ro(
+          "place", [](const TakenView& v) { return place_of(v.graph(), v.match()); },
+          "Where it was, for `State.find`.")
+      .def_prop_ro("nodes", &nodes_of,
+                   "Creation numbers of the nodes that it bound and of those that it made.")
+      .def_prop_ro(
+          "cost_difference_ms", [](const TakenView& v) { return v.match().delta.cost.ms; },
+          "What it added to the graph's cost; NaN where a price was unknown.")
+      .def_prop_ro(
+          "cost_ms", [](const TakenView& v) { return v.taken.cost_ms; },
+          "The graph's cost after it, as `State.cost`.");
   bind_shared<State>(
       m, "State",
       "A graph under rules and costs, with its matches. Immutable.\n\n"
@@ -287,9 +326,6 @@ void bind_state(nb::module_& m) {
       .def("find", &find_place, nb::arg("place"),
            "A match there, or None; the states have the same rules and original. Linear in the "
            "rule's matches.")
-      .def("find", &find_again, nb::arg("match"),
-           "The place of a match of a state that rewrites made this one of, or None if it is there "
-           "no more.\nLogarithmic.")
       .def(
           "match",
           [](const std::shared_ptr<State>& s, int64_t index) {
@@ -324,6 +360,13 @@ void bind_state(nb::module_& m) {
             return apply(s, *view.match);
           },
           nb::arg("match"), "The same, for the match itself.")
+      .def("apply_each", &apply_each, nb::arg("matches"),
+           "The state after several matches, one after the other, and those that were taken.\n\n"
+           "They are this state's, or of states that it was made of, and taken if they are still "
+           "there: a rule\nbinds the same nodes, and tensors of the same names. It is the state "
+           "that `apply` would come to step\nby step, but matches are looked for once. Ends before "
+           "one whose price is not known by then, unless\nnone was taken. Raises ValueError for a "
+           "match of a state of another original.")
       .def(
           "explain",
           [](const State& s, const std::string& rule) { return s.explain(rule_number(s, rule)); },

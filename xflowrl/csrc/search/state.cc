@@ -8,6 +8,7 @@
 
 #include "graph/graph_edit.h"
 #include "search/legality.h"
+#include "search/same_place.h"
 #include "taso/taso_hash.h"
 
 namespace xflowrl {
@@ -29,13 +30,10 @@ std::vector<int32_t> make_key(const Graph& graph, int rule, const Binding& bindi
   return key;
 }
 
-bool is_unknown(const Cost& cost) { return std::isnan(cost.ms); }
-
 // A commutative operator matched in both operand orders may give one result twice.
 void drop_twins(std::vector<MatchPtr>& matches) {
   const auto nodes_equal = [](const Match& a, const Match& b) {
-    return a.rule == b.rule && a.delta.hash == b.delta.hash && a.binding.nodes == b.binding.nodes &&
-           a.binding.each_nodes == b.binding.each_nodes;
+    return a.rule == b.rule && a.delta.hash == b.delta.hash && has_same_nodes(a.binding, b.binding);
   };
   std::vector<MatchPtr> kept;
   size_t group = 0;  // matches of one rule at one set of nodes lie together
@@ -50,9 +48,6 @@ void drop_twins(std::vector<MatchPtr>& matches) {
   matches = std::move(kept);
 }
 
-// The operator of the node from which a rule's source is matched.
-OpIndex anchor_op(const Rule& rule) { return rule.source.nodes[at(rule.entries[0].entry)].op; }
-
 // The matches found, ordered and without twins.
 std::vector<MatchPtr> in_order(std::vector<MatchPtr> found) {
   std::sort(found.begin(), found.end(), ByKey());
@@ -61,20 +56,6 @@ std::vector<MatchPtr> in_order(std::vector<MatchPtr> found) {
 }
 
 }  // namespace
-
-Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
-                 bool taso_hash)
-    : rules(std::move(rule_set)), costs(std::move(cost_table)), with_taso_hash(taso_hash) {
-  by_anchor.resize(operator_table().size());
-  for (size_t r = 0; r < rules->rules.size(); ++r) {
-    const Rule& rule = *rules->rules[r];
-    if (rule.opset > rules->opset) continue;
-    (rule.is_disconnected ? by_part : by_operator).add(static_cast<int>(r), rule);
-    by_anchor[at(anchor_op(rule))].push_back(static_cast<int>(r));
-    if (!rule.is_disconnected) continue;
-    for (const int anchor : rule.anchors) part_operators.insert(rule.source.nodes[at(anchor)].op);
-  }
-}
 
 State::State(const Graph& graph, std::shared_ptr<const Setting> setting)
     : State(graph, std::move(setting), {std::numeric_limits<double>::quiet_NaN()}) {}
@@ -90,12 +71,29 @@ State::State(const Graph& graph, std::shared_ptr<const Setting> setting, const C
 }
 
 State State::apply(const Match& match) const {
-  State child = *this;
   std::vector<NodeId> touched;
+  State child = *this;
   child.graph_ = std::make_shared<const Graph>(rewrite(match, touched));
-  child.cost_ += match.delta.cost;
-  child.taso_hash_ += match.delta.taso_hash;
-  if (is_unknown(child.cost_)) child.cost_ = setting_->costs->price(*child.graph_);
+  child.count(match.delta);
+  child.find_near(*graph_, touched);
+  return child;
+}
+
+State State::apply_each(const std::vector<PlacedMatch>& matches, std::vector<Taken>& taken) const {
+  std::vector<NodeId> touched, touched_now;
+  State child = *this;
+  for (size_t i = 0; i < matches.size(); ++i) {
+    const MatchPtr match = child.match_again(matches[i]);
+    if (!match) continue;
+    if (!match->is_priced() && !taken.empty()) break;
+    const std::shared_ptr<const Graph> before = child.graph_;
+    child.graph_ = std::make_shared<const Graph>(child.rewrite(*match, touched_now));
+    child.count(match->delta);
+    touched.insert(touched.end(), touched_now.begin(), touched_now.end());
+    taken.push_back({i, {before, match}, child.graph_->num_created(), child.cost_.ms});
+  }
+  std::ranges::sort(touched);
+  touched.erase(std::ranges::unique(touched).begin(), touched.end());
   child.find_near(*graph_, touched);
   return child;
 }
@@ -106,15 +104,45 @@ Graph State::rewrite(const Match& match, std::vector<NodeId>& touched) const {
   return carry_out(*graph_, plan, touched);
 }
 
+// Follows the cost and TASO's hash through a rewrite.
+void State::count(const Delta& delta) {
+  cost_ += delta.cost;
+  taso_hash_ += delta.taso_hash;
+  if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(*graph_);
+}
+
+// The match in this graph, which rewrites made of its own; null if it is there no more. Does not
+// ask the list of matches, which may be behind.
+MatchPtr State::match_again(const PlacedMatch& placed) const {
+  const Match& match = *placed.match;
+  const Rule& matched = rule(match.rule);
+  if (!are_there(match.binding, *placed.graph, *graph_)) return nullptr;
+  Matcher matcher(*graph_, setting_->rules->is_commutative);
+  matcher.set_places([&](int entry) { return std::vector{match.binding.nodes[at(entry)]}; });
+  std::vector<MatchPtr> found;
+  matcher.match(matched, match.binding.nodes[at(matched.entries[0].entry)],
+                [&](const Binding& binding) {
+                  if (!has_same_nodes(binding, match.binding)) return;
+                  if (MatchPtr again = make_match(match.rule, binding, nullptr))
+                    found.push_back(std::move(again));
+                });
+  PathSearch paths(*graph_);
+  for (const MatchPtr& again : in_order(std::move(found))) {
+    if (has_same_names(match.binding, *placed.graph, again->binding, *graph_))
+      return may_apply(*again, paths) ? again : nullptr;
+  }
+  return nullptr;
+}
+
 bool State::is_priced() const {
-  return !is_unknown(cost_) && std::ranges::all_of(matches_.unsettled(), [](const MatchPtr& m) {
+  return !std::isnan(cost_.ms) && std::ranges::all_of(matches_.unsettled(), [](const MatchPtr& m) {
     return m->is_priced();
   });
 }
 
 State State::repriced() const {
   State state = *this;
-  if (is_unknown(cost_)) state.cost_ = setting_->costs->price(*graph_);
+  if (std::isnan(cost_.ms)) state.cost_ = setting_->costs->price(*graph_);
   PathSearch paths(*graph_);
   for (const MatchPtr& match : matches_.unsettled()) {
     if (match->is_priced()) continue;
@@ -258,7 +286,7 @@ void State::find_near(const Graph& before, const std::vector<NodeId>& touched) {
   const PathChange made(*graph_, missing_paths(*graph_, before, touched, with_constants));
   const PathChange broken(*graph_, missing_paths(before, *graph_, touched, with_constants));
   check_paths(made, broken, paths);
-  for (const MatchPtr& match : find_at(anchors_near(marked, setting_->by_operator), &near))
+  for (const MatchPtr& match : find_at(setting_->by_operator.anchors_near(*graph_, marked), &near))
     place(match, paths);
   if (places_.empty()) return;
   // Those between whose parts the last path was broken were not kept.
@@ -268,7 +296,7 @@ void State::find_near(const Graph& before, const std::vector<NodeId>& touched) {
     if (rule(match->rule).is_disconnected) matches_.remove(match);
   }
   std::ranges::for_each(parted, mark);
-  for (const MatchPtr& match : join_at(anchors_near(marked, setting_->by_part), &near))
+  for (const MatchPtr& match : join_at(setting_->by_part.anchors_near(*graph_, marked), &near))
     place(match, paths);
 }
 
@@ -331,7 +359,7 @@ Reasons State::explain(int rule_index) const {
     }
     return unrelated;
   });
-  const OpIndex op = anchor_op(explained);
+  const OpIndex op = explained.source.nodes[at(explained.entries[0].entry)].op;
   for (size_t i = 0; i < graph_->num_slots(); ++i) {
     const auto id = static_cast<NodeId>(i);
     if (!graph_->is_live(id) || graph_->node(id).op != op) continue;

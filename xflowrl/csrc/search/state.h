@@ -12,26 +12,26 @@
 #include "graph/reachability.h"
 #include "rewrite/matcher.h"
 #include "rule/rule.h"
-#include "search/approaches.h"
 #include "search/match_index.h"
+#include "search/setting.h"
 
 namespace xflowrl {
 
-// Everything that stays the same during a search.
-struct Setting {
-  std::shared_ptr<const RuleSet> rules;
-  std::shared_ptr<CostTable> costs;
-  bool with_taso_hash = false;
-  Approaches by_operator, by_part;          // to connected sources, and to the parts of the others
-  std::vector<std::vector<int>> by_anchor;  // rules, by the operator of their first anchor
-  std::set<OpIndex> part_operators;         // at which the parts of disconnected sources begin
-
-  Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
-          bool taso_hash);
-};
-
 // Names of the tensors that a match binds in its graph: variables, then each node's first output.
 std::vector<std::string> tensor_names(const Graph& graph, const Match& match);
+
+struct PlacedMatch {
+  std::shared_ptr<const Graph> graph;
+  MatchPtr match;  // of a state of that graph
+};
+
+// One of several matches that were taken in a row, as it was found in the graph before it.
+struct Taken {
+  size_t index;  // among those given
+  PlacedMatch placed;
+  int32_t num_created;  // of the graph after it
+  double cost_ms;       // of the graph after it
+};
 
 // Immutable: what is priced later is seen in a repriced() state alone. Several threads may read one
 // state and make others from it, if its costs follow from formulas; a measured CostTable notes what
@@ -44,6 +44,10 @@ class State {
   State(const Graph& graph, std::shared_ptr<const Setting> setting, const Cost& cost);
   // The state after `match`, which must be one of a state with the same graph().
   State apply(const Match& match) const;
+  // The state after several, of this state or of those that it was made of: one after the other,
+  // those that are still there, and matches looked for at the end alone. Stops before one whose
+  // price is unknown by then, unless it is the first.
+  State apply_each(const std::vector<PlacedMatch>& matches, std::vector<Taken>& taken) const;
   // The graph after `match` alone, its matches not looked for; `touched` as in carry_out.
   Graph rewrite(const Match& match, std::vector<NodeId>& touched) const;
   // The same graph, with the prices that are known by now. What had prices is shared.
@@ -80,10 +84,8 @@ class State {
   Matcher::Sink collector(const int& rule, const std::vector<char>* near,
                           std::vector<MatchPtr>& found) const;
   MatchPtr make_match(int rule, const Binding& binding, Reasons* reasons) const;
-  std::vector<Anchor> anchors_near(const std::vector<NodeId>& marked,
-                                   const Approaches& approaches) const {
-    return approaches.anchors_near(*graph_, marked);
-  }
+  MatchPtr match_again(const PlacedMatch& placed) const;
+  void count(const Delta& delta);
   bool is_place(NodeId id) const;
   void note_place(NodeId id);
   bool may_apply(const Match& match, PathSearch& paths) const;
