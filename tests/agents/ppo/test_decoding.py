@@ -49,6 +49,16 @@ def test_many_at_once_need_fewer_looks(problem: Problem) -> None:
     assert len(many.trace.steps) > 3 * many.best_iteration
 
 
+@pytest.mark.parametrize("patience", [1, 3])
+def test_an_episode_ends_when_it_has_lowered_the_cost_in_none_of_its_last_looks(
+    problem: Problem, patience: int
+) -> None:
+    options: dict[str, Any] = {"matches_at_once": 1, "descends": False, "num_samples": 0}
+    result = decoded(problem, patience=patience, **options)
+    assert result.best_iteration > 0
+    assert result.iterations == result.best_iteration + patience
+
+
 def test_a_descent_follows(problem: Problem) -> None:
     """The untrained policy alone ends anywhere; after a descent nothing saves any more."""
     options: dict[str, Any] = {"num_samples": 0, "matches_at_once": 3}
