@@ -91,6 +91,17 @@ def test_states_of_another_order_of_steps_are_equal() -> None:
     assert len(hashes) == 1
 
 
+def test_a_match_foretells_the_hash_where_one_tensor_takes_the_place_of_two() -> None:
+    """What read the second reads what has the value id of the first."""
+    net = Sketch()
+    x, y = net.input(2, 4), net.input(2, 4)
+    arms = [net.node("Relu", net.node("Add", x, y)), net.node("Tanh", net.node("Add", y, x))]
+    start = state(net.graph(*arms), "(rule r (Add ?x ?y) (Add ?y ?x) => (Add@a ?x ?y) @a)")
+    assert len(start) == 2
+    for match in start.matches():
+        assert match.hash == start.apply(match).hash != start.hash
+
+
 def test_bad_indices_and_foreign_matches_are_refused() -> None:
     start, other = state(zoo.layouts(), RELU_TWICE), state(zoo.layouts(), RELU_TWICE)
     count = len(start)
