@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xflowrl.agents.attempt import Attempt
+from xflowrl.agents.ppo import decoding
 from xflowrl.agents.ppo.agent import PPO
 from xflowrl.agents.ppo.choosing import apart, likely_matches
 from xflowrl.agents.ppo.decoding import DecodingSettings
@@ -95,6 +99,16 @@ def test_the_best_regions_are_put_together() -> None:
     end = replay(problem, recombined.trace)
     assert end.graph.hash == recombined.model.graph.hash
     assert end.cost.ms == pytest.approx(recombined.cost_best_ms)
+
+
+def test_nothing_is_put_together_once_a_limit_is_reached(problem: Problem) -> None:
+    spent = replace(problem, budget=Budget(max_iterations=1))
+    attempt = Attempt(spent, lambda *_: None)
+    attempt.look(attempt.initial)
+    nowhere: Any = SimpleNamespace(rewrites=[SimpleNamespace(place=None)])
+    mosaic: Any = SimpleNamespace(regions=[nowhere], add=lambda regions: 1.0)
+    decoding._recombine(attempt, mosaic, SimpleNamespace(rewrites=[]))  # type: ignore[arg-type]
+    assert attempt.best is attempt.initial
 
 
 @given(seed=st.integers(0, 1000), most=st.sampled_from([None, 1, 2, 5]))

@@ -117,6 +117,8 @@ def _recombine(attempt: Attempt, mosaic: Mosaic, episode: _Episode) -> None:
     state, trace = attempt.initial, attempt.origin
     # The first of all regions at once, then the second, and so on.
     for rewrites in zip_longest(*(region.rewrites for region in mosaic.regions)):
+        if attempt.is_over():
+            return
         found = [state.find(rewrite.place) for rewrite in rewrites if rewrite is not None]
         matches = [match for match in found if match is not None]
         state, trace, _ = attempt.step_each(state, trace, matches)
