@@ -14,8 +14,11 @@ limit ended the integer program.
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from xflowrl._engine import EGraph as Egraph
 from xflowrl.agents.attempt import Attempt
@@ -23,6 +26,9 @@ from xflowrl.agents.beam import Beam
 from xflowrl.agents.egraph.agent import EGraph, Explorer, extract_from
 from xflowrl.agents.egraph.saturation import Saturation
 from xflowrl.agents.greedy import Greedy
+from xflowrl.agents.mcts.search import Search, SearchSettings
+from xflowrl.agents.ppo.checkpoint import load_policy
+from xflowrl.agents.ppo.decoding import DecodingSettings, decode
 from xflowrl.agents.taso import Taso
 from xflowrl.measurement import roofline
 from xflowrl.onnx_io import Model
@@ -31,6 +37,22 @@ from xflowrl.problem import Budget, Problem
 from xflowrl.report import write_csv
 from xflowrl.rules import load_core
 
+
+@dataclass(frozen=True)
+class Pretrained:
+    """By the policy that comes with the package: a tree search, or episode after episode."""
+
+    is_tree: bool
+
+    def search(self, attempt: Attempt) -> None:
+        """Until the budget is spent."""
+        policy = load_policy("pretrained", attempt.problem.rules).eval()
+        if self.is_tree:
+            Search(attempt, policy, SearchSettings()).run()
+        else:
+            decode(attempt, policy, DecodingSettings(num_samples=1000))
+
+
 GRAPHS = ("squeezenet", "nasbench_3x3", "inception_v3", "nasrnn")
 AGENTS: dict[str, Explorer] = {
     "egraph saturation": EGraph(explorer=Saturation(), explore=0.5),
@@ -38,6 +60,8 @@ AGENTS: dict[str, Explorer] = {
     "greedy": Greedy(),
     "taso": Taso(),
     "beam": Beam(),
+    "mcts": Pretrained(is_tree=True),
+    "ppo": Pretrained(is_tree=False),
 }
 
 
@@ -98,6 +122,7 @@ def main() -> None:
     parser.add_argument("--time-limit-s", type=float, default=60.0, help="of an integer program")
     parser.add_argument("--csv", type=Path, help="also write the rows to this file")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     table: list[dict[str, Any]] = []
     for graph in options.graphs:
         found = rows(graph, options.iterations, options.time_limit_s)
