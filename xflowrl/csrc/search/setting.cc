@@ -7,10 +7,9 @@ namespace {
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
-// The operator of the node from which a rule's source is matched.
-OpIndex anchor_op(const Rule& rule) { return rule.source.nodes[at(rule.entries[0].entry)].op; }
-
 }  // namespace
+
+OpIndex anchor_op(const Rule& rule) { return rule.source.nodes[at(rule.entries[0].entry)].op; }
 
 Setting::Setting(std::shared_ptr<const RuleSet> rule_set, std::shared_ptr<CostTable> cost_table,
                  bool taso_hash)

@@ -12,6 +12,9 @@
 
 namespace xflowrl {
 
+// The operator of the node from which a rule's source is matched.
+OpIndex anchor_op(const Rule& rule);
+
 struct Setting {
   std::shared_ptr<const RuleSet> rules;
   std::shared_ptr<CostTable> costs;

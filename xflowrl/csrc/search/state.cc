@@ -65,7 +65,7 @@ State::State(const Graph& graph, std::shared_ptr<const Setting> setting, const C
           with_commutative_hash(graph, setting->rules->is_commutative))),
       setting_(std::move(setting)),
       cost_(cost) {
-  if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(*graph_);
+  price_if_unknown();
   if (setting_->with_taso_hash) taso_hash_ = xflowrl::taso_hash(*graph_);
   find_all();
 }
@@ -108,6 +108,10 @@ Graph State::rewrite(const Match& match, std::vector<NodeId>& touched) const {
 void State::count(const Delta& delta) {
   cost_ += delta.cost;
   taso_hash_ += delta.taso_hash;
+  price_if_unknown();
+}
+
+void State::price_if_unknown() {
   if (std::isnan(cost_.ms)) cost_ = setting_->costs->price(*graph_);
 }
 
@@ -142,7 +146,7 @@ bool State::is_priced() const {
 
 State State::repriced() const {
   State state = *this;
-  if (std::isnan(cost_.ms)) state.cost_ = setting_->costs->price(*graph_);
+  state.price_if_unknown();
   PathSearch paths(*graph_);
   for (const MatchPtr& match : matches_.unsettled()) {
     if (match->is_priced()) continue;
@@ -359,7 +363,7 @@ Reasons State::explain(int rule_index) const {
     }
     return unrelated;
   });
-  const OpIndex op = explained.source.nodes[at(explained.entries[0].entry)].op;
+  const OpIndex op = anchor_op(explained);
   for (size_t i = 0; i < graph_->num_slots(); ++i) {
     const auto id = static_cast<NodeId>(i);
     if (!graph_->is_live(id) || graph_->node(id).op != op) continue;

@@ -4,7 +4,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -86,6 +85,7 @@ class State {
   MatchPtr make_match(int rule, const Binding& binding, Reasons* reasons) const;
   MatchPtr match_again(const PlacedMatch& placed) const;
   void count(const Delta& delta);
+  void price_if_unknown();
   bool is_place(NodeId id) const;
   void note_place(NodeId id);
   bool may_apply(const Match& match, PathSearch& paths) const;
