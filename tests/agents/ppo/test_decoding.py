@@ -91,7 +91,7 @@ def test_a_budget_ends_all_episodes(problem: Problem) -> None:
 def test_the_best_regions_are_put_together() -> None:
     model, budget = random_network(num_nodes=300, trap=0.5, seed=3), Budget(max_iterations=120)
     problem = Problem(model=model, rules=load_core(), objective=roofline(), budget=budget)
-    options: dict[str, Any] = {"num_samples": 12, "patience": 2, "descends": False}
+    options: dict[str, Any] = {"num_samples": 12, "patience": 2, "descends": False, "branch_share": 0.0}
     best_episode = decoded(problem, recombines=False, **options)
     recombined = decoded(problem, recombines=True, **options)
     assert recombined.iterations == best_episode.iterations, "it needs no looks"
@@ -107,7 +107,8 @@ def test_nothing_is_put_together_once_a_limit_is_reached(problem: Problem) -> No
     attempt.look(attempt.initial)
     nowhere: Any = SimpleNamespace(rewrites=[SimpleNamespace(place=None)])
     mosaic: Any = SimpleNamespace(regions=[nowhere], add=lambda regions: 1.0)
-    decoding._recombine(attempt, mosaic, SimpleNamespace(rewrites=[]))  # type: ignore[arg-type]
+    episode: Any = SimpleNamespace(here=SimpleNamespace(rewrites=()))
+    decoding._recombine(attempt, mosaic, episode)
     assert attempt.best is attempt.initial
 
 

@@ -65,6 +65,7 @@ class PPO:
         patience: int | None = 10,
         descends: bool = True,
         recombines: bool = True,
+        branch_share: float = 0.75,
         checkpoint: str | None = None,
         resume: str | None = None,
         folder: str | None = None,
@@ -99,6 +100,7 @@ class PPO:
             patience=patience,
             descends=descends,
             recombines=recombines,
+            branch_share=branch_share,
         )
         self._checkpoint = checkpoint
         self._resume = resume

@@ -16,7 +16,7 @@ Legend: T steps, B environments, S samples: the T * B of a rollout, or those of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,8 +188,7 @@ def update(
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     updates: list[dict[str, float]] = []
     for _ in range(settings.num_epochs):
-        order_S = torch.randperm(len(positions), generator=generator)
-        for chosen in order_S.split(settings.minibatch_size):
+        for chosen in _minibatches(rollout.actions_TB.shape, settings, generator):
             distribution, values_S = policy_fn([positions[i] for i in chosen.tolist()])
             parts = loss(
                 distribution.log_prob(actions_S[chosen].to(values_S.device)),
@@ -212,6 +211,21 @@ def update(
             if settings.max_kl is not None and updates[-1]["approx_kl"] > settings.max_kl:
                 return updates
     return updates
+
+
+def _minibatches(
+    shape: tuple[int, int], settings: LearningSettings, generator: torch.Generator
+) -> Iterator[torch.Tensor]:
+    """Random indices [S] into the T * B samples of a rollout, each sample once."""
+    samples_TB = torch.arange(math.prod(shape)).view(shape)
+    groups = [samples_TB]
+    if settings.envs_at_once is not None:
+        order_B = torch.randperm(shape[1], generator=generator)
+        groups = samples_TB[:, order_B].split(settings.envs_at_once, dim=1)
+    for group in groups:
+        samples_S = group.flatten()
+        order_S = torch.randperm(len(samples_S), generator=generator)
+        yield from samples_S[order_S].split(settings.minibatch_size)
 
 
 def learning_rate(settings: LearningSettings, progress: float) -> float:

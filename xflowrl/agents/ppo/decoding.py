@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
-from math import inf
 
 import torch
 
-from xflowrl._engine import Match, State
 from xflowrl.agents.attempt import Attempt
-from xflowrl.agents.greedy import descend, most_saving
 from xflowrl.agents.ppo.choosing import choose, noisy
+from xflowrl.agents.ppo.episode import Episode, Waypoint, to_cheapest
 from xflowrl.agents.ppo.eyes import Eyes
 from xflowrl.agents.ppo.policy import Policy
-from xflowrl.agents.ppo.regions import Mosaic, Rewrite, regions
-from xflowrl.env import Observation, Position, observe
-from xflowrl.problem import Trace
+from xflowrl.agents.ppo.regions import Mosaic, regions
+from xflowrl.env import Observation
 
 _MAX_NODES = 2000  # of episodes side by side
 
@@ -38,6 +35,8 @@ class DecodingSettings:
             None: when the policy says so.
         descends: an episode ends with the matches that lower the cost, the best first.
         recombines: of the episodes the best regions are put together, not the best one taken.
+        branch_share: of the sampled episodes that begin on the way to the cheapest graph so far,
+            which is as likely to be left early as late; the others begin at the original.
     """
 
     num_samples: int = 4
@@ -48,6 +47,7 @@ class DecodingSettings:
     patience: int | None = 10
     descends: bool = True
     recombines: bool = True
+    branch_share: float = 0.75
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -63,6 +63,8 @@ class DecodingSettings:
             raise ValueError(
                 f"agent.likely_share is {self.likely_share}: give a number above 0, up to 1"
             )
+        if not 0 <= self.branch_share <= 1:
+            raise ValueError(f"agent.branch_share is {self.branch_share}: give 0 to 1")
         if not self.temperature > 0:
             raise ValueError(f"agent.temperature is {self.temperature}: give a number above 0")
 
@@ -80,7 +82,8 @@ def decode(attempt: Attempt, policy: Policy, settings: DecodingSettings) -> None
 
     The first greedy episode takes all that is likely at every look. It is alone, to be there soon;
     the others go side by side, the fewer the larger the network: another greedy one that takes
-    less, and sampled ones that take as much or less.
+    less, and sampled ones that take as much or less, most of which begin on the way to the best
+    (Ecoffet et al. 2021: first return, then explore).
     Where costs are prices, the best regions of all of them are put together.
 
     An iteration is a look at a state whose matches are listed.
@@ -88,9 +91,9 @@ def decode(attempt: Attempt, policy: Policy, settings: DecodingSettings) -> None
     eyes = Eyes(policy)
     # In a large network rewrites take longer than looks, and the end of one episode is worth more.
     side_by_side = min(settings.side_by_side, max(1, _MAX_NODES // attempt.initial.num_nodes))
-    waiting = _episodes(attempt, settings)
+    best_way, mosaic = [Waypoint.start(attempt)], Mosaic()
+    waiting = _episodes(attempt, settings, lambda: best_way)
     running = [next(waiting)]
-    mosaic = Mosaic()
     while running:
         observations = [episode.observe(attempt) for episode in running]
         chosen = _choose(eyes, observations, running, settings)
@@ -102,87 +105,52 @@ def decode(attempt: Attempt, policy: Policy, settings: DecodingSettings) -> None
                 continue
             if settings.descends and episode.descend(attempt):
                 return
+            ways = [best_way, episode.way]
             if settings.recombines and not attempt.problem.objective.is_real:
-                _recombine(attempt, mosaic, episode)
+                ways.append(_recombine(attempt, mosaic, episode))
+            best_way = min(map(to_cheapest, ways), key=lambda way: way[-1].cost_ms)
         running = [episode for episode in running if not episode.is_over]
         running += islice(waiting, side_by_side - len(running))
 
 
-def _recombine(attempt: Attempt, mosaic: Mosaic, episode: _Episode) -> None:
-    """Puts the best regions together, if the episode has some and is not itself what comes out."""
+def _recombine(attempt: Attempt, mosaic: Mosaic, episode: Episode) -> list[Waypoint]:
+    """Puts the best regions together, if the episode has some and is not itself what comes out.
+
+    Returns the way there.
+    """
     is_first = not mosaic.regions
-    gained_ms = mosaic.add(regions(episode.rewrites, attempt.initial.num_created))
+    gained_ms = mosaic.add(regions(episode.here.rewrites, attempt.initial.num_created))
+    way = [Waypoint.start(attempt)]
     if is_first or not gained_ms > attempt.noise_ms:
-        return
-    state, trace = attempt.initial, attempt.origin
+        return way
     # The first of all regions at once, then the second, and so on.
     for rewrites in zip_longest(*(region.rewrites for region in mosaic.regions)):
         if attempt.is_over():
-            return
+            break
+        state = way[-1].state
         found = [state.find(rewrite.place) for rewrite in rewrites if rewrite is not None]
-        matches = [match for match in found if match is not None]
-        state, trace, _ = attempt.step_each(state, trace, matches)
+        way.append(way[-1].then(attempt, [match for match in found if match is not None]))
+    return way
 
 
-def _episodes(attempt: Attempt, settings: DecodingSettings) -> Iterator[_Episode]:
-    yield _Episode(attempt, settings.likely_share)
+def _episodes(
+    attempt: Attempt, settings: DecodingSettings, best_way_fn: Callable[[], Sequence[Waypoint]]
+) -> Iterator[Episode]:
+    start, share = Waypoint.start(attempt), settings.likely_share
+    yield Episode(start, share)
     if settings.matches_at_once != 1:
-        yield _Episode(attempt, settings.likely_share**0.5)
+        yield Episode(start, share**0.5)
     generator = torch.Generator().manual_seed(attempt.problem.seed)
     for _ in range(settings.num_samples):
-        exponent = float(torch.rand((), generator=generator))
-        yield _Episode(attempt, settings.likely_share**exponent, generator)
-
-
-class _Episode:
-    """A walk from the original graph; a greedy one without a generator."""
-
-    def __init__(
-        self, attempt: Attempt, likely_share: float, generator: torch.Generator | None = None
-    ) -> None:
-        self.is_over = False
-        self.likely_share = likely_share
-        self.generator = generator
-        self.rewrites: list[Rewrite] = []
-        self._state, self._trace = attempt.initial, attempt.origin
-        self._best_cost_ms, self._num_idle = attempt.initial_cost_ms, 0
-
-    def observe(self, attempt: Attempt) -> Observation:
-        """What the policy sees here."""
-        objective = attempt.problem.objective
-        with attempt.meter.measuring(objective):
-            priced = objective.complete(self._state)
-        return observe(Position(priced, attempt.initial))
-
-    def go_on(self, attempt: Attempt, actions: Sequence[int], patience: int | None) -> None:
-        """Takes some matches of the state, by index, those that are still there; ends for none."""
-        before = attempt.look(self._state)
-        self._num_idle += 1
-        self._take(attempt, [before.match(action) for action in actions])
-        self.is_over = not actions or self._num_idle == patience
-
-    def descend(self, attempt: Attempt) -> bool:
-        """Takes the match that saves most until none does; True if a limit is reached."""
-        return descend(attempt, self._state, self._trace, self._cheaper)
-
-    def _cheaper(self, attempt: Attempt, state: State, trace: Trace) -> tuple[State, Trace] | None:
-        match = most_saving(attempt, state)
-        return None if match is None else self._take(attempt, [match])
-
-    def _take(self, attempt: Attempt, matches: Sequence[Match]) -> tuple[State, Trace]:
-        num_steps = len(self._trace.steps)
-        self._state, self._trace, taken = attempt.step_each(self._state, self._trace, matches)
-        self.rewrites += map(Rewrite.of, taken)
-        least_ms = min((step.cost_ms for step in self._trace.steps[num_steps:]), default=inf)
-        if least_ms < self._best_cost_ms - attempt.noise_ms:
-            self._best_cost_ms, self._num_idle = least_ms, 0
-        return self._state, self._trace
+        exponent, branch, where = torch.rand(3, generator=generator).tolist()
+        way = best_way_fn() if branch < settings.branch_share else [start]
+        yield Episode(way[int(where * len(way))], share**exponent, generator)
 
 
 def _choose(
     eyes: Eyes,
     observations: Sequence[Observation],
-    episodes: Sequence[_Episode],
+    episodes: Sequence[Episode],
     settings: DecodingSettings,
 ) -> list[tuple[int, ...]]:
     """For each episode indices of matches that do not touch one another; none for STOP.

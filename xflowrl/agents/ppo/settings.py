@@ -17,6 +17,8 @@ class LearningSettings:
         num_steps: steps of each in one rollout.
         max_episode_steps: where an episode is truncated; None: as many steps as the initial graph
             has nodes, at least `MIN_EPISODE_STEPS`.
+        envs_at_once: a minibatch has steps of so many environments, chosen at random in each epoch;
+            None: of any. Of few networks less has to be encoded.
         max_kl: an update ends when the policy is so far from the one that acted; None: never.
         gamma: below 1, or values that are bootstrapped where episodes are cut off keep themselves
             up, and going in circles looks as good as saving.
@@ -29,6 +31,7 @@ class LearningSettings:
     max_episode_steps: int | None = None
     num_epochs: int = 3
     minibatch_size: int = 64
+    envs_at_once: int | None = None
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-4
     schedule: Literal["constant", "linear", "cosine"] = "linear"
@@ -43,7 +46,14 @@ class LearningSettings:
     max_kl: float | None = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "max_episode_steps", "num_epochs", "minibatch_size"):
+        for name in (
+            "num_envs",
+            "num_steps",
+            "max_episode_steps",
+            "num_epochs",
+            "minibatch_size",
+            "envs_at_once",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"agent.learning.{name} is {value}: give at least 1")
