@@ -330,6 +330,34 @@ def test_every_epoch_uses_every_sample_once_in_an_order_of_its_own() -> None:
     assert again.asked == table.asked != other.asked
 
 
+@given(
+    num_steps=st.integers(1, 6),
+    num_envs=st.integers(1, 9),
+    envs_at_once=st.integers(1, 10),
+    minibatch_size=st.integers(1, 20),
+    seed=st.integers(0, 100),
+)
+def test_minibatches_of_few_environments_have_every_sample_once(
+    num_steps: int, num_envs: int, envs_at_once: int, minibatch_size: int, seed: int
+) -> None:
+    settings = LearningSettings(envs_at_once=envs_at_once, minibatch_size=minibatch_size)
+    generator = torch.Generator().manual_seed(seed)
+    shape = num_steps, num_envs
+    minibatches = [m.tolist() for m in algorithm._minibatches(shape, settings, generator)]
+    assert sorted(s for m in minibatches for s in m) == list(range(num_steps * num_envs))
+    assert all(0 < len(m) <= minibatch_size for m in minibatches)
+    assert all(len({sample % num_envs for sample in m}) <= envs_at_once for m in minibatches)
+
+
+def test_each_epoch_puts_other_environments_together() -> None:
+    settings = LearningSettings(envs_at_once=2, minibatch_size=16)
+    generator = torch.Generator().manual_seed(0)
+    epochs = [list(algorithm._minibatches((8, 8), settings, generator)) for _ in range(2)]
+    pairs = [{frozenset(s % 8 for s in m.tolist()) for m in epoch} for epoch in epochs]
+    assert [len(pair) for pair in pairs] == [4, 4]
+    assert pairs[0] != pairs[1]
+
+
 def test_an_update_ends_once_the_policy_has_gone_too_far() -> None:
     divergences = [u["approx_kl"] for u in run_update(Table(), num_epochs=4)]
     limit = sorted(divergences)[6]

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xflowrl.agents.attempt import Attempt
 from xflowrl.agents.ppo import decoding
 from xflowrl.agents.ppo.agent import PPO
+from xflowrl.agents.ppo.checkpoint import new_policy
 from xflowrl.agents.ppo.choosing import apart, likely_matches
 from xflowrl.agents.ppo.decoding import DecodingSettings
+from xflowrl.agents.ppo.episode import Episode, Waypoint, to_cheapest
 from xflowrl.agents.ppo.policy import PolicySettings
 from xflowrl.env import RewriteEnv
 from xflowrl.graphs.random_networks import random_network
@@ -91,7 +94,12 @@ def test_a_budget_ends_all_episodes(problem: Problem) -> None:
 def test_the_best_regions_are_put_together() -> None:
     model, budget = random_network(num_nodes=300, trap=0.5, seed=3), Budget(max_iterations=120)
     problem = Problem(model=model, rules=load_core(), objective=roofline(), budget=budget)
-    options: dict[str, Any] = {"num_samples": 12, "patience": 2, "descends": False, "branch_share": 0.0}
+    options: dict[str, Any] = {
+        "num_samples": 12,
+        "patience": 2,
+        "descends": False,
+        "branch_share": 0.0,
+    }
     best_episode = decoded(problem, recombines=False, **options)
     recombined = decoded(problem, recombines=True, **options)
     assert recombined.iterations == best_episode.iterations, "it needs no looks"
@@ -110,6 +118,55 @@ def test_nothing_is_put_together_once_a_limit_is_reached(problem: Problem) -> No
     episode: Any = SimpleNamespace(here=SimpleNamespace(rewrites=()))
     decoding._recombine(attempt, mosaic, episode)
     assert attempt.best is attempt.initial
+
+
+def test_the_way_ends_at_its_cheapest_state_the_first_of_several() -> None:
+    costs = (5.0, 3.0, 4.0, 3.0, 6.0)
+    way: Any = [SimpleNamespace(cost_ms=cost_ms) for cost_ms in costs]
+    assert to_cheapest(way) == way[:2]
+    assert to_cheapest(way[:1]) == way[:1]
+
+
+def test_branches_begin_on_the_way_to_the_cheapest_so_far(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each begins on the way to the best that there is by then."""
+    starts: list[Waypoint] = []
+    best_ms: list[float] = []
+
+    class Watched(Episode):
+        def __init__(self, start: Waypoint, *options: Any) -> None:
+            super().__init__(start, *options)
+            starts.append(start)
+            best_ms.append(attempt.best_cost_ms)
+
+    monkeypatch.setattr(decoding, "Episode", Watched)
+    attempt = Attempt(problem, lambda *_: None)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        policy = new_policy(UNTRAINED, problem.rules)
+    settings = DecodingSettings(num_samples=200, branch_share=1.0, side_by_side=1, patience=3)
+    with torch.no_grad():
+        decoding.decode(attempt, policy, settings)
+    assert not starts[0].rewrites and not starts[1].rewrites, (
+        "the greedy ones begin at the original"
+    )
+    assert len(starts) > 10
+    branches = list(zip(starts, best_ms, strict=True))[2:]
+    assert len({start.trace.steps for start, _ in branches}) > 5, "early and late"
+    # Of a way to the cheapest no state is cheaper than its last, and some branch begins there.
+    assert all(start.cost_ms >= best - attempt.noise_ms for start, best in branches)
+    assert any(start.cost_ms == pytest.approx(best) for start, best in branches)
+    for start in starts:
+        assert len(start.rewrites) == len(start.trace.steps)
+        assert replay(problem, start.trace).graph.hash == start.state.graph.hash
+
+
+def test_with_branches_it_is_deterministic_and_the_trace_whole(problem: Problem) -> None:
+    first, second = (decoded(problem, num_samples=20, branch_share=1.0) for _ in range(2))
+    assert first.trace == second.trace
+    assert replay(problem, first.trace).graph.hash == first.model.graph.hash
+    assert decoded(problem, num_samples=20, branch_share=0.0).trace != first.trace
 
 
 @given(seed=st.integers(0, 1000), most=st.sampled_from([None, 1, 2, 5]))
@@ -148,6 +205,7 @@ def test_likely_rules_come_first_and_then_their_likely_matches() -> None:
         ("likely_share", 0.0),
         ("temperature", 0.0),
         ("patience", 0),
+        ("branch_share", 1.5),
     ],
 )
 def test_settings_are_checked(option: str, value: float) -> None:
