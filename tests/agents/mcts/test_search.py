@@ -25,8 +25,8 @@ def no_log(*_: Any) -> None:
     pass
 
 
-def make_problem(**limits: Any) -> Problem:
-    model = random_network(num_nodes=60, trap=0.5, channels=16, image_size=16, seed=7)
+def make_problem(num_nodes: int = 60, **limits: Any) -> Problem:
+    model = random_network(num_nodes=num_nodes, trap=0.5, channels=16, image_size=16, seed=7)
     return Problem(
         model=model, rules=load_core(), objective=roofline(), budget=Budget(**limits), seed=1
     )
@@ -136,8 +136,8 @@ def test_the_first_episode_looks_once_a_move() -> None:
 
 
 def test_more_simulations_find_more() -> None:
-    few = searched(make_problem(max_iterations=8))
-    many = searched(make_problem(max_iterations=150))
+    few = searched(make_problem(num_nodes=150, max_iterations=10))
+    many = searched(make_problem(num_nodes=150, max_iterations=150))
     assert many.cost_best_ms < few.cost_best_ms
 
 
