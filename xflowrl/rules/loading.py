@@ -10,6 +10,8 @@ from xflowrl._engine import RuleSet
 
 _log = logging.getLogger(__name__)
 
+_NAMED = 5  # unchecked rules that the warning names
+
 # In the order of the rules' ids.
 CORE_FILES = (
     "fusion.rules",
@@ -53,10 +55,11 @@ def load_file(path: str) -> RuleSet:
         if finding is None or finding.status == "unchecked":
             unchecked.append(rule.name)
     if unchecked:
+        more = len(unchecked) - _NAMED
         _log.warning(
             "%s: not checked to be sound: %s; run `python -m xflowrl.rules check %s`",
             path,
-            ", ".join(unchecked),
+            ", ".join(unchecked[:_NAMED]) + (f" and {more} more" if more > 0 else ""),
             path,
         )
     return rules
