@@ -15,15 +15,21 @@ step() {
 took() { [ -z "${part:-}" ] || printf -- '-- %s: %d s\n' "$part" $((SECONDS - began)); }
 trap took EXIT
 
-# Builds the engine by itself in build/$1; the other arguments go to CMake.
+# Builds the engine by itself, with all warnings and both sanitizers.
 build_engine() {
-  local folder=build/$1
-  shift
-  cmake -S . -B "$folder" -G Ninja -DXFLOWRL_WERROR=ON -DPython_EXECUTABLE="$(command -v python)" "$@" >"$folder.log" 2>&1 &&
-    cmake --build "$folder" >>"$folder.log" 2>&1 || {
-    tail -60 "$folder.log"
+  cmake -S . -B build/sanitize -G Ninja -DCMAKE_BUILD_TYPE= -DXFLOWRL_WERROR=ON -DXFLOWRL_SANITIZE=ON \
+    -DPython_EXECUTABLE="$(command -v python)" >build/sanitize.log 2>&1 &&
+    cmake --build build/sanitize >>build/sanitize.log 2>&1 || {
+    tail -60 build/sanitize.log
     return 1
   }
+}
+
+# Runs a command that imports that engine. Leaks are not looked for: Python itself keeps what it
+# allocates. libstdc++ is preloaded too, or the sanitizer does not see exceptions thrown through it.
+sanitized() {
+  LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" \
+    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 XFLOWRL_SANITIZED=1 "$@"
 }
 
 everything() {
@@ -33,10 +39,10 @@ everything() {
   step "lint"
   ruff check .
   step "C++ without warnings"
-  build_engine check -DCMAKE_BUILD_TYPE=Debug
+  build_engine
   step "stub of the engine is up to date"
-  python -m nanobind.stubgen -q -m _engine -i build/check -o build/check/_engine.pyi
-  diff -u xflowrl/_engine.pyi build/check/_engine.pyi
+  sanitized python -m nanobind.stubgen -q -m _engine -i build/sanitize -o build/sanitize/_engine.pyi
+  diff -u xflowrl/_engine.pyi build/sanitize/_engine.pyi
   step "types"
   mypy
   step "tests"
@@ -47,7 +53,7 @@ everything() {
 
 sanitize() {
   step "engine with sanitizers"
-  build_engine sanitize -DCMAKE_BUILD_TYPE= -DXFLOWRL_SANITIZE=ON
+  build_engine
   # A package of its own around the sanitized module. Python runs without site (-S): the
   # installed package's import hook would go before PYTHONPATH.
   local package=build/sanitize/python
@@ -58,13 +64,11 @@ sanitize() {
   done
   ln -s "$PWD/conf" "$package/xflowrl/conf"
   ln -s "$PWD"/build/sanitize/_engine*.so "$package/xflowrl/"
-  local site
+  local site python
   site=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-  # Leaks are not looked for: Python itself keeps what it allocates. libstdc++ is preloaded too, or
-  # the sanitizer does not see exceptions thrown through it.
-  LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" \
-    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 XFLOWRL_SANITIZED=1 \
-    PYTHONPATH="$PWD/$package:$site" python -P -S -m pytest -q -p no:cacheprovider \
+  python=("$(command -v python)" -P -S)
+  PYTHONPATH="$PWD/$package:$site" sanitized "${python[@]}" -m pytest -q -p no:cacheprovider \
+    --tx "$(nproc)*popen//python=${python[*]}" --dist worksteal \
     --capture=sys tests/engine "$@" # pytest would swallow the report of a process that is aborted
 }
 
