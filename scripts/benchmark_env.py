@@ -84,9 +84,14 @@ def environment(problem: Problem, num_steps: int) -> list[Row]:
 
 
 def training(
-    problem: Problem, num_iterations: int, accelerator: Literal["cpu", "gpu"]
+    problem: Problem,
+    num_iterations: int,
+    accelerator: Literal["cpu", "gpu"],
+    *,
+    num_processes: int = 1,
+    num_envs: int = LearningSettings.num_envs,
 ) -> list[Row]:
-    """PPO with its defaults."""
+    """PPO with its defaults, or with more environments and minibatches as much larger."""
     speeds: list[tuple[float, float]] = []
     processor_s: list[float] = []
 
@@ -96,21 +101,25 @@ def training(
             speeds.append((metrics[names[0]], metrics[names[1]]))
             processor_s.append(time.thread_time())
 
+    learning = LearningSettings(num_envs=num_envs, minibatch_size=8 * num_envs)
     agent = PPO(
         train_iterations=num_iterations,
         train_s=None,
         num_samples=0,
-        trainer={"accelerator": accelerator},
+        learning=learning,
+        trainer={"accelerator": accelerator, "devices": num_processes},
     )
     agent.optimize([problem], log)
     rollout, both = np.median(speeds, axis=0)
-    learning = LearningSettings()
-    steps_per_s = learning.num_envs * learning.num_steps / np.median(np.diff(processor_s))
-    return [
-        row(problem.name, "training, updates included", both, "steps/s"),
-        row(problem.name, "training, rollouts alone", rollout, "steps/s"),
-        row(problem.name, "training, by processor time", float(steps_per_s), "steps/s"),
+    steps_per_s = num_envs * learning.num_steps / np.median(np.diff(processor_s))
+    what = f"training, {num_processes} x {num_envs} environments, "
+    rows = [
+        row(problem.name, what + "updates included", both, "steps/s"),
+        row(problem.name, what + "rollouts alone", rollout, "steps/s"),
     ]
+    if num_processes == 1:
+        rows += [row(problem.name, what + "by processor time", float(steps_per_s), "steps/s")]
+    return rows
 
 
 def look(problem: Problem) -> list[Row]:
@@ -155,7 +164,14 @@ def main() -> None:
     for problem in (squeezenet, nasbench):
         table += environment(problem, options.steps)
     for problem in (squeezenet, nasbench, problem_of("random", num_nodes=200, trap=0.5)):
-        table += training(problem, options.iterations, options.accelerator)
+        for num_processes, num_envs in ((1, 8), (1, 32), (2, 8), (2, 32)):
+            table += training(
+                problem,
+                options.iterations,
+                options.accelerator,
+                num_processes=num_processes,
+                num_envs=num_envs,
+            )
     for num_nodes in (200, 1000, 5000):
         table += look(problem_of("random", num_nodes=num_nodes, trap=0.5))
     if options.csv:
