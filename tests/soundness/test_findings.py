@@ -51,7 +51,16 @@ def test_unchecked_rules_load_with_a_warning(
     with caplog.at_level(logging.WARNING):
         assert load_file(path).names == ["relu-twice", "relu-lost"]
     assert len(caplog.records) == 1
-    assert "relu-twice, relu-lost" in caplog.text
+    assert "relu-twice, relu-lost; run" in caplog.text
+
+
+def test_of_many_unchecked_rules_the_warning_names_a_few(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = [SOUND.replace("relu-twice", f"relu-{i}") for i in range(7)]
+    with caplog.at_level(logging.WARNING):
+        load_file(rule_file(tmp_path, *rules))
+    assert "relu-3, relu-4 and 2 more; run" in caplog.text
 
 
 def test_checked_rules_load_without_one(
