@@ -1,12 +1,13 @@
-"""Speed of the environment, of training and of the policy. One core; not a timed test.
+"""Speed of the environment, of training and of the policy. Two cores; not a timed test.
 
     python scripts/benchmark_env.py [--steps 10000] [--accelerator gpu] [--csv PATH]
 
 Prints, for SqueezeNet and nasbench_3x3 under rules=core and measurement=roofline: environment
 steps per second of processor time with random valid actions, observation and feature tensors
 included; growth of resident memory over all steps. Then training steps/s, on a random network too,
-on the wall and by the processor's time, which others on the machine disturb less. At last where the
-time of one look of the policy at a random network goes, after each of a few rewrites.
+with 8 and with 32 environments in each of one and of two processes: on the wall and, of one
+process, by the processor's time, which others on the machine disturb less. At last where the time
+of one look of the policy at a random network goes, after each of a few rewrites.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ def training(
     num_iterations: int,
     accelerator: Literal["cpu", "gpu"],
     *,
-    num_processes: int = 1,
-    num_envs: int = LearningSettings.num_envs,
+    num_processes: int,
+    num_envs: int,
 ) -> list[Row]:
     """PPO with its defaults, or with more environments and minibatches as much larger."""
     speeds: list[tuple[float, float]] = []

@@ -18,10 +18,12 @@ from typing import Any
 
 import torch
 
+from xflowrl.measurement import roofline
 from xflowrl.onnx_io import Model
-from xflowrl.options import build_option, make_problems
-from xflowrl.problem import Budget, Result
+from xflowrl.options import build_option
+from xflowrl.problem import Budget, Problem, Result
 from xflowrl.report import write_csv
+from xflowrl.rules import load_core
 
 TOLERANCE = 0.005  # of the initial cost
 
@@ -30,9 +32,10 @@ POLICY = {"train": False, "checkpoint": "pretrained", "num_samples": 1_000_000}
 
 def optimized(agent: str, model: Model, draw: int, budget: Budget, **options: object) -> Result:
     """What an agent makes of a model."""
-    rules, measurement = build_option("rules", "core"), build_option("measurement", "roofline")
-    problems = make_problems([model], rules, measurement, budget, seed=draw)
-    (result,) = build_option("agent", agent, options).optimize(problems, lambda metrics, step: None)
+    problem = Problem(
+        model=model, rules=load_core(), objective=roofline(), budget=budget, seed=draw
+    )
+    (result,) = build_option("agent", agent, options).optimize([problem], lambda *logged: None)
     return result  # type: ignore[no-any-return]
 
 
