@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from xflowrl.measurement import cost_file
 from xflowrl.measurement.op_database import (
     Conditions,
     OpCost,
@@ -295,6 +296,30 @@ def test_several_that_open_a_database_of_schema_1_lose_nothing(schema_1) -> None
         process.join(60)
         assert process.exitcode == 0
     assert sum(entry.num_operators for entry in list_kept(schema_1)) == 4 + 5 + 4 * 5
+
+
+@pytest.mark.parametrize("before", ["no tables", "schema 1"])
+def test_tables_that_another_makes_meanwhile_are_ours(
+    monkeypatch, tmp_path, schema_1, before: str
+) -> None:
+    path = schema_1
+    if before == "no tables":
+        path = tmp_path / "costs.sqlite"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        assert path.stat().st_size
+    look, versions = cost_file._version, []
+
+    def look_while_another_opens(connection: sqlite3.Connection) -> int:
+        versions.append(look(connection))
+        monkeypatch.setattr(cost_file, "_version", look)
+        put_many(path, 0, 3)
+        return versions[-1]
+
+    monkeypatch.setattr(cost_file, "_version", look_while_another_opens)
+    put_many(path, 1, 3)
+    assert versions == [1 if before == "schema 1" else 0]
+    assert len(database(path)) == 3 + 2 * 3
 
 
 def damage(path: Path) -> None:

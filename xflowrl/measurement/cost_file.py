@@ -130,6 +130,8 @@ def inspect_file(path: Path) -> None:
     if not path.exists() or (path.is_file() and not path.stat().st_size):
         return
     with closing(_open_read_only(path)) as connection:
+        # One transaction: another process may be making the tables just now.
+        connection.execute("BEGIN")
         version = _version(connection)
         if version not in (0, *_COLUMNS):
             raise sqlite3.DatabaseError(
