@@ -146,9 +146,9 @@ class DeviceLock:
 
     def _open(self) -> None:
         """Opens the files; anew in a forked child, which would share its parent's hold."""
-        if self._process == os.getpid():
-            return
         with self._mutex:
+            if self._process == os.getpid():
+                return
             for descriptor in (self._main, self._turn):
                 if descriptor >= 0:
                     os.close(descriptor)
