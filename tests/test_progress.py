@@ -145,11 +145,11 @@ def test_what_was_spent_before_counts(relu_problem: MakeProblem) -> None:
 
 def test_a_budget_of_seconds_is_not_had_twice(tmp_path: Path) -> None:
     path, agent = tmp_path / "search.json", build_option("agent", "random_search")
-    limits = {"max_iterations": None, "max_seconds": 0.4}
+    limits = {"max_iterations": None, "max_seconds": 1.0}
     problem = squeezenet(path, is_resumed=False, **limits)
 
     def log(metrics: Mapping[str, float], step: int) -> None:
-        if metrics["search/seconds"] > 0.3:
+        if metrics["search/seconds"] > 0.8:
             raise SystemExit
 
     with pytest.raises(SystemExit):
@@ -161,9 +161,9 @@ def test_a_budget_of_seconds_is_not_had_twice(tmp_path: Path) -> None:
         lambda metrics, step: seconds.append(metrics["search/seconds"]),
     )
     assert result.stop_reason == StopReason.SECONDS
-    assert 0.4 <= result.optimisation_s < 0.45
+    assert 1.0 <= result.optimisation_s < 1.7  # 1.8 at the least if it were had twice
     assert result.iterations > spent["iterations"]
-    assert min(seconds) >= spent["seconds"] > 0.25
+    assert min(seconds) >= spent["seconds"] > 0.75
     assert seconds == sorted(seconds)
 
 
