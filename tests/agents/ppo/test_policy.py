@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +139,13 @@ def test_gradients_reach_every_weight(problem: Problem, observations: list[Obser
     (actions.entropy().sum() + values.sum()).backward()
     without = [name for name, weight in net.named_parameters() if weight.grad is None]
     assert without == []
+
+
+def test_a_policy_leaves_no_file_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    made = "from xflowrl.agents.ppo.policy import EdgeConvolution as E; E(4), E(4)"
+    subprocess.run([sys.executable, "-c", made], check=True, timeout=300)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_settings_are_checked() -> None:

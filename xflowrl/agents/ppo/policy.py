@@ -7,7 +7,10 @@ kind in one graph), U kinds of nodes, V kinds of matches, X kinds of edges, H hi
 from __future__ import annotations
 
 import math
+import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -65,6 +68,7 @@ class EdgeConvolution(MessagePassing):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__(aggr="sum")
+        _remove_generated_code(self)
         self.norm = nn.LayerNorm(hidden_size)
         self.update_node = nn.Sequential(
             nn.Linear(3 * hidden_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, hidden_size)
@@ -200,6 +204,13 @@ class Policy(nn.Module):
         )
         changes_VH = self.match(torch.cat([kinds.match_features, matched_VH], dim=1))
         return normed_UH, changes_VH + self.rule(kinds.match_rule)
+
+
+def _remove_generated_code(layer: MessagePassing) -> None:
+    """PyG generates code for each class once a process, and leaves it among the temporary files."""
+    generated = Path(sys.modules[layer.propagate.__module__].__file__ or "")
+    if generated.parent == Path(tempfile.gettempdir()):
+        generated.unlink(missing_ok=True)
 
 
 def _mlp(inputs: int, hidden: int, *, gain: float) -> nn.Sequential:
