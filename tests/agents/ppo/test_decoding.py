@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xflowrl._engine import RuleSet
 from xflowrl.agents.attempt import Attempt
 from xflowrl.agents.ppo import decoding
 from xflowrl.agents.ppo.agent import PPO
@@ -64,6 +66,22 @@ def test_an_episode_ends_when_it_has_lowered_the_cost_in_none_of_its_last_looks(
     result = decoded(problem, patience=patience, **options)
     assert result.best_iteration > 0
     assert result.iterations == result.best_iteration + patience
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_an_episode_that_draws_nothing_ends_where_it_has_been(
+    relu_problem: Callable[..., Problem], draws: bool
+) -> None:
+    """The policy would go on as it did then, there and back without end."""
+    there_and_back = "(rule there (Relu ?x) => (Neg ?x))\n(rule back (Neg ?x) => (Relu ?x))"
+    rules = RuleSet.parse(f"(rules flip)\n{there_and_back}")
+    attempt = Attempt(replace(relu_problem(1), rules=rules), lambda *_: None)
+    episode = Episode(Waypoint.start(attempt), 1.0, torch.Generator() if draws else None)
+    ended = []
+    for _ in range(3):
+        episode.go_on(attempt, (0,), None)
+        ended.append(episode.is_over)
+    assert ended == [False, not draws, not draws]
 
 
 def test_a_descent_follows(problem: Problem) -> None:

@@ -58,7 +58,8 @@ class Episode:
     Attributes:
         here: where it is.
         way: where it has been after each look, from the start on.
-        is_over: it has stopped, or found nothing cheaper for too long.
+        is_over: it has stopped, found nothing cheaper for too long, or, as nothing is drawn, would
+            go in circles.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Episode:
         self.here = start
         self.way = [start]
         self._best_cost_ms, self._num_idle = start.cost_ms, 0
+        self._been = {start.state.hash}
 
     def observe(self, attempt: Attempt) -> Observation:
         """What the policy sees here."""
@@ -87,7 +89,9 @@ class Episode:
         least_ms = min((step.cost_ms for step in self.here.trace.steps[num_steps:]), default=inf)
         if least_ms < self._best_cost_ms - attempt.noise_ms:
             self._best_cost_ms, self._num_idle = least_ms, 0
-        self.is_over = not actions or self._num_idle == patience
+        goes_in_circles = self.generator is None and self.here.state.hash in self._been
+        self._been.add(self.here.state.hash)
+        self.is_over = not actions or self._num_idle == patience or goes_in_circles
 
     def descend(self, attempt: Attempt) -> bool:
         """Takes the match that saves most until none does; True if a limit is reached."""
