@@ -161,7 +161,7 @@ def test_a_budget_of_seconds_is_not_had_twice(tmp_path: Path) -> None:
         lambda metrics, step: seconds.append(metrics["search/seconds"]),
     )
     assert result.stop_reason == StopReason.SECONDS
-    assert 1.0 <= result.optimisation_s < 1.7  # 1.8 at the least if it were had twice
+    assert 1.0 <= result.optimisation_s < 1.125  # 1.8 at the least if it were had twice
     assert result.iterations > spent["iterations"]
     assert min(seconds) >= spent["seconds"] > 0.75
     assert seconds == sorted(seconds)

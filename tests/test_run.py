@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,6 +81,12 @@ def run_folders(folder: Path) -> list[Path]:
 def result_of(folder: Path) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return record
+
+
+def processor_seconds() -> float:
+    """What the processes started so far have used, however busy the machine is."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_a_run_leaves_a_complete_folder(tmp_path: Path) -> None:
@@ -300,9 +307,11 @@ def test_help_and_config_answer_at_once(monkeypatch: pytest.MonkeyPatch, tmp_pat
         (["--help"], "budget.max_iterations=1000"),
         (["--cfg", "job"], "max_iterations: 1000"),
     ):
+        began_s = processor_seconds()
         done = run(tmp_path, *flags)
         assert done.returncode == 0
         assert said in done.stdout
+        assert processor_seconds() - began_s < 1.0
         imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
         assert "hydra" in imported
         assert not imported & {"numpy", "onnx", "onnxruntime", "torch", "lightning", "wandb"}

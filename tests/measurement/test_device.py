@@ -115,7 +115,7 @@ def test_a_run_that_does_not_give_way_is_reported_once(tmp_path, caplog) -> None
             with timer.exclusive(max_wait_s=2.0) as is_alone:
                 waited_s.append(time.monotonic() - started_s)
                 assert not is_alone
-    assert waited_s[0] >= 2.0 > waited_s[1] >= 0.1  # the second time it knows
+    assert waited_s[0] >= 2.0 > 1.5 > waited_s[1] >= 0.1  # the second time it knows
     assert caplog.text.count("did not give way") == 1
     with timer.exclusive(max_wait_s=0.2) as is_alone:
         assert is_alone
